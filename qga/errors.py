@@ -1,0 +1,29 @@
+"""What can reach the peer as an error. Each error knows its own wire form and whose fault it is.
+
+Handlers and decoders raise; only the dispatcher turns an error into a reply.
+"""
+
+from __future__ import annotations
+
+
+class QgaError(Exception):
+    """An error with a wire form: ``{"class": error_class, "desc": str(error)}``."""
+
+    error_class = "GenericError"
+
+    def wire(self) -> dict[str, str]:
+        return {"class": self.error_class, "desc": str(self)}
+
+
+class RequestError(QgaError):
+    """The peer sent something that is no valid request: bad JSON, a bad envelope or bad arguments."""
+
+
+class CommandNotFound(QgaError):
+    """The command is unknown, or may not run now."""
+
+    error_class = "CommandNotFound"
+
+
+class CommandError(QgaError):
+    """The request was valid, but the guest could not carry it out."""
