@@ -1,0 +1,211 @@
+"""From argv, the environment and qemu-ga.conf to one frozen Config, and back to text for --dump-conf.
+
+The rule it keeps: what cannot be meant stops the start with a ConfigError saying where it stands and what was
+expected, because an agent that silently blocks nothing is worse than one that does not start. Only what the
+reference would ignore as well (a key it does not know) is a warning.
+
+Built-in defaults give way to the file, the file to the command line; switches can only be turned on there,
+and lists add up. The options themselves are in qga/options.py.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from qga import cmdline, keyfile
+from qga.options import CONFIG_PATH, DEFAULT_PATHS, GONE, NAMES, OPTIONS, PATH, Action, ConfigError, Option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+__all__ = [
+    "Action",
+    "Config",
+    "ConfigError",
+    "Loaded",
+    "absolute_paths",
+    "check_names",
+    "defaults",
+    "dump",
+    "load",
+    "vsock_address",
+]
+
+GROUP = "general"
+VSOCK_MAX = 2**32 - 1  # cid and port are both unsigned 32-bit numbers, see vsock(7)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything the agent is told from outside. ``None`` and ``()`` mean: not given.
+
+    ``path`` is a device, a socket or ``<cid>:<port>``, according to ``method``; it is None only under socket
+    activation, where the descriptor handed over says what it is. ``debug`` implies ``verbose``.
+    """
+
+    daemon: bool
+    method: str
+    path: str | None
+    logfile: str | None
+    pidfile: str
+    fsfreeze_hook: str | None
+    statedir: str
+    verbose: bool
+    debug: bool
+    retry_path: bool
+    block_rpcs: tuple[str, ...]
+    allow_rpcs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What load() found. ``config`` holds the built-in defaults where the action needs none, and is complete
+    for RUN and DUMP. ``warnings`` are lines for the log."""
+
+    action: Action
+    config: Config
+    warnings: tuple[str, ...] = ()
+
+
+def defaults(**changes: Any) -> Config:
+    """The built-in Config with ``changes`` by field name, unchecked."""
+    given: dict[str, Any] = {option.field: option.default for option in OPTIONS}
+    given["path"] = DEFAULT_PATHS.get(changes.get("method", given["method"]))
+    return Config(**(given | changes))
+
+
+def load(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
+    """Read the command line (without the program's name) and the configuration file.
+
+    --help, --version and a 'help' list are answered without the file, so that a broken one cannot prevent
+    them. Raises ConfigError.
+    """
+    given = cmdline.parse(argv)
+    if given.action not in (Action.RUN, Action.DUMP):
+        return Loaded(given.action, defaults())
+
+    values: dict[str, Any] = {option.field: option.default for option in OPTIONS}
+    path = given.config_path if given.config_path is not None else environ.get("QGA_CONF", CONFIG_PATH)
+    entries = _read(path, must_exist=given.config_path is not None)
+    warnings = _judge_keys(path, entries)
+    for option in OPTIONS:
+        if (entry := entries.get(option.key)) is not None:
+            where = f"{path}, line {entry.line}, {option.key}"
+            try:
+                text = entry.string()
+            except keyfile.KeyFileError as error:
+                raise _unloadable(path, f"{error} ({option.key})") from None
+            _take(values, option, text, where)
+        for text in given.texts[option.key]:
+            _take(values, option, text, f"option {option.flags[-1]}")
+    config = _finish(Config(**values), activated=_activated(environ))
+    return Loaded(given.action, config, tuple(warnings))
+
+
+def check_names(config: Config, known: Iterable[str]) -> None:
+    """Raise ConfigError if a listed command is not one of ``known``, suggesting the nearest."""
+    known = tuple(known)
+    for option in OPTIONS:
+        names = getattr(config, option.field) if option.kind is NAMES else ()
+        for name in names:
+            if name not in known:
+                hint = _nearest(name, known)
+                raise ConfigError(
+                    f"{option.key}: there is no command {name!r}{hint}, '{option.flags[0]} help' lists them"
+                )
+
+
+def absolute_paths(config: Config) -> Config:
+    """The same Config with its paths made absolute, for a process about to leave its directory."""
+    names = [option.field for option in OPTIONS if option.kind is PATH]
+    if config.method != "vsock-listen":
+        names.append("path")
+    given = {name: value for name in names if (value := getattr(config, name)) is not None}
+    return replace(config, **{name: os.path.abspath(value) for name, value in given.items()})
+
+
+def dump(config: Config) -> str:
+    """The text of --dump-conf: a qemu-ga.conf that says the same, every line ended by a newline."""
+    lines = [f"[{GROUP}]"]
+    for option in OPTIONS:
+        if (value := getattr(config, option.field)) is not None:
+            lines.append(f"{option.key}={option.kind.write(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def vsock_address(path: str) -> tuple[int, int]:
+    """``"3:1234"`` → ``(3, 1234)``, cid and port; ConfigError if it is anything else."""
+    match = re.fullmatch("([0-9]{1,10}):([0-9]{1,10})", path)
+    if match is None or max(int(match[1]), int(match[2])) > VSOCK_MAX:
+        raise ConfigError(f"path: {path!r} is no vsock address, expected <cid>:<port> in decimal digits")
+    return int(match[1]), int(match[2])
+
+
+def _unloadable(path: str, text: str) -> ConfigError:
+    return ConfigError(f"error loading configuration from path: {path}, {text}")
+
+
+def _read(path: str, *, must_exist: bool) -> dict[str, keyfile.Entry]:
+    """The entries of the file's group; none if it does not exist and need not."""
+    try:
+        with open(path, "rb") as file:
+            return keyfile.parse(file.read()).get(GROUP, {})
+    except FileNotFoundError as error:
+        if must_exist:
+            raise _unloadable(path, str(error.strerror)) from None
+        return {}
+    except OSError as error:
+        raise _unloadable(path, str(error.strerror)) from None
+    except keyfile.KeyFileError as error:
+        raise _unloadable(path, str(error)) from None
+
+
+def _judge_keys(path: str, entries: Mapping[str, keyfile.Entry]) -> list[str]:
+    """Warnings for keys that are ignored; ConfigError for one that must not be."""
+    known = [option.key for option in OPTIONS]
+    warnings = []
+    for key, entry in entries.items():
+        if key in GONE:
+            raise _unloadable(path, f"line {entry.line}: the key {key!r} is gone, use {GONE[key]!r}")
+        if key not in known:
+            warnings.append(f"{path}, line {entry.line}: unknown key {key!r} ignored{_nearest(key, known)}")
+    return warnings
+
+
+def _take(values: dict[str, Any], option: Option, text: str, where: str) -> None:
+    """Let ``text`` change the value of ``option``."""
+    kind = option.kind
+    if not text and kind.may_be_empty:
+        return
+    try:
+        value = kind.parse(text)
+    except (ValueError, KeyError):
+        raise ConfigError(f"{where}: {text!r} is not valid, expected {kind.expected}") from None
+    values[option.field] = values[option.field] + value if kind.add_up else value
+
+
+def _finish(config: Config, *, activated: bool) -> Config:
+    """Decide what depends on more than one option."""
+    if activated:
+        config = replace(config, path=None)
+    elif config.path is None:
+        if config.method not in DEFAULT_PATHS:
+            raise ConfigError("must specify a path for this channel")
+        config = replace(config, path=DEFAULT_PATHS[config.method])
+    elif config.method == "vsock-listen":
+        vsock_address(config.path)
+    return replace(config, verbose=config.verbose or config.debug)
+
+
+def _activated(environ: Mapping[str, str]) -> bool:
+    """Whether the service manager hands this process a listening socket: sd_listen_fds(3)."""
+    return environ.get("LISTEN_PID") == str(os.getpid()) and environ.get("LISTEN_FDS", "0") != "0"
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    close = get_close_matches(word, known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,0 +1,100 @@
+r"""The key-file format of GLib, as qemu-ga.conf uses it: text in, groups of entries with their lines out.
+
+The rule it keeps: it knows no key and no file, so every complaint is about a line and the caller says where.
+configparser does not serve: it reads an indented key as a continuation, knows no escapes and no line numbers.
+
+Source: the "Desktop Entry" key-file syntax as GLib documents it (``[group]``, ``key=value``, ``#`` comments,
+the escapes ``\s \n \t \r \\``). Two mild differences: a byte order mark at the start is skipped, and blanks
+at the end of a value do not count (write ``\s``).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_ESCAPES = {"s": " ", "n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
+_ESCAPED = {"\n": r"\n", "\r": r"\r", "\\": r"\\"}
+_BOM = b"\xef\xbb\xbf"
+
+
+class KeyFileError(Exception):
+    """A line that is not key-file syntax. ``line`` counts from 1."""
+
+    def __init__(self, line: int, text: str) -> None:
+        super().__init__(f"line {line}: {text}")
+        self.line = line
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One ``key=value``: the value as written, stripped of blanks around it, and its line counted from 1."""
+
+    raw: str
+    line: int
+
+    def string(self) -> str:
+        """The value with its escapes undone; KeyFileError if it is no text or has an unknown escape."""
+        if any("\udc80" <= char <= "\udcff" for char in self.raw):
+            raise KeyFileError(self.line, "the value is not valid UTF-8")
+        if "\0" in self.raw:
+            raise KeyFileError(self.line, "the value holds a NUL byte")
+
+        def undo(match: re.Match[str]) -> str:
+            char = match[1]
+            if char not in _ESCAPES:
+                raise KeyFileError(self.line, rf"unknown escape {match[0]}, expected one of \s \n \t \r \\")
+            return _ESCAPES[char]
+
+        return re.sub(r"\\(.?)", undo, self.raw, flags=re.DOTALL)
+
+
+Groups = dict[str, dict[str, Entry]]
+
+
+def parse(data: bytes) -> Groups:
+    """Read a whole key-file. A group may appear twice; of a key given twice the last one counts.
+
+    Raises KeyFileError for a line that is neither ``[group]``, ``key=value``, comment nor blank.
+    """
+    groups: Groups = {}
+    current: dict[str, Entry] | None = None
+    text = data.removeprefix(_BOM).decode("utf-8", "surrogateescape")
+    for number, line in enumerate(text.split("\n"), start=1):
+        line = line.strip(" \t\r")
+        if not line or line.startswith("#"):
+            continue
+        if line.startswith("["):
+            current = groups.setdefault(_group(line, number), {})
+            continue
+        key, equals, value = line.partition("=")
+        if not equals or not key.strip():
+            raise KeyFileError(number, f"{_shown(line)} is neither key=value, [group] nor # comment")
+        if current is None:
+            raise KeyFileError(number, f"{_shown(line)} stands before any [group]")
+        current[key.strip()] = Entry(value.strip(" \t"), number)
+    return groups
+
+
+def escape(value: str) -> str:
+    """Write a string so that parse() reads it back the same."""
+    body = "".join(_ESCAPED.get(char, char) for char in value)
+    inner = body.strip(" \t")
+    start = len(body) - len(body.lstrip(" \t"))
+    return _blanks(body[:start]) + inner + _blanks(body[start + len(inner) :])
+
+
+def _blanks(text: str) -> str:
+    return text.replace(" ", r"\s").replace("\t", r"\t")
+
+
+def _group(line: str, number: int) -> str:
+    name = line[1:-1]
+    if not line.endswith("]") or not name or "[" in name or "]" in name:
+        raise KeyFileError(number, f"{_shown(line)} is no group, expected [name]")
+    return name
+
+
+def _shown(line: str) -> str:
+    """A line fit for a message: printable, and no longer than a message can bear."""
+    return ascii(line if len(line) <= 60 else line[:57] + "...")

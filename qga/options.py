@@ -1,0 +1,193 @@
+"""The table of options: what the command line, qemu-ga.conf, --dump-conf and the README know of them.
+
+The rule it keeps: an option is one row here and one field of Config. What it does follows from its kind;
+no other list of options exists.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from qga import keyfile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONFIG_PATH = "/etc/qemu/qemu-ga.conf"
+FSFREEZE_HOOK = "/etc/qemu/fsfreeze-hook"
+DEFAULT_PATHS = {
+    "virtio-serial": "/dev/virtio-ports/org.qemu.guest_agent.0",
+    "isa-serial": "/dev/ttyS0",
+}
+METHODS = ("virtio-serial", "isa-serial", "unix-listen", "vsock-listen")
+
+# Keys and options that once did something safety depends on, and their successors. To ignore one would be
+# to block nothing.
+GONE = {"blacklist": "block-rpcs"}
+
+
+class ConfigError(Exception):
+    """The options given cannot be meant. The text names the place, what was wrong and what was expected."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How values of one sort are read, written and combined.
+
+    ``parse`` raises ValueError or KeyError, and ``expected`` then says what it wanted. An empty text counts
+    as not given, unless ``may_be_empty`` is False: then it is an error. Of values given several times the
+    last one counts, or they are joined if they ``add_up``.
+    """
+
+    parse: Callable[[str], Any]
+    expected: str
+    write: Callable[[Any], str] = keyfile.escape
+    may_be_empty: bool = True
+    add_up: bool = False
+
+
+def _boolean(text: str) -> bool:
+    return {"true": True, "1": True, "false": False, "0": False}[text]
+
+
+def _method(text: str) -> str:
+    return METHODS[METHODS.index(text)]
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Split at ``,`` and ``;``. Reversed, because --dump-conf of the reference shows each list so."""
+    names = tuple(name for part in re.split("[,;]", text) if (name := part.strip()))
+    if not names:
+        raise ValueError(text)
+    return names[::-1]
+
+
+BOOL = Kind(_boolean, "true, false, 1 or 0", lambda value: "true" if value else "false", may_be_empty=False)
+METHOD = Kind(_method, "one of " + ", ".join(METHODS), may_be_empty=False)
+STRING = Kind(str, "a text")
+PATH = Kind(str, "a path")
+NAMES = Kind(
+    _names,
+    "command names separated by ',' or ';'",
+    lambda names: keyfile.escape(",".join(names)),
+    add_up=True,
+)
+
+
+@dataclass(frozen=True)
+class Option:
+    """A row: the key in qemu-ga.conf, the options of the command line, and what they mean.
+
+    ``bare`` is the value of an option that may be given without one, and then takes it only attached
+    (``-F/x``, ``--fsfreeze-hook=/x``). A BOOL takes none. --dump-conf shows every value but None.
+    """
+
+    key: str
+    flags: tuple[str, ...]
+    kind: Kind
+    default: Any
+    help: str
+    metavar: str = ""
+    bare: str | None = None
+
+    @property
+    def field(self) -> str:
+        """The name of the field of Config."""
+        return self.key.replace("-", "_")
+
+
+# In the order of --dump-conf.
+OPTIONS: tuple[Option, ...] = (
+    Option("daemon", ("-d", "--daemonize"), BOOL, False, "run in the background, with a pid file"),
+    Option("method", ("-m", "--method"), METHOD, "virtio-serial", f"transport: {METHOD.expected}", "METHOD"),
+    Option(
+        "path",
+        ("-p", "--path"),
+        STRING,
+        None,
+        "device or socket, or CID:PORT for vsock-listen; by default "
+        + " and ".join(f"{path} for {method}" for method, path in DEFAULT_PATHS.items()),
+        "PATH",
+    ),
+    Option("logfile", ("-l", "--logfile"), PATH, None, "append the log to this file, not to stderr", "PATH"),
+    Option("pidfile", ("-f", "--pidfile"), PATH, "/var/run/qemu-ga.pid", "pid file, with -d only", "PATH"),
+    Option(
+        "fsfreeze-hook",
+        ("-F", "--fsfreeze-hook"),
+        PATH,
+        None,
+        "run this script with 'freeze' before freezing and with 'thaw' after thawing; the path must be "
+        f"attached (-F/x, --fsfreeze-hook=/x), and is {FSFREEZE_HOOK} if the option is given without one",
+        "PATH",
+        bare=FSFREEZE_HOOK,
+    ),
+    Option("statedir", ("-t", "--statedir"), PATH, "/var/run", "existing directory for state files", "DIR"),
+    Option("verbose", ("-v", "--verbose"), BOOL, False, "log messages and audit lines as well"),
+    Option("debug", ("--debug",), BOOL, False, "log everything, raw requests too"),
+    Option(
+        "retry-path",
+        ("-r", "--retry-path"),
+        BOOL,
+        False,
+        "if the path cannot be opened or fails, wait and try again",
+    ),
+    Option(
+        "block-rpcs",
+        ("-b", "--block-rpcs"),
+        NAMES,
+        (),
+        "commands to refuse, separated by ',' or ';'; 'help' lists all commands",
+        "LIST",
+    ),
+    Option(
+        "allow-rpcs",
+        ("-a", "--allow-rpcs"),
+        NAMES,
+        (),
+        "the only commands to permit, separated by ',' or ';'; 'help' lists all commands",
+        "LIST",
+    ),
+)
+
+# What only the command line knows.
+CONFIG_FILE = (("-c", "--config"), "PATH", f"configuration file, by default $QGA_CONF or {CONFIG_PATH}")
+
+
+class Action(Enum):
+    """What the start is for."""
+
+    RUN = "run"
+    DUMP = "dump"
+    HELP = "help"
+    VERSION = "version"
+    LIST_COMMANDS = "list"
+
+
+ACTIONS = (
+    (("-D", "--dump-conf"), Action.DUMP, "print the configuration in effect as a configuration file"),
+    (("-V", "--version"), Action.VERSION, "print the version"),
+    (("-h", "--help"), Action.HELP, "print this help"),
+)
+
+
+def markdown() -> str:
+    """The options as a Markdown table, for the README; every line ended by a newline."""
+    rows = [(option.flags, option.metavar, option.key, _default(option), option.help) for option in OPTIONS]
+    rows.append((*CONFIG_FILE[:2], "", "", CONFIG_FILE[2]))
+    rows += [(flags, "", "", "", text) for flags, _, text in ACTIONS]
+    lines = ["| option | key in qemu-ga.conf | default | meaning |", "|---|---|---|---|"]
+    for flags, metavar, key, default, text in rows:
+        option = f"{', '.join(map(_code, flags))} {metavar}".strip()
+        lines.append(f"| {option} | {_code(key)} | {_code(default)} | {text} |")
+    return "\n".join(lines) + "\n"
+
+
+def _default(option: Option) -> str:
+    return "" if option.default is None else option.kind.write(option.default)
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
