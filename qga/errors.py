@@ -19,7 +19,7 @@ class RequestError(QgaError):
     """The peer sent something that is no valid request: bad JSON, a bad envelope or bad arguments."""
 
 
-class CommandNotFound(QgaError):
+class CommandNotFound(QgaError):  # noqa: N818  QEMU's name of the class
     """The command is unknown, or may not run now."""
 
     error_class = "CommandNotFound"

@@ -1,0 +1,189 @@
+"""From a decoded message to a reply: envelope, command, policy, arguments, handler; in QEMU's order.
+
+Handlers are bound to the schema by name, both ways, when the agent starts. Only here do errors become replies, and
+nothing that a handler raises gets past.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import qga.commands
+from qga.context import Context
+from qga.errors import CommandError, CommandNotFound, QgaError, RequestError
+from qga.schema import Command, Schema, SchemaError
+from qga.validate import Validator
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[..., object]
+
+_MAX_LOGGED = 200  # characters of an argument's value: a log line is for people
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """``body`` goes out as one line; with ``delimited``, after one byte 0xFF."""
+
+    body: dict[str, object]
+    delimited: bool = False
+
+
+class _Bound:
+    """A command with its handler. Its validator is compiled when it is first called: compiling all takes long."""
+
+    def __init__(self, command: Command, handler: Handler) -> None:
+        self.command = command
+        self.handler = handler
+        self._validate: Validator | None = None
+        self._keywords = {name: name.replace("-", "_") for name in command.members if "-" in name}
+
+    def validate(self, arguments: object) -> None:
+        if self._validate is None:
+            self._validate = self.command.validator()
+        self._validate(arguments)
+
+    def call(self, ctx: Context, arguments: dict[str, Any]) -> object:
+        if self._keywords:
+            arguments = {self._keywords.get(name, name): value for name, value in arguments.items()}
+        return self.handler(ctx, **arguments)
+
+
+class Dispatcher:
+    def __init__(self, ctx: Context, handlers: Mapping[str, Handler]) -> None:
+        self._ctx = ctx
+        self._bound = {name: _Bound(command, handlers[name]) for name, command in ctx.schema.commands.items()}
+
+    def handle(self, message: object) -> Reply | None:
+        """The reply to one message, or None where success is silent. Never raises."""
+        if isinstance(message, RequestError):
+            return Reply({"error": message.wire()})
+        if not isinstance(message, dict):
+            return Reply({"error": RequestError("QMP input must be a JSON object").wire()})
+        body: dict[str, object]
+        command = None
+        try:
+            bound = self._find(message)
+            command = bound.command
+            arguments = message.get("arguments", {})
+            self._ctx.policy.check(command.name)
+            bound.validate(arguments)
+            log.info("%s called%s", command.name, _Loggable(command, arguments))
+            result = bound.call(self._ctx, arguments)
+        except QgaError as error:
+            log.info("%s: %s", command.name if command else "request", error)
+            body = {"error": error.wire()}
+            command = None
+        except Exception as error:
+            log.error("%s: internal error: %s: %s", command and command.name, type(error).__name__, error)
+            log.debug("traceback", exc_info=True)
+            body = {"error": CommandError(f"internal error: {type(error).__name__}: {error}").wire()}
+            command = None
+        else:
+            if not command.success_response:
+                return None
+            body = {"return": {} if result is None else result}
+        if "id" in message:
+            body["id"] = message["id"]
+        return Reply(body, delimited=command is not None and command.delimited)
+
+    def is_slow(self, message: object) -> bool:
+        """Whether to send the replies to earlier requests before this one is carried out."""
+        name = message.get("execute") if isinstance(message, dict) else None
+        bound = self._bound.get(name) if isinstance(name, str) else None
+        return bound is not None and bound.command.slow
+
+    def _find(self, message: dict[str, object]) -> _Bound:
+        """Check the envelope and find the command that it names."""
+        if "exec-oob" in message:
+            raise RequestError("QMP input member 'exec-oob' is unexpected")
+        name = message.get("execute", "")
+        if not isinstance(name, str):
+            raise RequestError("QMP input member 'execute' must be a string")
+        if not isinstance(message.get("arguments", {}), dict):
+            raise RequestError("QMP input member 'arguments' must be an object")
+        for member in message:
+            if member not in _ENVELOPE:
+                raise RequestError(f"QMP input member '{member}' is unexpected")
+        if "execute" not in message:
+            raise RequestError("QMP input lacks member 'execute'")
+        bound = self._bound.get(name)
+        if bound is None:
+            raise CommandNotFound(f"The command {name} has not been found")
+        return bound
+
+
+_ENVELOPE = frozenset(("execute", "arguments", "id"))
+
+
+class _Loggable:
+    """The arguments as a log may show them, made only if a log wants them."""
+
+    def __init__(self, command: Command, arguments: Mapping[str, object]) -> None:
+        self._command = command
+        self._arguments = arguments
+
+    def __str__(self) -> str:
+        shown = (
+            f"{name}: {'(not shown)' if name in self._command.secret else repr(value)[:_MAX_LOGGED]}"
+            for name, value in self._arguments.items()
+        )
+        return ", " + ", ".join(shown) if self._arguments else ""
+
+
+def bind(schema: Schema) -> dict[str, Handler]:
+    """The handler of every command. Raises SchemaError where schema and handlers do not match, either way."""
+    handlers: dict[str, Handler] = {}
+    modules = {
+        info.name: import_module(f"{qga.commands.__name__}.{info.name}")
+        for info in pkgutil.iter_modules(qga.commands.__path__)
+    }
+    for command in schema.commands.values():
+        module = modules.get(command.area)
+        handler = getattr(module, command.function, None)
+        if handler is None:
+            raise SchemaError(
+                f"schema/{command.area}.json: {command.name} has no handler:"
+                f" expected {command.function}() in qga/commands/{command.area}.py"
+            )
+        _check_signature(command, handler)
+        handlers[command.name] = handler
+    for area, module in modules.items():
+        for name in _handler_names(module):
+            if getattr(module, name) not in handlers.values():
+                raise SchemaError(
+                    f"qga/commands/{area}.py: {name}() has no entry:"
+                    f" expected {name.replace('_', '-')} in schema/{area}.json"
+                )
+    return handlers
+
+
+def _handler_names(module: ModuleType) -> list[str]:
+    return [name for name in vars(module) if name.startswith("guest_")]
+
+
+def _check_signature(command: Command, handler: Handler) -> None:
+    """Every argument of the schema is a keyword of the handler, optional where it is optional, and no other."""
+    required = set(command.arguments.get("required", ()))
+    expected = {name.replace("-", "_"): name in required for name in command.members}
+    taken = {
+        parameter.name: parameter.default is parameter.empty
+        for parameter in inspect.signature(handler).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    if taken != expected:
+        raise SchemaError(
+            f"qga/commands/{command.area}.py: {command.function}() takes {_spell(taken)}:"
+            f" expected {_spell(expected)}, as in schema/{command.area}.json"
+        )
+
+
+def _spell(arguments: Mapping[str, bool]) -> str:
+    return ", ".join(name if required else f"{name}=…" for name, required in arguments.items()) or "nothing"

@@ -1,0 +1,85 @@
+"""The guest that the agent runs in, as far as a test can replace it.
+
+Files are named from the guest's root and found below ``root`` (``/``, or a tree of a test); programs go
+through ``run``. Whatever else asks the machine goes through a method here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a program ended. Exactly one of the first four is set.
+
+    status: its exit status. signal: the number of the signal that killed it. timeout: the seconds after which
+    it was ended. errno: why it could not be started. output: the end of its standard output and error.
+    """
+
+    status: int | None = None
+    signal: int | None = None
+    timeout: float | None = None
+    errno: int | None = None
+    output: bytes = b""
+
+    @property
+    def ok(self) -> bool:
+        return self.status == 0
+
+    def __str__(self) -> str:
+        if self.errno is not None:
+            return f"cannot be run: {os.strerror(self.errno)}"
+        if self.timeout is not None:
+            return f"timed out after {self.timeout:g} s"
+        if self.signal is not None:
+            return f"killed by {signal_name(self.signal)}"
+        return f"exit status {self.status}"
+
+    @property
+    def text(self) -> str:
+        """How it ended and, where it said something, its last words."""
+        words = self.output.decode(errors="replace").strip()
+        return f"{self}: {words}" if words else str(self)
+
+
+def signal_name(number: int) -> str:
+    """SIGKILL, or "signal 40" where it has no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+class Run(Protocol):
+    """Runs a program found through PATH and waits for it, at most ``timeout`` seconds."""
+
+    def __call__(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = ...) -> Outcome: ...
+
+
+@dataclass(frozen=True)
+class Host:
+    run: Run
+    which: Callable[[str], str | None]
+    root: Path = Path("/")
+
+    def path(self, path: str) -> Path:
+        """Where a file of the guest really lies; ``path`` is absolute."""
+        return self.root / path.lstrip("/")
+
+    def read(self, path: str) -> str:
+        """A small text file, such as sysfs has. Raises OSError."""
+        return self.path(path).read_text(errors="surrogateescape")
+
+    def write(self, path: str, text: str) -> None:
+        """Write an existing file in one write(2), as sysfs wants it. Raises OSError."""
+        descriptor = os.open(self.path(path), os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)

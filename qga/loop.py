@@ -1,0 +1,120 @@
+"""Waits for descriptors, signals and timers, and calls whoever asked; knows no protocol.
+
+Signal handlers only record: the byte that the interpreter writes to the wake-up pipe ends the wait, and the loop
+acts. Without timers it sleeps until something happens: an idle agent does not wake up.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+from types import FrameType
+
+READ = select.EPOLLIN
+WRITE = select.EPOLLOUT
+EDGE = select.EPOLLET
+HANGUP = select.EPOLLHUP
+
+
+class Timer:
+    """A call that will be made once, unless it is cancelled."""
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        self._callback = None
+
+    @property
+    def cancelled(self) -> bool:
+        return self._callback is None
+
+    def fire(self) -> None:
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback()
+
+
+class Loop:
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._watched: dict[int, Callable[[int], None]] = {}
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._order = itertools.count()  # timers of the same moment fire in the order they were asked for
+        self._signals: dict[int, Callable[[], None]] = {}
+        self._previous: dict[int, object] = {}
+        self._arrived: set[int] = set()
+        self._stopped = False
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.watch(self._wake_read, READ, self._on_wake)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+
+    def close(self) -> None:
+        signal.set_wakeup_fd(-1)
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._epoll.close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+    def watch(self, descriptor: int, events: int, callback: Callable[[int], None]) -> None:
+        """Call back with the events (a mask of READ, WRITE, HANGUP, …) whenever they occur.
+
+        Level-triggered unless ``events`` has EDGE.
+        """
+        if descriptor in self._watched:
+            self._epoll.modify(descriptor, events)
+        else:
+            self._epoll.register(descriptor, events)
+        self._watched[descriptor] = callback
+
+    def forget(self, descriptor: int) -> None:
+        if self._watched.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
+        """Call back once, in ``delay`` seconds of CLOCK_MONOTONIC."""
+        timer = Timer(callback)
+        heapq.heappush(self._timers, (time.monotonic() + delay, next(self._order), timer))
+        return timer
+
+    def on_signal(self, number: int, callback: Callable[[], None]) -> None:
+        """Call back, from the loop, after a signal came: once for any number of the same."""
+        self._signals[number] = callback
+        self._previous.setdefault(number, signal.signal(number, self._record))
+        signal.siginterrupt(number, False)
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def run(self) -> None:
+        """Until ``stop`` is called."""
+        while not self._stopped:
+            for descriptor, events in self._epoll.poll(self._wait()):
+                callback = self._watched.get(descriptor)
+                if callback is not None:
+                    callback(events)
+            self._fire()
+
+    def _wait(self) -> float | None:
+        while self._timers and self._timers[0][2].cancelled:
+            heapq.heappop(self._timers)
+        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+
+    def _fire(self) -> None:
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            heapq.heappop(self._timers)[2].fire()
+
+    def _record(self, number: int, frame: FrameType | None) -> None:
+        self._arrived.add(number)
+
+    def _on_wake(self, events: int) -> None:
+        os.read(self._wake_read, 4096)
+        while self._arrived:
+            self._signals[self._arrived.pop()]()

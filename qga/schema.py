@@ -1,0 +1,206 @@
+"""The commands: what they are called, what they take and return, and their flags.
+
+``schema/*.json`` is the only list of commands. A file is a list of QAPI-like definitions; ``schema/meta.json``
+says which shapes they may have. Loading checks every file against it and every type name against the
+definitions, so whoever holds a Schema holds a sound one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fastjsonschema
+import orjson
+
+from qga.validate import Validator, compile_validator, first_complaint
+
+INTERFACE_VERSION = "10.2.2"  # the QEMU release whose guest agent interface is implemented: clients parse it
+
+_META = "meta.json"
+_KINDS = ("command", "struct", "enum", "alternate", "union")
+
+INT64_MIN, INT64_MAX, UINT64_MAX = -(2**63), 2**63 - 1, 2**64 - 1
+# A uint64 takes negative numbers as QEMU does: they wrap, and the handler sees what was sent.
+_BUILTIN: dict[str, dict[str, Any]] = {
+    "int": {"type": "integer", "minimum": INT64_MIN, "maximum": INT64_MAX},
+    "uint64": {"title": "uint64", "type": "integer", "minimum": INT64_MIN, "maximum": UINT64_MAX},
+    "bool": {"type": "boolean"},
+    "str": {"type": "string"},
+    "number": {"type": "number"},
+}
+
+
+class SchemaError(Exception):
+    """The schema is broken: which file, which definition, and what was expected."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of the schema.
+
+    ``arguments`` is the JSON Schema of its arguments; ``secret`` names those that no log may show; ``slow`` says that
+    it may take longer than a client should wait for the replies before it.
+    """
+
+    name: str
+    area: str
+    arguments: Mapping[str, Any]
+    returns: str | None
+    since: str
+    doc: str
+    success_response: bool
+    allow_frozen: bool
+    delimited: bool
+    slow: bool
+    secret: frozenset[str]
+
+    @property
+    def function(self) -> str:
+        """The name of its handler: guest-get-load is guest_get_load."""
+        return self.name.replace("-", "_")
+
+    @property
+    def members(self) -> list[str]:
+        return list(self.arguments["properties"])
+
+    def validator(self) -> Validator:
+        return compile_validator(self.arguments)
+
+
+class Schema:
+    """All definitions. ``commands`` is in the order of the files, which is by name, and within a file."""
+
+    def __init__(self, files: Mapping[str, list[dict[str, Any]]]) -> None:
+        """``files``: area (a file's name without .json) to its definitions, already of the right shape."""
+        self._entries: dict[str, dict[str, Any]] = {}
+        self.commands: dict[str, Command] = {}
+        for area, definitions in files.items():
+            for entry in definitions:
+                name = entry[_kind(entry)]
+                if name in self._entries:
+                    raise SchemaError(f"schema/{area}.json: {name} is defined twice")
+                self._entries[name] = entry
+        for area, definitions in files.items():
+            for entry in definitions:
+                try:
+                    self._resolve(area, entry)
+                except KeyError as error:
+                    raise SchemaError(
+                        f"schema/{area}.json: {entry[_kind(entry)]}: there is no type or member {error}"
+                    ) from None
+
+    def type(self, reference: str | list[str]) -> dict[str, Any]:
+        """The JSON Schema of a type: its name, or a list that holds the name of the elements' type."""
+        if isinstance(reference, list):
+            return {"type": "array", "items": self.type(reference[0])}
+        if reference in _BUILTIN:
+            return _BUILTIN[reference]
+        entry = self._entries[reference]
+        kind = _kind(entry)
+        if kind == "command":
+            raise KeyError(reference)
+        if kind == "enum":
+            return {"title": reference, "type": "string", "enum": entry["data"]}
+        if kind == "alternate":
+            return {"title": reference, "anyOf": [self.type(branch) for branch in entry["data"].values()]}
+        if kind == "union":
+            return {"title": reference, "oneOf": self._branches(entry)}
+        return self._members(entry["data"])
+
+    def _members(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        required = [name for name in data if not name.startswith("*")]
+        return {
+            "type": "object",
+            "properties": {name.removeprefix("*"): self.type(reference) for name, reference in data.items()},
+            **({"required": required} if required else {}),
+            "additionalProperties": False,
+        }
+
+    def _branches(self, union: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """One object schema for each value of the discriminator: the base's members and the branch's."""
+        branches = []
+        for value, name in union["data"].items():
+            members = self._members({**union["base"], **self._entries[name]["data"]})
+            members["properties"][union["discriminator"]] = {"type": "string", "enum": [value]}
+            branches.append(members)
+        return branches
+
+    def _resolve(self, area: str, entry: Mapping[str, Any]) -> None:
+        if "command" not in entry:
+            self.type(entry[_kind(entry)])
+            return
+        returns = entry.get("returns")
+        if returns is not None:
+            self.type(returns)
+        arguments = self._members(entry.get("data", {}))
+        for name in entry.get("secret", ()):
+            arguments["properties"][name]  # a KeyError names the member that is not there
+        self.commands[entry["command"]] = Command(
+            name=entry["command"],
+            area=area,
+            arguments=arguments,
+            returns=returns,
+            since=entry["since"],
+            doc=entry["doc"],
+            success_response=entry.get("success-response", True),
+            allow_frozen=entry.get("allow-frozen", False),
+            delimited=entry.get("delimited", False),
+            slow=entry.get("slow", False),
+            secret=frozenset(entry.get("secret", ())),
+        )
+
+
+def _kind(entry: Mapping[str, Any]) -> str:
+    return next(kind for kind in _KINDS if kind in entry)
+
+
+def directory() -> Path:
+    """Where the schema lies: inside an installed package, beside the package in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "_schema"
+    return installed if installed.is_dir() else package.parent / "schema"
+
+
+def load(where: Path | None = None) -> Schema:
+    """Read, check and resolve the schema in a directory. Raises SchemaError."""
+    where = where or directory()
+    meta = _read(where / _META)
+    check = fastjsonschema.compile(meta, use_default=False, use_formats=False, detailed_exceptions=False)
+    files: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted(where.glob("*.json")):
+        if path.name == _META:
+            continue
+        definitions = _read(path)
+        try:
+            check(definitions)
+        except fastjsonschema.JsonSchemaException:
+            raise SchemaError(f"schema/{path.name}: {_explain(meta, definitions)}") from None
+        files[path.stem] = definitions
+    return Schema(files)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise SchemaError(f"schema/{path.name}: cannot read it: {error.strerror}") from error
+    except orjson.JSONDecodeError as error:
+        raise SchemaError(f"schema/{path.name}:{error.lineno}: no valid JSON: {error.msg}") from error
+
+
+def _explain(meta: dict[str, Any], definitions: object) -> str:
+    """Which definition is wrong, and why: held to the shape of its own kind, not to the choice of all."""
+    if not isinstance(definitions, list):
+        return "expected a list of definitions"
+    for number, entry in enumerate(definitions, 1):
+        kinds = [kind for kind in _KINDS if isinstance(entry, dict) and kind in entry]
+        if len(kinds) != 1:
+            return f"definition {number}: expected exactly one of {', '.join(_KINDS)}"
+        shape = {"$ref": f"#/definitions/{kinds[0]}", "definitions": meta["definitions"]}
+        complaint = first_complaint(shape, entry)
+        if complaint is not None:
+            return f"{kinds[0]} {entry[kinds[0]]!r}: {complaint}"
+    return "expected a list of definitions"

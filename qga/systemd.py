@@ -1,0 +1,49 @@
+"""What systemd hands to a service, and what it wants to hear from one: sd_listen_fds(3), sd_notify(3)."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import MutableMapping
+
+_FIRST_DESCRIPTOR = 3
+
+
+class ActivationError(Exception):
+    """systemd handed over something that the agent cannot listen on."""
+
+
+def inherited_socket(environ: MutableMapping[str, str]) -> socket.socket | None:
+    """The listening socket that this process was started with, if any; the variables are taken out.
+
+    Raises ActivationError unless it is one stream socket, of AF_UNIX or AF_VSOCK.
+    """
+    pid, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
+    environ.pop("LISTEN_FDNAMES", None)
+    if pid != str(os.getpid()) or count in ("", "0"):
+        return None
+    if count != "1":
+        raise ActivationError("qemu-ga only supports listening on one socket")
+    try:
+        os.set_inheritable(_FIRST_DESCRIPTOR, False)
+        sock = socket.socket(fileno=_FIRST_DESCRIPTOR)
+    except OSError as error:
+        raise ActivationError(f"descriptor 3 is no socket: {error.strerror}") from error
+    if sock.family not in (socket.AF_UNIX, socket.AF_VSOCK) or sock.type != socket.SOCK_STREAM:
+        sock.detach()
+        raise ActivationError("unsupported listen fd type")
+    return sock
+
+
+def notify(state: str) -> None:
+    """Tell systemd ("READY=1"); silent where nobody listens."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.sendto(state.encode(), address)
+        except OSError:
+            return

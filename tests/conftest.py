@@ -1,0 +1,81 @@
+"""What every test shares: a guard against touching the machine, and stand-ins for what the agent asks it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from qga.linux.host import Host, Outcome
+
+
+@pytest.fixture(autouse=True)
+def _no_machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A unit test that forks or calls ioctl(2) by accident fails loudly; one that means it is marked ``forks``."""
+    if request.node.get_closest_marker("forks") or request.node.get_closest_marker("vm"):
+        return
+
+    def refuse(name: str) -> object:
+        def refused(*arguments: object, **keywords: object) -> None:
+            pytest.fail(f"{name} was called by a test that is not marked for it")
+
+        return refused
+
+    for module, name in ((os, "fork"), (os, "posix_spawn"), (os, "execvp"), (fcntl, "ioctl")):
+        monkeypatch.setattr(module, name, refuse(name))
+
+
+@dataclass
+class FakePrograms:
+    """Programs that answer as a test says, and remember how they were called.
+
+    A program without an answer is not installed.
+    """
+
+    answers: dict[str, Outcome] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 0) -> Outcome:
+        line = " ".join(argv)
+        self.calls.append(line)
+        for known, outcome in self.answers.items():
+            if line == known or line.startswith(known + " "):
+                return outcome
+        return Outcome(errno=2)
+
+    def which(self, program: str) -> str | None:
+        known = any(line.split()[0] == program for line in self.answers)
+        return f"/usr/bin/{program}" if known else None
+
+
+@pytest.fixture
+def programs() -> FakePrograms:
+    return FakePrograms()
+
+
+@pytest.fixture
+def host(tmp_path: Path, programs: FakePrograms) -> Host:
+    """A guest whose files lie below ``host.root`` and whose programs are ``programs``."""
+    root = tmp_path / "guest"
+    root.mkdir()
+    return Host(run=programs.run, which=programs.which, root=root)
+
+
+@pytest.fixture
+def descriptors() -> Iterator[None]:
+    """Fails a test that leaves a descriptor open."""
+    before = set(os.listdir("/proc/self/fd"))
+    yield
+    leaked = set(os.listdir("/proc/self/fd")) - before
+    assert {fd: os.readlink(f"/proc/self/fd/{fd}") for fd in leaked if os.path.lexists(f"/proc/self/fd/{fd}")} == {}
+
+
+def write(host: Host, path: str, text: str) -> None:
+    """Put a file into the guest's tree."""
+    target = host.path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text)
