@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import qga.commands
-from qga import dispatch, schema
+from qga import schema
 from qga.commands import session as session_commands
 from qga.context import Context
 from qga.dispatch import Dispatcher, Reply, bind
@@ -112,7 +112,7 @@ def with_toy(monkeypatch: pytest.MonkeyPatch, handler: object) -> None:
         monkeypatch.delattr(session_commands, name)
     monkeypatch.setattr(session_commands, "guest_toy", handler, raising=False)
     monkeypatch.setattr(qga.commands, "__path__", [])
-    monkeypatch.setattr(dispatch.pkgutil, "iter_modules", lambda path: [type("Info", (), {"name": "session"})])
+    monkeypatch.setattr("pkgutil.iter_modules", lambda path: [type("Info", (), {"name": "session"})])
 
 
 def test_arguments_go_by_keyword_and_secrets_stay_out_of_the_log(
@@ -160,5 +160,6 @@ def test_handler_with_other_arguments_stops_the_start(monkeypatch: pytest.Monkey
     with pytest.raises(SchemaError) as caught:
         bind(toy_schema())
     assert str(caught.value) == (
-        "qga/commands/session.py: guest_toy() takes buf_b64, count: expected buf_b64, count=…, as in schema/session.json"
+        "qga/commands/session.py: guest_toy() takes buf_b64, count:"
+        " expected buf_b64, count=…, as in schema/session.json"
     )

@@ -62,7 +62,7 @@ def command(**members: Any) -> str:
         ("[\n{]", "schema/x.json:2: no valid JSON: "),
         ("{}", "schema/x.json: expected a list of definitions"),
         ('[{"comand": "guest-x"}]', "schema/x.json: definition 1: expected exactly one of command, struct, enum"),
-        (command(data={"id": "int", "x": "integer"}), "schema/x.json: command 'guest-x': data.x: 'integer' does not match"),
+        (command(data={"x": "integer"}), "schema/x.json: command 'guest-x': data.x: 'integer' does not match"),
         (command(data={"id": "Nonsuch"}), "schema/x.json: guest-x: there is no type or member 'Nonsuch'"),
         (command(returns="Nonsuch"), "schema/x.json: guest-x: there is no type or member 'Nonsuch'"),
         (command(secret=["password"]), "schema/x.json: guest-x: there is no type or member 'password'"),

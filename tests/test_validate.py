@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from qga.errors import RequestError
 from qga.schema import Schema
 from qga.validate import compile_validator
 
-SHAPE: dict[str, Any] = (
+SHAPE: Mapping[str, Any] = (
     Schema(
         {
             "x": [
@@ -38,7 +39,7 @@ SHAPE: dict[str, Any] = (
     )
     .commands["guest-x"]
     .arguments
-)  # type: ignore[assignment]
+)
 ACCEPTS = compile_validator(SHAPE)
 CPU = {"logical-id": 0, "online": True}
 
