@@ -1,0 +1,153 @@
+"""Going to the background: python-daemon, and a parent that waits to hear whether the daemon runs.
+
+The rule it keeps: the exit status of the starting process is the truth. It is 0 when the daemon has its pid
+file and has called ready(), and 1, with the daemon's own words on stderr, if it failed before. The two are
+joined by a pipe, so nothing depends on who reaps whom.
+
+python-daemon's defaults are for other daemons: its umask is 0, its SIGTERM handler raises inside the handler,
+it forbids core dumps to every program started later, and it leaves descriptors 0 to 2 close-on-exec.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+from typing import TYPE_CHECKING, Never
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from contextlib import AbstractContextManager
+
+UMASK = 0o077  # as the reference
+READY_TIMEOUT = 60.0  # seconds; opening a channel takes milliseconds, a loaded guest at boot some seconds
+STANDARD_STREAMS = (0, 1, 2)
+
+_READY = b"+"
+_FAILED = b"-"
+
+
+class DaemonError(Exception):
+    """Going to the background failed."""
+
+
+class Link:
+    """The daemon's end of the pipe to the starting process. The first word said counts, the rest is lost."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+
+    def ready(self) -> None:
+        """Let the starting process exit with 0. Raises DaemonError if it is no longer there to hear it: its
+        caller was told that the start failed, so the daemon must not go on."""
+        if not self._say(_READY):
+            raise DaemonError("the starting process gave up waiting")
+
+    def failed(self, text: str) -> None:
+        """Let the starting process print ``text`` and exit with 1."""
+        self._say(_FAILED + text.encode("utf-8", "backslashreplace"))
+
+    def _say(self, word: bytes) -> bool:
+        if self._descriptor is None:
+            return True
+        descriptor, self._descriptor = self._descriptor, None
+        try:
+            os.write(descriptor, word[: select.PIPE_BUF])
+        except BrokenPipeError:
+            return False
+        finally:
+            os.close(descriptor)
+        return True
+
+
+def daemonize(
+    program: str,
+    pidfile: AbstractContextManager[object] | None = None,
+    preserve: Iterable[int] = (),
+    timeout: float = READY_TIMEOUT,
+) -> Link:
+    """Fork and return in the daemon only: own session, in ``/``, umask 077, standard streams on /dev/null.
+
+    The starting process waits up to ``timeout`` seconds for the link to say something, then exits; its error
+    line starts with ``program``. ``pidfile`` is entered in the daemon and left at its normal exit. All
+    descriptors but ``preserve`` are closed. In the daemon, failures raise DaemonError or what ``pidfile``
+    raises, after having been reported.
+    """
+    _occupy_standard_streams()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    reading, writing = os.pipe()
+    try:
+        child = os.fork()
+    except OSError as error:
+        raise DaemonError(f"cannot fork: {error.strerror}") from None
+    if child:
+        os.close(writing)
+        _wait_and_exit(program, reading, timeout)
+    os.close(reading)
+    link = Link(writing)
+    try:
+        _detach(pidfile, [*preserve, writing])
+    except Exception as error:
+        link.failed(str(error))
+        raise
+    return link
+
+
+def _detach(pidfile: AbstractContextManager[object] | None, preserve: list[int]) -> None:
+    import daemon  # costs a few ms, and only -d needs it
+
+    try:
+        daemon.DaemonContext(
+            detach_process=True,
+            umask=UMASK,
+            prevent_core=False,
+            signal_map={},
+            files_preserve=preserve,
+            pidfile=pidfile,
+        ).open()
+    except daemon.daemon.DaemonError as error:
+        raise DaemonError(str(error)) from None
+    for descriptor in STANDARD_STREAMS:
+        os.set_inheritable(descriptor, True)
+
+
+def _wait_and_exit(program: str, reading: int, timeout: float) -> Never:
+    """Exit as the daemon says. Without clean-up: what is to be cleaned up belongs to the daemon now."""
+    status = 1
+    try:
+        text = _hear(reading, timeout)
+        if text is None:
+            status = 0
+        else:
+            os.write(2, f"{program}: {text}\n".encode("utf-8", "backslashreplace"))
+    except KeyboardInterrupt:
+        os.write(2, f"{program}: interrupted before the agent was ready\n".encode())
+    finally:
+        os._exit(status)
+
+
+def _hear(reading: int, timeout: float) -> str | None:
+    """None if the daemon is ready, else why not."""
+    deadline = time.monotonic() + timeout
+    heard = b""
+    while not heard.startswith(_READY):
+        left = max(deadline - time.monotonic(), 0)
+        if not select.select([reading], [], [], left)[0]:
+            return f"the agent was not ready after {timeout:g} s"
+        more = os.read(reading, select.PIPE_BUF)
+        if not more:
+            return heard[1:].decode("utf-8", "replace") or "the agent ended before it was ready"
+        heard += more
+    return None
+
+
+def _occupy_standard_streams() -> None:
+    """Open what the caller closed of descriptors 0 to 2, or the pipe would land there and be overwritten."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) in STANDARD_STREAMS:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115

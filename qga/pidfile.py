@@ -1,0 +1,102 @@
+"""The pid file: a locked file that shows which process runs, and keeps a second one from starting.
+
+The rule it keeps: the lock decides, never the file. A file left behind blocks nobody, a file whose lock is
+held is neither removed nor changed, and only the process that took the lock removes the file.
+
+The lock is an open file description lock, fcntl(2) F_OFD_SETLK. It excludes the ordinary record lock of the
+reference and is excluded by it, but is not lost when this process closes some other descriptor of the same
+file, as it would if the host read the pid file through guest-file-open.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+# struct flock: l_type, l_whence, l_start, l_len, l_pid; start and length 0 cover the whole file, and l_pid
+# must be 0 for this kind of lock.
+_WRITE_LOCK = struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+_OPEN_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_HELD = (errno.EAGAIN, errno.EACCES)  # fcntl(2): which of the two, is up to the filesystem
+
+
+class PidFileError(Exception):
+    """The pid file cannot be made, or another process holds it."""
+
+
+class PidFile:
+    """``<pid>\\n`` at ``path``, mode 0600, locked from acquire() to release() by this process."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+        self._owner = 0
+
+    def acquire(self) -> None:
+        """Lock the file and write the process id of this process. Raises PidFileError."""
+        try:
+            self._descriptor, self._owner = self._lock(), os.getpid()
+            os.ftruncate(self._descriptor, 0)
+            os.write(self._descriptor, b"%d\n" % self._owner)
+        except OSError as error:
+            self.release()
+            raise PidFileError(f"Cannot write pid file '{self.path}': {error.strerror}") from None
+
+    def release(self) -> None:
+        """Remove the file and drop the lock, if this process has it; not in a child that inherited it."""
+        if self._descriptor is None or self._owner != os.getpid():
+            return
+        descriptor, self._descriptor = self._descriptor, None
+        try:
+            if self._is_at_path(descriptor):
+                os.unlink(self.path)
+        except OSError:
+            pass  # a read-only or vanished directory: a file without a lock blocks nobody
+        os.close(descriptor)
+
+    def __enter__(self) -> PidFile:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def _lock(self) -> int:
+        """Open and lock, again if the file was removed by its last owner between the two."""
+        while True:
+            descriptor = os.open(self.path, _OPEN_FLAGS, 0o600)
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                # What is emptied and later removed must be a file: never a device that a typo named.
+                os.close(descriptor)
+                raise PidFileError(f"Cannot write pid file '{self.path}': it is no regular file")
+            try:
+                fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _WRITE_LOCK)
+                if self._is_at_path(descriptor):
+                    return descriptor
+            except OSError as error:
+                text = os.strerror(errno.EAGAIN) if error.errno in _HELD else error.strerror
+                holder = _holder(descriptor) if error.errno in _HELD else ""
+                os.close(descriptor)
+                raise PidFileError(f"Cannot lock pid file: {text} ('{self.path}'{holder})") from None
+            os.close(descriptor)
+
+    def _is_at_path(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(descriptor), os.stat(self.path))
+        except FileNotFoundError:
+            return False
+
+
+def _holder(descriptor: int) -> str:
+    """What the file says about the process that has it, for the message."""
+    pid = os.pread(descriptor, 20, 0).strip()
+    return f" is held by process {int(pid)}" if pid.isdigit() else " is held by another process"
