@@ -117,6 +117,6 @@ def _hint(word: str) -> str:
     name = word.lstrip("-").partition("=")[0]
     if name in GONE:
         return f": it is gone, use --{GONE[name]}"
-    flags = [flag for option in OPTIONS for flag in option.flags if flag.startswith("--")]
-    close = get_close_matches(word.partition("=")[0], flags, n=1)
-    return f" (did you mean '{close[0]}'?)" if close else ""
+    names = [flag[2:] for option in OPTIONS for flag in option.flags if flag.startswith("--")]
+    close = get_close_matches(name, names, n=1)
+    return f" (did you mean '--{close[0]}'?)" if close else ""

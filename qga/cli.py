@@ -1,0 +1,146 @@
+"""The program: argv → Config → Agent, and the exit status.
+
+The rule it keeps: a start that fails says why in one line on stderr, ``qemu-ga: …``, and exits with 1; there
+is never a traceback, save in the log with --debug. With -d these words come from the starting process, which
+waits for the daemon.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from qga import __version__, cmdline, config
+from qga.options import Action
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from qga.config import Config
+    from qga.schema import Schema
+
+OK, FAILED = 0, 1
+PASSED_SOCKET = 3  # the first descriptor under socket activation, sd_listen_fds(3)
+FROZEN_MARKER = "qga.state.isfrozen"
+
+logger = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the agent; ``argv`` is without the program's name. Returns the exit status."""
+    try:
+        loaded = config.load(sys.argv[1:] if argv is None else argv, os.environ)
+        return _ACTIONS[loaded.action](loaded)
+    except BrokenPipeError:
+        # Nobody reads what was asked for. The interpreter would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except KeyboardInterrupt:
+        return FAILED
+    except Exception as error:
+        print(f"{cmdline.PROGRAM}: {_words(error)}", file=sys.stderr)
+        return FAILED
+
+
+def _run(loaded: config.Loaded) -> int:
+    """Check what can be checked in sight of the caller, go to the background if asked, serve."""
+    from qga import schema
+
+    commands = schema.load()
+    config.check_names(loaded.config, commands.commands)
+    if not loaded.config.daemon:
+        return _serve(loaded.config, commands, loaded.warnings, lambda: None)
+
+    from qga.daemonize import daemonize
+    from qga.pidfile import PidFile
+
+    settings = config.absolute_paths(loaded.config)
+    # A frozen filesystem takes no pid file: the write would hang, and with it the agent that is to thaw it.
+    pidfile = None if _is_frozen(settings) else PidFile(settings.pidfile)
+    activated = settings.path is None
+    link = daemonize(cmdline.PROGRAM, pidfile, [PASSED_SOCKET] if activated else [])
+    if activated:
+        os.environ["LISTEN_PID"] = str(os.getpid())  # it named the process that has just exited
+    try:
+        return _serve(settings, commands, loaded.warnings, link.ready)
+    except Exception as error:
+        link.failed(_words(error))
+        raise
+
+
+def _serve(settings: Config, commands: Schema, warnings: Sequence[str], ready: Callable[[], None]) -> int:
+    from qga import log
+    from qga.agent import Agent
+
+    log.setup(
+        logfile=settings.logfile,
+        verbose=settings.verbose,
+        debug=settings.debug,
+        paused=_is_frozen(settings),
+    )
+    for warning in warnings:
+        logger.warning("%s", warning)
+    try:
+        return Agent(settings, commands).run(ready)
+    except Exception as error:
+        if settings.logfile is not None:
+            logger.critical("%s", _words(error))
+        logger.debug("where it came from:", exc_info=True)
+        raise
+
+
+def _is_frozen(settings: Config) -> bool:
+    """Whether an agent before this one left the filesystems frozen. What cannot be looked at counts as so."""
+    try:
+        os.stat(os.path.join(settings.statedir, FROZEN_MARKER))
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _dump(loaded: config.Loaded) -> int:
+    return _show(config.dump(loaded.config))
+
+
+def _help(loaded: config.Loaded) -> int:
+    return _show(cmdline.usage())
+
+
+def _version(loaded: config.Loaded) -> int:
+    from qga.schema import INTERFACE_VERSION
+
+    return _show(f"QEMU Guest Agent {INTERFACE_VERSION}\nqga {__version__}\n")
+
+
+def _list_commands(loaded: config.Loaded) -> int:
+    from qga import schema
+
+    return _show("".join(f"{name}\n" for name in schema.load().commands))
+
+
+_ACTIONS: dict[Action, Callable[[config.Loaded], int]] = {
+    Action.RUN: _run,
+    Action.DUMP: _dump,
+    Action.HELP: _help,
+    Action.VERSION: _version,
+    Action.LIST_COMMANDS: _list_commands,
+}
+
+
+def _show(text: str) -> int:
+    """Print ``text``, which may hold file names that are no UTF-8."""
+    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+    sys.stdout.flush()
+    return OK
+
+
+def _words(error: Exception) -> str:
+    """One line for an error. One that nobody foresaw carries its type's name, for its text may say little."""
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.strerror}: '{error.filename}'"
+    return text if text and type(error).__module__.startswith("qga.") else f"{type(error).__name__}: {text}"
