@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from qga import schema
+from qga.context import Context
+from qga.dispatch import Dispatcher, bind
 from qga.linux.host import Host, Outcome
+from qga.policy import Policy
+from qga.session import Session
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +77,14 @@ def descriptors() -> Iterator[None]:
     yield
     leaked = set(os.listdir("/proc/self/fd")) - before
     assert {fd: os.readlink(f"/proc/self/fd/{fd}") for fd in leaked if os.path.lexists(f"/proc/self/fd/{fd}")} == {}
+
+
+@pytest.fixture
+def new_session(host: Host) -> Callable[[], Session]:
+    """Sessions of an agent whose guest is ``host``."""
+    commands = schema.load()
+    dispatcher = Dispatcher(Context(host, commands, Policy()), bind(commands))
+    return lambda: Session(dispatcher)
 
 
 def write(host: Host, path: str, text: str) -> None:

@@ -14,7 +14,7 @@ PACKAGE = Path(qga.__file__).parent
 # From the bottom up; a module may import from lower rows, and from its own row where the row says so.
 LAYERS: list[tuple[set[str], bool]] = [
     ({"errors", "options", "keyfile", "config", "cmdline", "log", "devlog", "pidfile"}, True),
-    ({"wire", "dialect", "validate", "systemd"}, True),
+    ({"wire", "dialect", "literals", "validate", "systemd"}, True),
     ({"schema"}, False),
     ({"loop", "linux"}, True),
     ({"policy", "processes"}, False),

@@ -1,0 +1,101 @@
+"""The composition root: builds the rooms, opens the channel, keeps it open, and ends when it is told to."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+from collections.abc import Callable
+
+from qga import systemd
+from qga.channel import Channel, ChannelError, open_channel
+from qga.config import Config
+from qga.context import Context
+from qga.dispatch import Dispatcher, bind
+from qga.linux.host import Host
+from qga.loop import Loop
+from qga.policy import Policy
+from qga.processes import Children, ask
+from qga.schema import Schema
+from qga.session import Session
+
+log = logging.getLogger(__name__)
+
+RETRY_PAUSE = 5.0  # seconds between two tries to open a channel, as QEMU
+HANGUP_PAUSE = 1.0  # seconds before a serial port that hung up is opened again: at once would spin
+
+
+class Agent:
+    def __init__(self, config: Config, schema: Schema, host: Host | None = None) -> None:
+        """Raises SchemaError where handlers and schema do not match."""
+        self._config = config
+        host = host or Host(run=ask, which=shutil.which)
+        policy = Policy(config.allow_rpcs, config.block_rpcs)
+        self._host = host
+        self._dispatcher = Dispatcher(Context(host, schema, policy), bind(schema))
+        self._children = Children()
+        self._channel: Channel | None = None
+        self._waiting = False
+
+    def run(self, ready: Callable[[], None] = lambda: None) -> int:
+        """Serve until SIGTERM, SIGINT or the loss of the channel; returns the exit status.
+
+        ``ready`` is called when hosts can be served. Raises ChannelError or ActivationError before that.
+        """
+        self._inherited = systemd.inherited_socket(os.environ)
+        self._loop = Loop()
+        try:
+            self._loop.on_signal(signal.SIGCHLD, self._children.reap)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._loop.on_signal(number, self._loop.stop)
+            if self._config.retry_path:
+                self._keep_trying()
+            else:
+                self._open()
+            ready()
+            systemd.notify("READY=1")
+            self._loop.run()
+            systemd.notify("STOPPING=1")
+            return 0
+        finally:
+            if self._channel is not None:
+                self._channel.close()
+            self._loop.close()
+
+    def _open(self) -> None:
+        config = self._config
+        self._channel = open_channel(
+            self._loop,
+            self._host,
+            config.method,
+            config.path or "",
+            lambda: Session(self._dispatcher),
+            self._on_lost,
+            self._inherited,
+        )
+
+    def _keep_trying(self) -> None:
+        """Open the channel, now or later; one line in the log for however many tries."""
+        try:
+            self._open()
+        except ChannelError as error:
+            log.log(logging.DEBUG if self._waiting else logging.WARNING, "%s; waiting for it", error)
+            self._waiting = True
+            self._loop.call_later(RETRY_PAUSE, self._keep_trying)
+        else:
+            if self._waiting:
+                log.warning("channel %s is open", self._config.path)
+            self._waiting = False
+
+    def _on_lost(self, reason: str) -> None:
+        """The channel itself is gone: a port was unplugged, a serial line hung up."""
+        self._channel = None
+        hung_up = self._config.method == "isa-serial"
+        if not hung_up and not self._config.retry_path:
+            log.error("channel %s is lost: %s", self._config.path, reason)
+            self._loop.stop()
+            return
+        log.log(logging.INFO if hung_up else logging.WARNING, "channel %s is lost: %s", self._config.path, reason)
+        self._waiting = True
+        self._loop.call_later(HANGUP_PAUSE if hung_up else RETRY_PAUSE, self._keep_trying)

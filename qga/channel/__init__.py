@@ -1,0 +1,50 @@
+"""How a host reaches the agent: one channel a process, opened by the method that the configuration names."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from qga.channel.listener import Listener, listen_unix, listen_vsock
+from qga.channel.port import open_port
+from qga.channel.serial import open_serial
+from qga.linux.host import Host
+from qga.loop import Loop
+from qga.session import Session
+
+
+class Channel(Protocol):
+    def close(self) -> None: ...
+
+
+class ChannelError(Exception):
+    """The channel cannot be opened: which, and why."""
+
+
+def open_channel(
+    loop: Loop,
+    host: Host,
+    method: str,
+    path: str,
+    new_session: Callable[[], Session],
+    on_lost: Callable[[str], None],
+    inherited: socket.socket | None = None,
+) -> Channel:
+    """Open the channel; a listening socket that was ``inherited`` takes the place of method and path.
+
+    ``on_lost`` is called with the reason when the channel itself, not only its peer, is gone. Raises ChannelError.
+    """
+    if inherited is not None:
+        return Listener(loop, inherited, new_session)
+    try:
+        if method == "virtio-serial":
+            return open_port(loop, host, path, new_session, on_lost)
+        if method == "isa-serial":
+            return open_serial(loop, path, new_session, on_lost)
+        if method == "unix-listen":
+            return Listener(loop, listen_unix(path), new_session)
+        cid, port = path.split(":")
+        return Listener(loop, listen_vsock(int(cid), int(port)), new_session)
+    except OSError as error:
+        raise ChannelError(f"error opening channel '{path}': {error.strerror or error}") from error

@@ -1,0 +1,85 @@
+"""unix-listen and vsock-listen: a listening socket, one client at a time; the next one waits in the backlog."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import stat
+from collections.abc import Callable
+
+from qga.channel.stream import Stream
+from qga.loop import READ, Loop
+from qga.session import Session
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 1  # as QEMU
+
+
+class Listener:
+    """A client that goes, however it does, only makes room for the next."""
+
+    def __init__(self, loop: Loop, sock: socket.socket, new_session: Callable[[], Session]) -> None:
+        """``sock`` listens already; it is closed with the listener."""
+        self._loop = loop
+        self._socket = sock
+        self._new_session = new_session
+        self._client: Stream | None = None
+        sock.setblocking(False)
+        self._await_client()
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+        else:
+            self._loop.forget(self._socket.fileno())
+        self._socket.close()
+
+    def _await_client(self) -> None:
+        self._loop.watch(self._socket.fileno(), READ, self._on_client)
+
+    def _on_client(self, events: int) -> None:
+        try:
+            connection, _ = self._socket.accept()
+        except OSError as error:  # it has gone again, or there are no descriptors left
+            log.debug("cannot accept a client: %s", error.strerror)
+            return
+        self._loop.forget(self._socket.fileno())
+        connection.setblocking(False)
+        log.debug("a client is connected")
+        self._client = Stream(self._loop, connection.detach(), self._new_session, self._on_client_gone)
+
+    def _on_client_gone(self, reason: str) -> None:
+        log.debug("the client is gone: %s", reason)
+        self._client = None
+        self._await_client()
+
+
+def listen_unix(path: str) -> socket.socket:
+    """A listening socket at ``path``, in place of one that an earlier agent left. Raises OSError."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        try:
+            if stat.S_ISSOCK(os.lstat(path).st_mode):
+                os.unlink(path)
+        except FileNotFoundError:
+            pass
+        sock.bind(path)
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def listen_vsock(cid: int, port: int) -> socket.socket:
+    """A listening vsock(7) socket; ``cid`` 4294967295 is any. Raises OSError."""
+    sock = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+    try:
+        sock.bind((cid, port))
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,134 @@
+"""One open descriptor: what a peer sends goes to its session, and the replies go back, in order.
+
+A peer that does not read its replies is not read from either, and nothing more is done for it until it does: the
+loop is told to wait for room, so this neither spins nor blocks. All descriptors are non-blocking.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+from qga.loop import EDGE, HANGUP, READ, WRITE, Loop
+from qga.session import FLUSH, Session
+
+READ_SIZE = 64 * 1024  # bytes; the allocator hands out larger ones from the kernel, which costs a ping a third
+HIGH_WATER = 256 * 1024  # bytes of replies gathered for one write: small ones share it, large ones do not pile up
+
+
+class Stream:
+    """``on_end`` is called once, with the reason, after the descriptor was closed.
+
+    ``persistent`` is for a descriptor that outlives its peers, a virtio port. End of file there says that no host is
+    connected: its successor gets a new session. Such a port polls as hung up all the time, so it is watched
+    edge-triggered, and armed again only after something was read.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        descriptor: int,
+        new_session: Callable[[], Session],
+        on_end: Callable[[str], None],
+        *,
+        persistent: bool = False,
+    ) -> None:
+        self._loop = loop
+        self._descriptor = descriptor
+        self._new_session = new_session
+        self._on_end = on_end
+        self._persistent = persistent
+        self._session = new_session()
+        self._replies: Iterator[bytes] = iter(())
+        self._outgoing: list[bytes | memoryview] = []
+        self._waiting_for = 0
+        self._closed = False
+        self._wait_for(READ)
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._loop.forget(self._descriptor)
+            os.close(self._descriptor)
+
+    def _end(self, reason: str) -> None:
+        self.close()
+        self._on_end(reason)
+
+    def _wait_for(self, event: int) -> None:
+        if event != self._waiting_for or self._persistent:
+            self._waiting_for = event
+            self._loop.watch(self._descriptor, event | (EDGE if self._persistent else 0), self._on_event)
+
+    def _on_event(self, events: int) -> None:
+        if self._waiting_for == WRITE:
+            if events & HANGUP:
+                self._peer_left("the peer closed the connection before it had read its replies")
+            else:
+                self._reply()
+            return
+        try:
+            data = os.read(self._descriptor, READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._end(f"cannot read: {error.strerror}")
+            return
+        if data:
+            self._replies = self._session.receive(data)
+            self._reply()
+        elif self._persistent:
+            self._session = self._new_session()
+        else:
+            self._end("end of file")
+
+    def _peer_left(self, reason: str) -> None:
+        if not self._persistent:
+            self._end(reason)
+            return
+        self._outgoing.clear()
+        self._replies = iter(())
+        self._session = self._new_session()
+        self._wait_for(READ)
+
+    def _reply(self) -> None:
+        """Send replies until none is left, or until the peer has no room for more."""
+        more = True
+        while more:
+            more = self._gather()
+            try:
+                if not self._write():
+                    self._wait_for(WRITE)
+                    return
+            except OSError as error:
+                self._end(f"cannot write: {error.strerror}")
+                return
+        self._wait_for(READ)
+
+    def _gather(self) -> bool:
+        """Take replies, up to a good size for a write; False when there are no more."""
+        size = sum(map(len, self._outgoing))
+        while size < HIGH_WATER:
+            reply = next(self._replies, None)
+            if reply is None:
+                return False
+            if reply is not FLUSH:
+                self._outgoing.append(reply)
+                size += len(reply)
+            elif self._outgoing:
+                return True
+        return True
+
+    def _write(self) -> bool:
+        """True when all that was gathered is written."""
+        if len(self._outgoing) > 1:
+            self._outgoing = [b"".join(self._outgoing)]
+        while self._outgoing:
+            try:
+                written = os.write(self._descriptor, self._outgoing[0])
+            except BlockingIOError:
+                return False
+            rest = memoryview(self._outgoing.pop())[written:]
+            if rest:
+                self._outgoing.append(rest)
+        return True

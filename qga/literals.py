@@ -1,0 +1,123 @@
+"""What the text of one token means in QEMU's dialect of JSON, and how a complaint about it reads.
+
+The rule it keeps: a literal is judged from its first byte to its last, and the first problem is the one told.
+"""
+
+from __future__ import annotations
+
+import re
+
+import orjson
+
+from qga.errors import RequestError
+
+MAX_COMPLAINT = 1023  # bytes after the prefix; as QEMU, and so garbage is not echoed in full
+
+
+def number(text: bytes) -> int | float:
+    """An integer literal: an int if 64 bits hold it, with a sign or without, else a float."""
+    # The longest that fits has 20 characters; int() refuses very long texts.
+    if len(text) <= 20 and -(1 << 63) <= (value := int(text)) < 1 << 64:
+        return value
+    return float(text)
+
+
+_WORDS: dict[bytes, bool | None] = {b"true": True, b"false": False, b"null": None}
+
+
+def keyword(text: bytes) -> bool | None:
+    if text not in _WORDS:
+        raise complaint(b"invalid keyword '" + text + b"'")
+    return _WORDS[text]
+
+
+# U+FDD0 to U+FDEF, and the last two of every plane
+_NONCHARACTER = re.compile(
+    "[\ufdd0-\ufdef" + "".join(chr(plane << 16 | low) for plane in range(17) for low in (0xFFFE, 0xFFFF)) + "]"
+)
+_SURROGATE = range(0xD800, 0xE000)
+_PLAIN = re.compile(rb"[^\\]*+")
+_ESCAPE = re.compile(
+    rb"""\\(?:
+        (?P<short>["'\\/bfnrt])
+      | u(?P<high>[dD][89abAB][0-9a-fA-F]{2})\\u(?P<low>[dD][c-fC-F][0-9a-fA-F]{2})
+      | u(?P<code>[0-9a-fA-F]{4})
+    )""",
+    re.VERBOSE,
+)
+_SHORT = dict(zip(b"\"'\\/bfnrt", "\"'\\/\b\f\n\r\t", strict=True))
+
+
+def string(token: bytes) -> str:
+    """The text of a quoted string; NUL is NUL, however it was written."""
+    if token[0] == ord('"'):
+        # Anything orjson takes means the same here, but for noncharacters.
+        try:
+            decoded: str = orjson.loads(token)
+        except orjson.JSONDecodeError:
+            pass
+        else:
+            if decoded.isascii() or not _NONCHARACTER.search(decoded):
+                return decoded
+    pieces: list[str] = []
+    pos, end = 1, len(token) - 1
+    while True:
+        plain = _PLAIN.match(token, pos, end)
+        assert plain is not None
+        if (text := _utf8(plain.group())) is None:
+            raise complaint(b"invalid UTF-8 sequence in string")
+        pieces.append(text)
+        if plain.end() == end:
+            return "".join(pieces)
+        character, pos = _escape(token, plain.end())
+        pieces.append(character)
+
+
+def _utf8(text: bytes) -> str | None:
+    """What the bytes say in modified UTF-8; None if they are none, or say a noncharacter."""
+    try:
+        decoded = text.replace(b"\xc0\x80", b"\0").decode()
+    except UnicodeDecodeError:
+        return None
+    return decoded if decoded.isascii() or not _NONCHARACTER.search(decoded) else None
+
+
+def _escape(token: bytes, pos: int) -> tuple[str, int]:
+    """The character of the escape at `pos`, and where the escape ends."""
+    escape = _ESCAPE.match(token, pos, len(token) - 1)
+    if escape is None:
+        if token[pos + 1] != ord("u"):
+            raise complaint(b"invalid escape sequence in string")
+        shown = token[pos : pos + 6]  # with the closing quote, if that comes too soon
+    else:
+        if escape["short"]:
+            return _SHORT[escape["short"][0]], escape.end()
+        code = int(escape["code"] or escape["high"], 16)
+        if escape["low"]:
+            code = 0x10000 + ((code & 0x3FF) << 10 | int(escape["low"], 16) & 0x3FF)
+        if code not in _SURROGATE and not _NONCHARACTER.match(chr(code)):
+            return chr(code), escape.end()
+        shown = escape.group()
+    raise complaint(shown + b" is not a valid Unicode character")
+
+
+def complaint(text: bytes) -> RequestError:
+    """A complaint of the parser; `text` may quote what was received."""
+    return RequestError("JSON parse error, " + legible(text[:MAX_COMPLAINT]))
+
+
+# What looks like one character, valid or not: a leading byte and as many continuation bytes as it announces.
+_SEQUENCE = re.compile(
+    rb"[\xc0-\xdf][\x80-\xbf]?|[\xe0-\xef][\x80-\xbf]{0,2}|[\xf0-\xf7][\x80-\xbf]{0,3}"
+    rb"|[\xf8-\xfb][\x80-\xbf]{0,4}|[\xfc\xfd][\x80-\xbf]{0,5}|[\x80-\xbf\xfe\xff]"
+)
+
+
+def legible(text: bytes) -> str:
+    """Text that may be no UTF-8: each sequence that is none, or a noncharacter, becomes one U+FFFD."""
+
+    def repaired(sequence: re.Match[bytes]) -> bytes:
+        character = _utf8(sequence.group())
+        return b"\xef\xbf\xbd" if character is None else character.encode()
+
+    return _SEQUENCE.sub(repaired, text).decode()

@@ -1,0 +1,80 @@
+"""A real agent in a process of its own, for tests of what only a process can show."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_TICK = os.sysconf("SC_CLK_TCK")
+START = 20.0  # seconds: this may be a busy machine
+
+
+class RunningAgent:
+    """``with RunningAgent(directory, "-m", "unix-listen", "-p", path)``: ready when entered, ended when left."""
+
+    def __init__(self, directory: Path, *options: str, env: dict[str, str] | None = None) -> None:
+        self.log = directory / "agent.log"
+        self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        address = str(directory / "notify")
+        self._notify.bind(address)
+        self._notify.settimeout(START)
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "qga", "-t", str(directory), *options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "QGA_CONF": str(directory / "no.conf"), "NOTIFY_SOCKET": address, **(env or {})},
+            )
+
+    def __enter__(self) -> Self:
+        try:
+            assert self._notify.recv(100) == b"READY=1"
+        except BaseException:
+            self.stop()
+            print(self.log.read_text())
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.stop()
+        if kind is not None:
+            print(self.log.read_text())
+
+    def terminate(self, timeout: float = 10) -> int:
+        """SIGTERM; its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout)
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self._notify.close()
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def cpu_seconds(self) -> float:
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / _TICK
+
+    def wake_ups(self) -> int:
+        """How often it has gone to sleep, which is how often it was woken: proc(5), voluntary_ctxt_switches."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
+
+    def wake_ups_in(self, seconds: float) -> int:
+        before = self.wake_ups()
+        time.sleep(seconds)
+        return self.wake_ups() - before
