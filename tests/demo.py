@@ -14,13 +14,16 @@ import shutil
 import signal
 import sys
 import tempfile
+import textwrap
+import tty
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.lines import Lines
 
 PATIENCE = 20.0  # seconds for any reply: then the demonstration has failed
-WIDTH = 150  # characters of a line that are shown
+WIDTH = 110  # characters of a line that are shown
 
 _SUPPORTED = """#!/bin/sh
 # Stands in for pm-is-supported(1): a machine with no swap space, so nothing to hibernate to.
@@ -42,6 +45,7 @@ def main() -> int:
         directory = Path(name)
         _install_stand_ins(directory / "bin")
         host_end, guest_end = os.openpty()
+        tty.setraw(guest_end)
         agent = _start_agent(directory, os.ttyname(guest_end))
         try:
             with Host(host_end) as host:
@@ -85,7 +89,9 @@ def _converse(host: Host, directory: Path) -> None:
 
     step("Suspend to disk, which this guest cannot: the reply says what every method answered.")
     host.send("guest-suspend-disk")
-    check("not supported by the guest" in host.receive()["error"]["desc"])
+    reason = host.receive()["error"]["desc"]
+    check("not supported by the guest" in reason)
+    print(textwrap.fill(reason, WIDTH, initial_indent="    ", subsequent_indent="    "))
 
 
 class Host(Lines):
@@ -121,21 +127,30 @@ def _install_stand_ins(directory: Path) -> None:
         (directory / name).chmod(0o755)
 
 
-def _start_agent(directory: Path, tty: str) -> int:
-    """A real agent process on ``tty``, whose guest is an empty directory; returns its pid."""
+def _start_agent(directory: Path, line: str) -> int:
+    """A real agent process on ``line``, whose guest is an empty directory; returns its pid when it is ready."""
+    reading, writing = os.pipe()
     pid = os.fork()
     if pid:
+        os.close(writing)
+        with open(reading, "rb") as readiness:
+            check(readiness.read(1) == b"+")
         return pid
     status = 1
     try:
         os.environ["PATH"] = f"{directory / 'bin'}:{os.defpath}"
         os.environ["QGA_DEMO_LOG"] = str(directory / "pm.log")
-        status = _serve(directory, tty)
+        status = _serve(directory, line, lambda: _tell(writing))
     finally:
         os._exit(status)
 
 
-def _serve(directory: Path, tty: str) -> int:
+def _tell(writing: int) -> None:
+    os.write(writing, b"+")
+    os.close(writing)
+
+
+def _serve(directory: Path, line: str, ready: Callable[[], None]) -> int:
     from qga import config, schema
     from qga.agent import Agent
     from qga.linux.host import Host as Guest
@@ -143,9 +158,9 @@ def _serve(directory: Path, tty: str) -> int:
 
     root = directory / "root"
     root.mkdir()
-    options = ["-c", os.devnull, "-m", "isa-serial", "-p", tty, "-t", str(directory)]
+    options = ["-c", os.devnull, "-m", "isa-serial", "-p", line, "-t", str(directory)]
     settings = config.load(options, {}).config
-    return Agent(settings, schema.load(), Guest(run=ask, which=shutil.which, root=root)).run()
+    return Agent(settings, schema.load(), Guest(run=ask, which=shutil.which, root=root)).run(ready)
 
 
 if __name__ == "__main__":

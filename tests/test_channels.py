@@ -201,6 +201,17 @@ def test_vsock_listens(tmp_path: Path) -> None:
         assert agent.terminate() == 0
 
 
+def ask_until_answered(peer: Lines) -> object:
+    """As a host does on a serial line, where nothing says whether the agent has it open."""
+    deadline = time.monotonic() + SOON
+    while True:
+        peer.send(PING)
+        try:
+            return json.loads(peer.read_line(0.5))
+        except TimeoutError:
+            assert time.monotonic() < deadline, "no answer"
+
+
 class SerialPair:
     """An emulated serial line: ``path`` is the guest's end, kept the same over hang-ups."""
 
@@ -234,7 +245,7 @@ def test_isa_serial_answers_and_opens_again_after_a_hang_up(tmp_path: Path) -> N
         time.sleep(0.3)
         assert agent.alive
         line.plug_in()
-        assert ask(line.host) == PONG
+        assert ask_until_answered(line.host) == PONG
         line.let_go()
         assert agent.terminate() == 0
         line.hang_up()
@@ -264,7 +275,7 @@ def test_retry_path_finds_what_appears_later(tmp_path: Path) -> None:
     elsewhere = line.path.rename(tmp_path / "later")
     with RunningAgent(tmp_path, "-r", "-m", "isa-serial", "-p", str(line.path)) as agent:
         elsewhere.rename(line.path)
-        assert ask(line.host) == PONG
+        assert ask_until_answered(line.host) == PONG
         assert agent.alive
         line.let_go()
     line.hang_up()
