@@ -33,12 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         loaded = config.load(sys.argv[1:] if argv is None else argv, os.environ)
         return _ACTIONS[loaded.action](loaded)
-    except BrokenPipeError:
-        # Nobody reads what was asked for. The interpreter would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-    except KeyboardInterrupt:
-        return FAILED
+    except (BrokenPipeError, KeyboardInterrupt):
+        return FAILED  # nobody reads what was asked for, or somebody thought better of it
     except Exception as error:
         print(f"{cmdline.PROGRAM}: {_words(error)}", file=sys.stderr)
         return FAILED

@@ -142,6 +142,21 @@ def test_a_file_put_in_its_place_is_not_removed(path: Path) -> None:
     assert path.read_text() == "another's"
 
 
+def test_a_file_removed_between_opening_and_locking_is_made_anew(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, calls = fcntl.fcntl, []
+
+    def after_its_last_owner_left(descriptor: int, command: int, argument: bytes) -> object:
+        calls.append(command)
+        if len(calls) == 1:
+            path.unlink()
+        return lock(descriptor, command, argument)
+
+    monkeypatch.setattr(fcntl, "fcntl", after_its_last_owner_left)
+    with PidFile(str(path)):
+        assert path.read_text() == f"{os.getpid()}\n"
+    assert len(calls) == 2
+
+
 def test_a_path_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(PidFileError, match=r"Cannot write pid file '.*': Is a directory"):
         PidFile(str(tmp_path)).acquire()
