@@ -1,0 +1,58 @@
+"""The host's side of an agent port, for tests that want to see the bytes."""
+
+import json
+import secrets
+from pathlib import Path
+from typing import Any
+
+from tests.vm.lines import LineSocket
+
+
+class AgentError(Exception):
+    """The agent answered with an error: its class and its text."""
+
+    def __init__(self, error: dict[str, str]) -> None:
+        super().__init__(f"{error['class']}: {error['desc']}")
+        self.error_class = error["class"]
+        self.desc = error["desc"]
+
+
+class Peer(LineSocket):
+    """A raw client; `with Peer(guest.port(...))` closes it. QEMU serves one client per port at a time."""
+
+    def __init__(self, path: Path, timeout: float = 30) -> None:
+        super().__init__(path)
+        self.timeout = timeout
+
+    def __enter__(self) -> "Peer":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def sync(self, timeout: float | None = None) -> None:
+        """Be sure that the next line is the answer to the next request, whatever was said before."""
+        number = secrets.randbits(31)
+        self.request("guest-sync-delimited", id=number, prefix=b"\xff")
+        self.read_until(b"\xff", timeout or self.timeout)
+        reply = json.loads(self.read_line(timeout or self.timeout))
+        if reply != {"return": number}:
+            raise RuntimeError(f"sync {number} was answered with {reply}")
+
+    def request(self, command: str, *, prefix: bytes = b"", **arguments: Any) -> None:
+        """Send a request and do not wait: the suspend commands and guest-shutdown answer only when they fail."""
+        named = {key.replace("_", "-"): value for key, value in arguments.items()}
+        body = {"execute": command, **({"arguments": named} if named else {})}
+        self.send(prefix + json.dumps(body).encode() + b"\n")
+
+    def reply(self, timeout: float | None = None) -> Any:
+        """What the next reply returns; raises AgentError if it is one."""
+        message = json.loads(self.read_line(timeout or self.timeout))
+        if "error" in message:
+            raise AgentError(message["error"])
+        return message["return"]
+
+    def call(self, command: str, *, timeout: float | None = None, **arguments: Any) -> Any:
+        """Send a request and wait for its reply. An underscore in an argument's name stands for a hyphen."""
+        self.request(command, **arguments)
+        return self.reply(timeout)
