@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -114,6 +116,24 @@ def test_method_that_fails_hands_on(host: Host, programs: FakePrograms) -> None:
     programs.answers |= {"pm-is-supported": OK, "pm-suspend": FAIL}
     assert power.suspend(host, power.RAM) == (True, [])
     assert "systemctl suspend" in programs.calls
+
+
+def test_guest_that_has_slept_is_not_put_to_sleep_again(
+    host: Host, programs: FakePrograms, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A hook that fails on resume makes pm-suspend exit with 1, after the guest has slept and was woken."""
+    systemd(host, programs, power.RAM)
+    write(host, "/sys/power/suspend_stats/success", "3\n")
+    programs.answers |= {"pm-is-supported": OK, "pm-suspend": FAIL}
+
+    def run(argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 0) -> Outcome:
+        if argv[0] == "pm-suspend":
+            write(host, "/sys/power/suspend_stats/success", "4\n")
+        return programs.run(argv)
+
+    assert power.suspend(replace(host, run=run), power.RAM) == (True, [])
+    assert programs.calls[-1] == "pm-suspend"
+    assert caplog.messages == ["the guest has slept, but pm-utils then said: pm-suspend: exit status 1: it will not"]
 
 
 def test_nothing_supports_it(ctx: Context) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,10 @@ class Host:
     def path(self, path: str) -> Path:
         """Where a file of the guest really lies; ``path`` is absolute."""
         return self.root / path.lstrip("/")
+
+    def asleep(self) -> float:
+        """Seconds that the guest has slept since it booted, as far as its clock can tell: clock_gettime(2)."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
 
     def read(self, path: str) -> str:
         """A small text file, such as sysfs has. Raises OSError."""

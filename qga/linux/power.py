@@ -6,17 +6,21 @@ hands on to the next method, and when none is left the caller gets them all.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from qga.linux.host import Host
 
+log = logging.getLogger(__name__)
+
 SLEEP_TIMEOUT = 120.0  # seconds, awake ones: what a helper may take to fall asleep and to come back
 POLL = 0.2  # seconds between two looks at whether logind is still busy with putting the guest to sleep
 
 _POWER_STATE = "/sys/power/state"
 _POWER_DISK = "/sys/power/disk"
+_SLEEPS = "/sys/power/suspend_stats/success"
 _LOGIND = (
     "org.freedesktop.login1",
     "/org/freedesktop/login1",
@@ -70,11 +74,28 @@ def suspend(host: Host, mode: SleepMode) -> tuple[bool, list[str]]:
         refusal = method.probe(host, mode)
         if refusal is None:
             supported = True
+            before = _sleeps(host)
             refusal = method.act(host, mode)
             if refusal is None:
                 return True, []
+            if _sleeps(host) != before:
+                # Handing on would put a guest that has just been woken to sleep again.
+                log.warning("the guest has slept, but %s then said: %s", method.name, refusal)
+                return True, []
         refusals.append(f"{method.name}: {refusal}")
     return supported, refusals
+
+
+def _sleeps(host: Host) -> tuple[str, int]:
+    """Differs before and after a sleep, whatever a helper said of it: pm-suspend fails if a hook does on resume.
+
+    The kernel counts suspensions to RAM; of the others the clock tells, if they took a second.
+    """
+    try:
+        count = host.read(_SLEEPS)
+    except OSError:
+        count = ""
+    return count, round(host.asleep())
 
 
 def _pm_probe(host: Host, mode: SleepMode) -> Refusal:
