@@ -33,7 +33,6 @@ _START, _SKIP = "start", "skip"
 _DIGITS = b"0123456789"
 _LETTERS = b"abcdefghijklmnopqrstuvwxyz"
 _CONTROL_BUT_TAB = bytes(range(0x09)) + bytes(range(0x0A, 0x20))
-_ANY = bytes(range(256))
 _TEXT = bytes(range(0x20, 0xFE))
 
 # state: (the bytes it runs over, {next byte: state or outcome}, the outcome of any other byte)
@@ -173,7 +172,6 @@ _MISSING = {  # anywhere else a value may come
     _AFTER_MEMBER: b"expected separator in dict",
 }
 
-
 _VALUES: dict[str, Callable[[bytes], object]] = {
     _STRING: string,
     _INTEGER: number,
@@ -200,7 +198,7 @@ class _Message:
         self._outer: list[tuple[Any, int, str]] = []
 
     def add(self, kind: str, text: bytes) -> bool:
-        """Take a token. True: the message is over, and `result` has what came of it."""
+        """Take a token; True if the message is over, and `result` has what came of it."""
         if text == b"{":
             self._braces += 1
         elif text == b"}":

@@ -18,10 +18,12 @@ from typing import Any
 import qga.commands
 from qga.context import Context
 from qga.errors import CommandError, CommandNotFound, QgaError, RequestError
+from qga.log import AUDIT
 from qga.schema import Command, Schema, SchemaError
 from qga.validate import Validator
 
 log = logging.getLogger(__name__)
+audit = logging.getLogger(AUDIT)
 
 Handler = Callable[..., object]
 
@@ -75,7 +77,7 @@ class Dispatcher:
             arguments = message.get("arguments", {})
             self._ctx.policy.check(command.name)
             bound.validate(arguments)
-            log.info("%s called%s", command.name, _Loggable(command, arguments))
+            audit.info("%s called%s", command.name, _Loggable(command, arguments))
             result = bound.call(self._ctx, arguments)
         except QgaError as error:
             log.info("%s: %s", command.name if command else "request", error)

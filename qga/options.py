@@ -126,7 +126,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("statedir", ("-t", "--statedir"), PATH, "/var/run", "existing directory for state files", "DIR"),
     Option("verbose", ("-v", "--verbose"), BOOL, False, "log messages and audit lines as well"),
-    Option("debug", ("--debug",), BOOL, False, "log everything, raw requests too"),
+    Option("debug", ("--debug",), BOOL, False, "log everything, tracebacks too"),
     Option(
         "retry-path",
         ("-r", "--retry-path"),

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Iterator
 
 import orjson
 
 from qga.dialect import MAX_DEPTH, MAX_SIZE, MAX_TOKENS, Dialect
+from qga.literals import legible
 
 LONG = 4096  # bytes; a piece this long without a closing bracket is the middle of a payload: wait for its end
 
@@ -25,12 +27,11 @@ sys.setrecursionlimit(max(sys.getrecursionlimit(), 8 * MAX_DEPTH))
 
 
 class Decoder:
-    """The requests of one peer."""
+    """The requests of one peer; another peer gets another decoder."""
 
     def __init__(self) -> None:
         self._dialect = Dialect()
-        self._deferred: list[bytes] = []
-        self._size = 0
+        self._deferred = bytearray()
 
     def feed(self, data: bytes) -> Iterator[object]:
         """The values that ``data`` completes, and a RequestError for each complaint, in order.
@@ -40,49 +41,43 @@ class Decoder:
         """
         if self._deferred:
             data = self._join(data)
-            if not data:
-                return
+        dialect = self._dialect
         position = 0
         while (end := data.find(b"\n", position) + 1) > 0:
             line = data[position:end]
             position = end
-            yield from self._decode(line)
+            if dialect.idle and (value := _fast(line)) is not _REFUSED:
+                yield value
+            else:
+                yield from dialect.feed(line)
         rest = data[position:]
         if not rest:
             return
-        if self._dialect.idle and LONG <= len(rest) < MAX_SIZE and not _may_end(rest):
-            self._deferred, self._size = [rest], len(rest)
-        elif rest.rstrip().endswith(b"}"):
-            yield from self._decode(rest)
+        if not dialect.idle:
+            yield from dialect.feed(rest)
+        elif LONG <= len(rest) < MAX_SIZE and not _may_end(rest):
+            self._deferred += rest
+        elif rest.endswith(b"}") and (value := _fast(rest)) is not _REFUSED:
+            yield value
         else:
-            yield from self._dialect.feed(rest)
+            yield from dialect.feed(rest)
 
     def _join(self, data: bytes) -> bytes:
         """All that was deferred with ``data``, or nothing while the end of the payload has not come.
 
         Only the new piece is searched, so that the cost of a byte does not grow with the request.
         """
-        self._deferred.append(data)
-        self._size += len(data)
-        if self._size < MAX_SIZE and b"\n" not in data and not _may_end(data):
+        self._deferred += data
+        if len(self._deferred) < MAX_SIZE and b"\n" not in data and not _may_end(data):
             return b""
-        joined = b"".join(self._deferred)
-        self._deferred.clear()
+        joined = bytes(self._deferred)
+        self._deferred = bytearray()
         return joined
-
-    def _decode(self, text: bytes) -> Iterator[object]:
-        """The messages of a line, or of a piece that ends in a closing brace."""
-        if self._dialect.idle:
-            value = _fast(text)
-            if value is not _REFUSED:
-                yield value
-                return
-        yield from self._dialect.feed(text)
 
 
 def _may_end(piece: bytes) -> bool:
     """Whether a message can be over, or be broken off, within this piece of it."""
-    return any(byte in piece for byte in (b"}", b"]", b"\xff", b"\xfe"))
+    return b"}" in piece or b"]" in piece or b"\xff" in piece or b"\xfe" in piece
 
 
 def _fast(text: bytes) -> object:
@@ -92,24 +87,27 @@ def _fast(text: bytes) -> object:
     refuses, needs more colons than the value has members; colons within strings only make it more. A float is left to
     the dialect, whose 0e1 is no number.
     """
-    if len(text) >= MAX_SIZE or not text.isascii() or b"\\u" in text:
+    if len(text) >= MAX_SIZE or not text.isascii():
+        return _REFUSED
+    if b"\\" in text and b"\\u" in text:  # one byte is found much faster than two
         return _REFUSED
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
         return _REFUSED
-    members, parts = 0, 0
-    pending = [value]
-    for part in pending:
-        parts += 1
-        if isinstance(part, dict):
+    members = 0
+    parts = [value]
+    for part in parts:
+        kind = type(part)
+        if kind is dict:
             members += len(part)
-            pending.extend(part.values())
-        elif isinstance(part, list):
-            pending.extend(part)
-        elif isinstance(part, float):
+            parts.extend(part.values())
+        elif kind is list:
+            parts.extend(part)
+        elif kind is float:
             return _REFUSED
-    if members != text.count(b":") or parts * 4 > MAX_TOKENS:  # a part is at most a key, a colon, a value, a comma
+    # A part is at most a key, a colon, two brackets and a comma.
+    if members != text.count(b":") or len(parts) * 5 > MAX_TOKENS:
         return _REFUSED
     return value
 
@@ -117,24 +115,61 @@ def _fast(text: bytes) -> object:
 def encode(reply: object, *, delimited: bool = False) -> bytes:
     """One line of ASCII, after one byte 0xFF if ``delimited``.
 
-    A lone surrogate (a byte that was no UTF-8) becomes U+FFFD, an infinite or undefined number null.
+    Bytes that were no UTF-8, and came as lone surrogates, become U+FFFD, an infinite or undefined number null.
     """
     try:
         line = orjson.dumps(reply, option=orjson.OPT_APPEND_NEWLINE)
-    except TypeError:  # a lone surrogate, or an integer beyond 64 bits
+    except TypeError:  # a lone surrogate, an integer beyond 64 bits, or nesting too deep for it
         line = b""
     if not line or not line.isascii():
-        line = json.dumps(_encodable(reply)).encode() + b"\n"
+        line = _spell(reply).encode() + b"\n"
     return b"\xff" + line if delimited else line
 
 
-def _encodable(value: object) -> object:
+_NOTHING = object()
+
+
+def _spell(value: object) -> str:
+    """The value as JSON in ASCII. It calls itself not: an id may be nested deeper than Python's stack."""
+    spelled: list[str] = []
+    pending = [("", value)]  # from last to first: text, and the value that follows it
+    while pending:
+        text, item = pending.pop()
+        spelled.append(text)
+        if item is _NOTHING:
+            continue
+        if isinstance(item, dict):
+            opening, closing = "{", "}"
+            parts = [(f"{_atom(key)}: ", part) for key, part in item.items()]
+        elif isinstance(item, list | tuple):
+            opening, closing = "[", "]"
+            parts = [("", part) for part in item]
+        else:
+            spelled.append(_atom(item))
+            continue
+        spelled.append(opening)
+        pending.append((closing, _NOTHING))
+        pending.extend((f", {text}", part) for text, part in reversed(parts[1:]))
+        pending.extend(parts[:1])
+    return "".join(spelled)
+
+
+def _atom(value: object) -> str:
     if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, dict):
-        return {_encodable(key): _encodable(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_encodable(part) for part in value]
+        return json.dumps(_sound(value))
     if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+        return "null"
+    return json.dumps(value)
+
+
+def _sound(text: str) -> str:
+    """The text without lone surrogates: one U+FFFD for each sequence of bytes that was no UTF-8."""
+    if not _SURROGATE.search(text):
+        return text
+    try:
+        return legible(text.encode(errors="surrogateescape"))
+    except UnicodeEncodeError:  # one that never was a byte
+        return legible(text.encode(errors="surrogatepass"))
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from qga import dialect
+from qga import dialect, wire
 from qga.dialect import Dialect
 from qga.errors import RequestError
 from qga.wire import LONG, Decoder, encode
@@ -61,6 +61,14 @@ def test_decoder_and_dialect_agree_in_whatever_pieces(data: bytes, at: list[int]
 @settings(max_examples=300)
 def test_always_back_in_step_after_ff(data: bytes, at: list[int]) -> None:
     assert fast(*cut(data, at), b"\xff" + SYNC)[-1] == shown(json.loads(SYNC))
+
+
+@given(fragments, cuts)
+@settings(max_examples=600)
+def test_deferred_or_not(data: bytes, at: list[int]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "LONG", 1)
+        assert fast(*cut(data, at), b"\n") == slow(data + b"\n")
 
 
 @given(st.binary(max_size=300), cuts)
@@ -127,12 +135,24 @@ def test_nesting(text: bytes) -> None:
     assert fast(text) == slow(text)
 
 
+@pytest.mark.parametrize("part", [b"1", b'"x"', b"{}", b"[[]]", b'{"a":[]}', b'{"a":{},"b":[1,2]}'])
+def test_tokens(part: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dialect, "MAX_TOKENS", 40)
+    monkeypatch.setattr(wire, "MAX_TOKENS", 40)
+    for count in range(1, 25):
+        line = b"[" + b",".join([part] * count) + b"]\n"
+        assert fast(line) == slow(line)
+
+
 @pytest.mark.parametrize(
     ("value", "line"),
     [
         ({"return": {}}, b'{"return":{}}\n'),
         ({"return": "é\U0001f600"}, b'{"return": "\\u00e9\\ud83d\\ude00"}\n'),
         ({"return": "a\udcffb"}, b'{"return": "a\\ufffdb"}\n'),
+        ({"return": "\udce2\udc82|\udc80\udc80|é"}, b'{"return": "\\ufffd|\\ufffd\\ufffd|\\u00e9"}\n'),
+        ({"return": "\ud800"}, b'{"return": "\\ufffd"}\n'),
+        ({"return": {"é": [], "b": {}, "\udcff": None}}, b'{"return": {"\\u00e9": [], "b": {}, "\\ufffd": null}}\n'),
         ({"return": 2**64 - 1}, b'{"return":18446744073709551615}\n'),
         ({"return": [1.5, float("inf")]}, b'{"return":[1.5,null]}\n'),
         ({"return": "a\0\x7f\n"}, b'{"return":"a\\u0000\x7f\\n"}\n'),
@@ -149,6 +169,15 @@ def test_reply_may_nest_as_deep_as_a_request() -> None:
     for _ in range(dialect.MAX_DEPTH):
         deep = [deep]
     assert json.loads(encode({"return": {}, "id": deep})) == {"return": {}, "id": deep}
+
+
+@pytest.mark.parametrize("inmost", ["é", 1, float("inf"), "\udcff"])
+def test_an_id_as_deep_as_a_request_can_be(inmost: object) -> None:
+    value = inmost
+    for _ in range(dialect.MAX_DEPTH - 1):
+        value = [value]
+    line = encode({"return": {}, "id": value})
+    assert line.count(b"[") == line.count(b"]") == dialect.MAX_DEPTH - 1
 
 
 @given(st.recursive(st.text() | st.integers() | st.floats() | st.none(), st.lists))

@@ -1,0 +1,22 @@
+"""README says what the code does, where that can be compared."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from qga import options, schema
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def test_options_table_is_the_tables() -> None:
+    shown = re.search(r"<!-- options -->\n(.*?)<!-- /options -->", README, re.S)
+    assert shown is not None
+    assert shown[1].strip() == options.markdown().strip()
+
+
+def test_every_command_is_listed() -> None:
+    listed = README[README.index("## Commands") : README.index("## Options")]
+    for name in schema.load().commands:
+        assert name in listed or f"`-{name.split('-')[-1]}`" in listed, name
