@@ -195,6 +195,11 @@ def test_no_utf8_in_a_complaint(received: bytes, shown: str) -> None:
     assert feed(b'"' + received + b"\x01") == [f"{PARSE}stray '\"{shown}\x01'"]
 
 
+@pytest.mark.parametrize("control", [bytes([code]) for code in range(0x20) if code not in b"\0\t\r\n"])
+def test_a_control_character_ends_the_skipping_and_is_stray_itself(control: bytes) -> None:
+    assert feed(b"@x" + control + b"x{}") == [PARSE + "stray '@'", f"{PARSE}stray '{control.decode()}'", [{}]]
+
+
 # ... and at the level of the message: one complaint, when its brackets balance
 
 

@@ -52,6 +52,8 @@ def cut(data: bytes, at: list[int]) -> list[bytes]:
 @example(b'{"a":0e1}\n', [])
 @example(b'{"id":1e400}\n', [])
 @example(b"12\n", [1])
+@example(b'{"id":"\xef\xbf\xbf"}\n', [])
+@example(b'{"id":"\\uffff"}\n', [])
 @settings(max_examples=600)
 def test_decoder_and_dialect_agree_in_whatever_pieces(data: bytes, at: list[int]) -> None:
     assert fast(*cut(data, at)) == slow(data)
@@ -101,6 +103,13 @@ def test_reset_in_the_middle_of_a_payload() -> None:
     assert fast(*pieces)[-1] == shown(json.loads(SYNC))
 
 
+@pytest.mark.parametrize("end", [b'"]', b'"]}', b"\xfe", b"\xff", b'"]  ', b"\n"])
+def test_what_can_end_a_payload_is_told_at_once(end: bytes) -> None:
+    pieces = [b'["' + b"A" * LONG, b"A" * LONG, end]
+    assert fast(*pieces[:2]) == []
+    assert fast(*pieces) == slow(*pieces) != []
+
+
 def test_payload_beyond_the_limit() -> None:
     piece = b"A" * (1 << 20)
     messages = fast(b'{"b":"' + piece, *[piece] * 64)
@@ -141,6 +150,8 @@ def test_tokens(part: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "MAX_TOKENS", 40)
     for count in range(1, 25):
         line = b"[" + b",".join([part] * count) + b"]\n"
+        assert fast(line) == slow(line)
+        line = b"{" + b",".join(b'"%d":%b' % (number, part) for number in range(count)) + b"}\n"
         assert fast(line) == slow(line)
 
 
