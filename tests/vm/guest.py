@@ -150,7 +150,7 @@ class Guest:
 
     # Asking QEMU
 
-    def qmp(self, command: str, **arguments: Any) -> Any:
+    def qmp(self, command: str, /, **arguments: Any) -> Any:
         return self._connected_qmp().command(command, **arguments)
 
     def query_status(self) -> str:
