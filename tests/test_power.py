@@ -95,6 +95,15 @@ def test_hybrid_writes_suspend_then_disk_then_what_was_chosen(host: Host, monkey
     assert written == [("/sys/power/disk", "suspend"), ("/sys/power/state", "disk"), ("/sys/power/disk", "shutdown")]
 
 
+def test_hibernation_after_a_hybrid_sleep_powers_off(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemd leaves its choice of suspend behind."""
+    kernel(host, disk="platform shutdown reboot [suspend] test_resume\n")
+    written: list[str] = []
+    monkeypatch.setattr(Host, "write", lambda self, path, text: written.append(text))
+    power.suspend(host, power.DISK)
+    assert written == ["platform", "disk", "platform"]
+
+
 def test_hybrid_gives_the_choice_back_when_the_kernel_refuses(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     kernel(host)
     written: list[str] = []

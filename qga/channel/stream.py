@@ -9,19 +9,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
-from qga.loop import EDGE, HANGUP, READ, WRITE, Loop
+from qga.loop import EDGE, HANGUP, READ, WRITE, Loop, Timer
 from qga.session import FLUSH, Session
 
 READ_SIZE = 64 * 1024  # bytes; the allocator hands out larger ones from the kernel, which costs a ping a third
+ABSENCE = 0.5  # seconds that a port must be hung up before its host counts as gone
 HIGH_WATER = 256 * 1024  # bytes of replies gathered for one write: small ones share it, large ones do not pile up
 
 
 class Stream:
     """``on_end`` is called once, with the reason, after the descriptor was closed.
 
-    ``persistent`` is for a descriptor that outlives its peers, a virtio port. End of file there says that no host is
-    connected: its successor gets a new session. Such a port polls as hung up all the time, so it is watched
-    edge-triggered, and armed again only after something was read.
+    ``persistent`` is for a descriptor that outlives its peers, a virtio port. Hung up and end of file there say that no
+    host is connected: its successor gets a new session. But the first bytes of a host can come before the news that it
+    is connected, which the kernel handles later; so a port must stay hung up for a while. As it polls as hung up all
+    the time, it is watched edge-triggered, and armed again only after something was read.
     """
 
     def __init__(
@@ -43,11 +45,13 @@ class Stream:
         self._outgoing: list[bytes | memoryview] = []
         self._waiting_for = 0
         self._closed = False
+        self._absence: Timer | None = None
         self._wait_for(READ)
 
     def close(self) -> None:
         if not self._closed:
             self._closed = True
+            self._is_present()
             self._loop.forget(self._descriptor)
             os.close(self._descriptor)
 
@@ -62,10 +66,13 @@ class Stream:
 
     def _on_event(self, events: int) -> None:
         if self._waiting_for == WRITE:
-            if events & HANGUP:
-                self._peer_left("the peer closed the connection before it had read its replies")
-            else:
+            if not events & HANGUP:
+                self._is_present()
                 self._reply()
+            elif self._persistent:
+                self._may_be_absent()
+            else:
+                self._end("the peer closed the connection before it had read its replies")
             return
         try:
             data = os.read(self._descriptor, READ_SIZE)
@@ -75,21 +82,30 @@ class Stream:
             self._end(f"cannot read: {error.strerror}")
             return
         if data:
+            self._is_present()
             self._replies = self._session.receive(data)
             self._reply()
         elif self._persistent:
-            self._session = self._new_session()
+            self._may_be_absent()
         else:
             self._end("end of file")
 
-    def _peer_left(self, reason: str) -> None:
-        if not self._persistent:
-            self._end(reason)
-            return
+    def _may_be_absent(self) -> None:
+        if self._absence is None:
+            self._absence = self._loop.call_later(ABSENCE, self._peer_left)
+
+    def _is_present(self) -> None:
+        if self._absence is not None:
+            self._absence.cancel()
+            self._absence = None
+
+    def _peer_left(self) -> None:
+        self._absence = None
         self._outgoing.clear()
         self._replies = iter(())
         self._session = self._new_session()
-        self._wait_for(READ)
+        if self._waiting_for == WRITE:
+            self._wait_for(READ)
 
     def _reply(self) -> None:
         """Send replies until none is left, or until the peer has no room for more."""

@@ -157,17 +157,21 @@ def _kernel_probe(host: Host, mode: SleepMode) -> Refusal:
 def _kernel_act(host: Host, mode: SleepMode) -> Refusal:
     path = _POWER_STATE
     try:
-        if mode is not HYBRID:
+        if mode is RAM:
             host.write(path, mode.kernel)
             return None
+        # What is chosen in /sys/power/disk stays, also after systemd's hybrid sleep: a plain hibernation after
+        # that would be another hybrid one.
         path, options = _POWER_DISK, host.read(_POWER_DISK).split()
-        chosen = next((option for option in options if option.startswith("[")), "[platform]").strip("[]")
-        host.write(path, "suspend")
+        offered = [option.strip("[]") for option in options]
+        chosen = next((option.strip("[]") for option in options if option.startswith("[")), "")
+        power_off = chosen if chosen not in ("", "suspend") else next(iter(offered), "platform")
+        host.write(path, "suspend" if mode is HYBRID else power_off)
         try:
             path = _POWER_STATE
             host.write(path, mode.kernel)
         finally:
-            host.write(_POWER_DISK, chosen)  # the next plain hibernation is to power off again
+            host.write(_POWER_DISK, power_off)
     except OSError as error:
         return f"cannot write {path}: {error.strerror}"
     return None
