@@ -20,10 +20,10 @@ HIGH_WATER = 256 * 1024  # bytes of replies gathered for one write: small ones s
 class Stream:
     """``on_end`` is called once, with the reason, after the descriptor was closed.
 
-    ``persistent`` is for a descriptor that outlives its peers, a virtio port. Hung up and end of file there say that no
-    host is connected: its successor gets a new session. But the first bytes of a host can come before the news that it
-    is connected, which the kernel handles later; so a port must stay hung up for a while. As it polls as hung up all
-    the time, it is watched edge-triggered, and armed again only after something was read.
+    ``persistent`` is for a descriptor that outlives its peers, a virtio port. Hung up and end of file there say that
+    no host is connected: its successor gets a new session. But the first bytes of a host can come before the news
+    that it is connected, which the kernel handles later; so a port must stay hung up for a while. As it polls as hung
+    up all the time, it is watched edge-triggered, and armed again only after something was read.
     """
 
     def __init__(
