@@ -134,8 +134,8 @@ def test_without_swap_every_method_says_why(guest: Guest) -> None:
 
 def test_killed_helper_is_no_success(guest: Guest) -> None:
     """QEMU's own agent takes a helper's death by a signal for exit status 0."""
-    guest.check("printf '#!/bin/sh\\nkill -KILL $$\\n' > /run/dies; chmod +x /run/dies")
-    guest.check("for p in pm-suspend systemctl; do mount --bind /run/dies $(command -v $p); done")
+    guest.check("printf '#!/bin/sh\\nkill -KILL $$\\n' > /usr/local/bin/dies; chmod +x /usr/local/bin/dies")
+    guest.check("for p in pm-suspend systemctl; do mount --bind /usr/local/bin/dies $(command -v $p); done")
     guest.check("cat /sys/power/state > /run/state; mount --bind /run/state /sys/power/state")
     guest.check("mount -o remount,bind,ro /sys/power/state")
     try:
