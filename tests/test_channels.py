@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import socket
 import struct
 import subprocess
@@ -156,6 +157,21 @@ def test_idle_agent_does_not_wake_up(agent: RunningAgent, path: str, state: str)
     time.sleep(0.2)
     assert agent.wake_ups_in(1.5) == 0
     peer.close()
+
+
+def test_agent_without_descriptors_waits_for_one(agent: RunningAgent, path: str) -> None:
+    with Lines.connect(path) as peer:
+        assert ask(peer) == PONG
+    time.sleep(0.2)  # it has closed what the start and that client needed
+    limits = resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE)
+    used = len(os.listdir(f"/proc/{agent.process.pid}/fd"))
+    resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE, (used, limits[1]))
+    with Lines.connect(path) as peer:
+        peer.send(PING)
+        assert agent.wake_ups_in(1.5) <= 3
+        resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE, limits)
+        assert json.loads(peer.read_line(SOON)) == PONG
+    assert "cannot accept a client: Too many open files" in agent.log.read_text()
 
 
 def test_socket_that_an_earlier_agent_left_is_replaced(tmp_path: Path, path: str) -> None:

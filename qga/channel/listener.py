@@ -15,6 +15,7 @@ from qga.session import Session
 log = logging.getLogger(__name__)
 
 BACKLOG = 1  # as QEMU
+ACCEPT_PAUSE = 1.0  # seconds until the next try where there are no descriptors left: at once would spin
 
 
 class Listener:
@@ -42,8 +43,12 @@ class Listener:
     def _on_client(self, events: int) -> None:
         try:
             connection, _ = self._socket.accept()
-        except OSError as error:  # it has gone again, or there are no descriptors left
-            log.debug("cannot accept a client: %s", error.strerror)
+        except (BlockingIOError, ConnectionAbortedError):  # it has gone again
+            return
+        except OSError as error:
+            log.warning("cannot accept a client: %s", error.strerror)
+            self._loop.forget(self._socket.fileno())
+            self._loop.call_later(ACCEPT_PAUSE, self._await_client)
             return
         self._loop.forget(self._socket.fileno())
         connection.setblocking(False)
