@@ -7,8 +7,10 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
+from jsonschema import Draft4Validator
 
 from qga import schema
 from qga.context import Context
@@ -85,6 +87,29 @@ def new_session(host: Host) -> Callable[[], Session]:
     commands = schema.load()
     dispatcher = Dispatcher(Context(host, commands, Policy()), bind(commands))
     return lambda: Session(dispatcher)
+
+
+@pytest.fixture
+def execute(host: Host) -> Callable[..., dict[str, Any]]:
+    """Carries out a command of an agent whose guest is ``host``: the reply's body, held to what the schema says."""
+    commands = schema.load()
+    dispatcher = Dispatcher(Context(host, commands, Policy()), bind(commands))
+
+    def carry_out(name: str, **arguments: object) -> dict[str, Any]:
+        arguments = {key.replace("_", "-"): value for key, value in arguments.items()}
+        reply = dispatcher.handle({"execute": name, "arguments": arguments})
+        assert reply is not None
+        returns = commands.commands[name].returns
+        if "return" in reply.body and returns is not None:
+            Draft4Validator(commands.type(returns)).validate(reply.body["return"])
+        return reply.body
+
+    return carry_out
+
+
+def failed(desc: str) -> dict[str, Any]:
+    """The body of a reply to a command that the guest could not carry out."""
+    return {"error": {"class": "GenericError", "desc": desc}}
 
 
 def write(host: Host, path: str, text: str) -> None:

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from qga import schema
+from qga.linux.host import Host
 from qga.session import Session
+from tests.conftest import write
 
 ALL: list[dict[str, Any]] = json.loads((Path(__file__).parent / "golden" / "wire.json").read_text())
 # Commands of QEMU's agent that this one does not have yet: their cases wait for them.
@@ -21,8 +23,6 @@ MISSING = (
     "guest-file-",
     "guest-exec",
     "guest-set-time",
-    "guest-set-vcpus",
-    "guest-set-memory-blocks",
     "guest-set-user-password",
     "guest-ssh-",
     "guest-fstrim",
@@ -52,6 +52,13 @@ def expected(case: dict[str, Any], replies: list[dict[str, Any]]) -> list[dict[s
 
 def by_name(case: dict[str, Any]) -> str:
     return str(case["name"])
+
+
+@pytest.fixture(autouse=True)
+def _machine(host: Host) -> None:
+    """What the recorded cases assume: a processor that cannot be taken offline, a memory block."""
+    host.path("/sys/devices/system/cpu/cpu0").mkdir(parents=True)
+    write(host, "/sys/devices/system/memory/memory0/state", "online\n")
 
 
 @pytest.mark.parametrize("case", CASES, ids=by_name)

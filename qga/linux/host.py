@@ -77,6 +77,10 @@ class Host:
         """Seconds that the guest has slept since it booted, as far as its clock can tell: clock_gettime(2)."""
         return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
 
+    def load_average(self) -> tuple[float, float, float]:
+        """Of the last 1, 5 and 15 minutes: getloadavg(3). Raises OSError."""
+        return os.getloadavg()
+
     def read(self, path: str) -> str:
         """A small text file, such as sysfs has. Raises OSError."""
         return self.path(path).read_text(errors="surrogateescape")

@@ -1,0 +1,61 @@
+"""Memory blocks: list them, take them online and offline."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+from qga.context import Context
+from qga.errors import CommandError
+from qga.linux import memory
+from qga.linux.memory import MEMORY
+
+_UINT64 = 2**64
+
+
+def guest_get_memory_blocks(ctx: Context) -> list[dict[str, object]]:
+    try:
+        blocks = memory.list_memory_blocks(ctx.host)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise CommandError(f'Can\'t open directory"{MEMORY}/": {error.strerror}') from error
+    if not blocks:
+        raise CommandError("guest reported zero memory blocks!")
+    return [{"phys-index": block.index, "online": block.online, "can-offline": block.can_offline} for block in blocks]
+
+
+def guest_set_memory_blocks(ctx: Context, *, mem_blks: list[dict[str, Any]]) -> list[dict[str, object]]:
+    return [_set_memory_block(ctx, wanted["phys-index"] % _UINT64, wanted["online"]) for wanted in mem_blks]
+
+
+def _set_memory_block(ctx: Context, index: int, online: bool) -> dict[str, object]:
+    def answer(response: str, code: int | None = None) -> dict[str, object]:
+        return {"phys-index": index, "response": response, **({} if code is None else {"error-code": code})}
+
+    if not ctx.host.path(MEMORY).is_dir():
+        return answer("operation-not-supported", errno.ENOENT)
+    try:
+        block = memory.read_memory_block(ctx.host, index)
+    except FileNotFoundError:
+        return answer("not-found", errno.ENOENT)
+    except OSError as error:
+        return answer("operation-failed", error.errno)
+    if block.online == online:
+        return answer("success")
+    if not block.has_state:
+        return answer("operation-not-supported", errno.ENOENT)
+    try:
+        memory.set_online(ctx.host, index, online)
+    except OSError as error:
+        return answer("operation-failed", error.errno)
+    return answer("success")
+
+
+def guest_get_memory_block_info(ctx: Context) -> dict[str, int]:
+    try:
+        return {"size": memory.read_block_size(ctx.host)}
+    except OSError as error:
+        where = f"{MEMORY}/" if not ctx.host.path(MEMORY).is_dir() else None
+        file = f'open("{where}")' if where else 'open sysfs file "block_size_bytes"'
+        raise CommandError(f"{file}: {error.strerror}") from error

@@ -1,0 +1,68 @@
+"""The guest's processors: which there are, which are online, what they have been doing.
+
+/sys/devices/system/cpu: Documentation/ABI/testing/sysfs-devices-system-cpu; /proc/stat: proc_stat(5).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+from qga.linux.host import Host
+
+CPUS = "/sys/devices/system/cpu"
+
+# The columns of a cpuN line, in its order.
+_STATES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal", "guest", "guestnice")
+_ALWAYS = 4  # how many of them every kernel has
+
+
+@dataclass(frozen=True)
+class Processor:
+    """One that cannot be taken offline has no ``online`` file, and is online."""
+
+    number: int
+    online: bool
+    can_offline: bool
+
+
+def list_processors(host: Host) -> list[Processor]:
+    """By number. Raises OSError, with the file's name as the guest has it."""
+    names = os.listdir(host.path(CPUS))
+    numbers = sorted(int(name[3:]) for name in names if re.fullmatch("cpu[0-9]+", name))
+    return [read_processor(host, number) for number in numbers]
+
+
+def read_processor(host: Host, number: int) -> Processor:
+    """Raises FileNotFoundError if there is no such processor, and OSError."""
+    host.path(f"{CPUS}/cpu{number}/").stat()
+    try:
+        return Processor(number, host.read(f"{CPUS}/cpu{number}/online").startswith("1"), True)
+    except FileNotFoundError:
+        return Processor(number, True, False)
+
+
+def set_online(host: Host, number: int, online: bool) -> None:
+    """Raises OSError, EBUSY for one: the last processor."""
+    host.write(f"{CPUS}/cpu{number}/online", "1" if online else "0")
+
+
+def parse_stat(text: str, ticks_per_second: int) -> list[dict[str, int]]:
+    """The cpuN lines of /proc/stat: the processor's number as ``cpu``, and milliseconds by state.
+
+    What a kernel does not count is left out. A malformed line ends the list, as with QEMU's agent.
+    """
+    found = []
+    for line in text.splitlines():
+        match = re.match(r"cpu([0-9]+) (.*)", line)
+        if match is None:
+            continue
+        columns = match[2].split()
+        if len(columns) < _ALWAYS or not all(column.isdecimal() for column in columns):
+            break
+        times = [int(column) * 1000 // ticks_per_second for column in columns]
+        if len(times) == _STATES.index("softirq"):
+            times.pop()  # irq and softirq come together
+        found.append({"cpu": int(match[1]), **dict(zip(_STATES, times, strict=False))})
+    return found

@@ -1,0 +1,55 @@
+"""The guest's memory blocks: Documentation/ABI/testing/sysfs-devices-memory."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+from qga.linux.host import Host
+
+MEMORY = "/sys/devices/system/memory"
+
+
+@dataclass(frozen=True)
+class MemoryBlock:
+    """One that has no ``state`` file cannot be taken offline, and is online."""
+
+    index: int
+    online: bool
+    can_offline: bool
+    has_state: bool = True
+
+
+def list_memory_blocks(host: Host) -> list[MemoryBlock]:
+    """By number. Raises OSError: FileNotFoundError where the kernel has no memory hot-plug."""
+    names = os.listdir(host.path(MEMORY))
+    return [
+        read_memory_block(host, index)
+        for index in sorted(int(n[6:]) for n in names if re.fullmatch("memory[0-9]+", n))
+    ]
+
+
+def read_memory_block(host: Host, index: int) -> MemoryBlock:
+    """Raises FileNotFoundError if there is no such block, and OSError."""
+    directory = f"{MEMORY}/memory{index}"
+    host.path(directory).stat()
+    try:
+        online = host.read(f"{directory}/state").startswith("online")
+    except FileNotFoundError:
+        return MemoryBlock(index, online=True, can_offline=False, has_state=False)
+    try:
+        can_offline = not host.read(f"{directory}/removable").startswith("0")
+    except FileNotFoundError:
+        can_offline = False
+    return MemoryBlock(index, online, can_offline)
+
+
+def set_online(host: Host, index: int, online: bool) -> None:
+    """Raises OSError: EBUSY for memory that is in use."""
+    host.write(f"{MEMORY}/memory{index}/state", "online" if online else "offline")
+
+
+def read_block_size(host: Host) -> int:
+    """Bytes. Raises OSError, and ValueError where the file holds no number."""
+    return int(host.read(f"{MEMORY}/block_size_bytes"), 16)
