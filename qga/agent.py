@@ -13,6 +13,7 @@ from qga.channel import Channel, ChannelError, open_channel
 from qga.config import Config
 from qga.context import Context
 from qga.dispatch import Dispatcher, bind
+from qga.files import FileTable
 from qga.linux.host import Host
 from qga.loop import Loop
 from qga.policy import Policy
@@ -28,12 +29,12 @@ HANGUP_PAUSE = 1.0  # seconds before a serial port that hung up is opened again:
 
 class Agent:
     def __init__(self, config: Config, schema: Schema, host: Host | None = None) -> None:
-        """Raises SchemaError where handlers and schema do not match."""
+        """Raises SchemaError where handlers and schema do not match, StateError for the state directory."""
         self._config = config
         host = host or Host(run=ask, which=shutil.which)
         policy = Policy(config.allow_rpcs, config.block_rpcs)
         self._host = host
-        self._dispatcher = Dispatcher(Context(host, schema, policy), bind(schema))
+        self._dispatcher = Dispatcher(Context(host, schema, policy, FileTable(config.statedir)), bind(schema))
         self._children = Children()
         self._channel: Channel | None = None
         self._waiting = False

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from qga.files import FileTable
 from qga.linux.host import Host
 from qga.policy import Policy
 from qga.schema import Schema
@@ -14,3 +15,4 @@ class Context:
     host: Host
     schema: Schema
     policy: Policy
+    files: FileTable = field(default_factory=FileTable)

@@ -17,7 +17,7 @@ LAYERS: list[tuple[set[str], bool]] = [
     ({"wire", "dialect", "literals", "validate", "systemd"}, True),
     ({"schema"}, False),
     ({"loop", "linux"}, True),
-    ({"policy", "processes"}, False),
+    ({"policy", "processes", "files", "b64"}, False),
     ({"context"}, False),
     ({"commands"}, False),
     ({"dispatch"}, False),

@@ -1,0 +1,177 @@
+"""The guest-file handles: what they stand for, and the counter that makes them.
+
+A handle is never given twice, so the counter is on the disk before a handle goes out, where QEMU's agent keeps
+its own, ``[global] fd_counter`` in STATEDIR/qga.state: one agent goes on where the other stopped. Descriptors
+are written to directly: nothing is buffered, and an error comes with the write that it belongs to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+
+from qga import keyfile
+from qga.errors import CommandError
+
+FIRST_HANDLE = 1000  # as QEMU
+STATE_FILE = "qga.state"
+MAX_READ = 48 * 1024 * 1024  # bytes in one guest-file-read, as QEMU
+NEW_FILE_MODE = 0o666  # whatever the umask, as QEMU
+
+_READ_CHUNK = 16 * 1024 * 1024  # bytes asked of one read(2): a large count of a short file allocates no more
+
+# fopen(3)'s modes without their b, which means nothing on Linux.
+_FLAGS = {
+    "r": os.O_RDONLY,
+    "w": os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
+    "a": os.O_WRONLY | os.O_CREAT | os.O_APPEND,
+    "r+": os.O_RDWR,
+    "w+": os.O_RDWR | os.O_CREAT | os.O_TRUNC,
+    "a+": os.O_RDWR | os.O_CREAT | os.O_APPEND,
+}
+MODES = {
+    spelling: flags for mode, flags in _FLAGS.items() for spelling in {mode, f"{mode}b", mode.replace("+", "b+")}
+}
+
+
+class StateError(Exception):
+    """The state file cannot be read or written: which, and why."""
+
+
+class FileTable:
+    def __init__(self, statedir: str | None = None) -> None:
+        """Raises StateError. Without a state directory the counter lives in memory."""
+        self._state = None if statedir is None else os.path.join(statedir, STATE_FILE)
+        self._descriptors: dict[int, int] = {}
+        self._next = FIRST_HANDLE if self._state is None else _read_counter(self._state)
+        if self._state is not None and not os.path.exists(self._state):
+            try:
+                self._commit(self._next)
+            except OSError as error:
+                raise StateError(f"cannot write {self._state}: {error.strerror}") from error
+
+    def open(self, path: str, mode: str) -> int:
+        """A new handle. Raises CommandError."""
+        flags = MODES.get(mode)
+        if flags is None:
+            raise CommandError(f"invalid file open mode '{mode}'")
+        try:
+            descriptor = _open(path, mode, flags | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise CommandError(f"failed to open file '{path}' (mode: '{mode}'): {error.strerror}") from error
+        handle = self._next
+        try:
+            self._commit(handle + 1)
+        except OSError as error:
+            os.close(descriptor)
+            raise CommandError("failed to commit persistent state to disk") from error
+        self._next = handle + 1
+        self._descriptors[handle] = descriptor
+        return handle
+
+    def descriptor(self, handle: int) -> int:
+        """Raises CommandError if there is no such handle."""
+        try:
+            return self._descriptors[handle]
+        except KeyError:
+            raise CommandError(f"handle '{handle}' has not been found") from None
+
+    def close(self, handle: int) -> None:
+        """The handle is gone, also if this raises CommandError."""
+        descriptor = self.descriptor(handle)
+        del self._descriptors[handle]
+        try:
+            os.close(descriptor)
+        except OSError as error:
+            raise CommandError(f"failed to close handle: {error.strerror}") from error
+
+    def _commit(self, counter: int) -> None:
+        """In one step, and on the disk: a power cut leaves the old counter or the new one."""
+        if self._state is None:
+            return
+        temporary = f"{self._state}.{os.getpid()}"
+        try:
+            with open(temporary, "wb") as file:
+                file.write(b"[global]\nfd_counter=%d\n" % counter)
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(temporary, self._state)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+
+def read(descriptor: int, count: int) -> tuple[bytes, bool]:
+    """Up to ``count`` bytes, and whether the end of the file was met. Raises OSError only if nothing was read.
+
+    A FIFO or terminal gives what it has.
+    """
+    pieces: list[bytes] = []
+    left = count
+    while left:
+        try:
+            piece = os.read(descriptor, min(left, _READ_CHUNK))
+        except OSError:
+            if not pieces:
+                raise
+            break
+        if not piece:
+            return b"".join(pieces), True
+        pieces.append(piece)
+        left -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces), False
+
+
+def write(descriptor: int, data: bytes) -> int:
+    """How many bytes were written: all, or those for which there was room. Raises OSError if there was none."""
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(descriptor, rest) :]
+        except OSError as error:
+            if len(rest) == len(data) or error.errno != errno.EAGAIN:
+                raise
+            break
+    return len(data) - len(rest)
+
+
+def _open(path: str, mode: str, flags: int) -> int:
+    """A file that is made here gets NEW_FILE_MODE; one that was there keeps its own. Raises OSError, CommandError."""
+    name = path.encode(errors="surrogateescape").replace(b"\0", b"\xc0\x80")  # as modified UTF-8 spells it
+    if not flags & os.O_CREAT:
+        return os.open(name, flags)
+    try:
+        descriptor = os.open(name, flags | os.O_EXCL, 0)
+    except FileExistsError:
+        return os.open(name, flags & ~os.O_CREAT)
+    try:
+        os.fchmod(descriptor, NEW_FILE_MODE)
+    except OSError as error:
+        os.close(descriptor)
+        os.unlink(name)
+        raise CommandError(
+            f"failed to set permission 0666 on new file '{path}' (mode: '{mode}'): {error.strerror}"
+        ) from error
+    return descriptor
+
+
+def _read_counter(path: str) -> int:
+    try:
+        with open(path, "rb") as file:
+            entries = keyfile.parse(file.read()).get("global", {})
+    except FileNotFoundError:
+        return FIRST_HANDLE
+    except OSError as error:
+        raise StateError(f"cannot read {path}: {error.strerror}") from error
+    except keyfile.KeyFileError as error:
+        raise StateError(f"{path}: {error}") from error
+    entry = entries.get("fd_counter")
+    if entry is None:
+        return FIRST_HANDLE
+    try:
+        counter = int(entry.string())
+    except ValueError:
+        raise StateError(f"{path}, line {entry.line}: fd_counter: expected a number") from None
+    return counter if counter >= 0 else counter + 2**32  # QEMU's agent writes 32 bits, with a sign
