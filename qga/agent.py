@@ -6,14 +6,18 @@ import logging
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable
 
 from qga import systemd
 from qga.channel import Channel, ChannelError, open_channel
+from qga.commands import fsfreeze
 from qga.config import Config
 from qga.context import Context
 from qga.dispatch import Dispatcher, bind
+from qga.errors import CommandError
 from qga.files import FileTable
+from qga.freeze import FreezeState
 from qga.linux.host import Host
 from qga.loop import Loop
 from qga.policy import Policy
@@ -26,29 +30,39 @@ log = logging.getLogger(__name__)
 RETRY_PAUSE = 5.0  # seconds between two tries to open a channel, as QEMU
 HANGUP_PAUSE = 1.0  # seconds before a serial port that hung up is opened again: at once would spin
 
+# The last two end QEMU's agent at once, and leave what it has frozen frozen.
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+
 
 class Agent:
-    def __init__(self, config: Config, schema: Schema, host: Host | None = None) -> None:
+    def __init__(
+        self, config: Config, schema: Schema, host: Host | None = None, freeze: FreezeState | None = None
+    ) -> None:
         """Raises SchemaError where handlers and schema do not match, StateError for the state directory."""
         self._config = config
         host = host or Host(run=ask, which=shutil.which)
-        policy = Policy(config.allow_rpcs, config.block_rpcs)
+        policy = Policy(config.allow_rpcs, config.block_rpcs, schema.allowed_while_frozen)
+        freeze = freeze or FreezeState(config.statedir)
+        freeze.subscribe(policy.on_freeze)
+        freeze.subscribe(_hold_bytecode)
         self._host = host
-        self._dispatcher = Dispatcher(Context(host, schema, policy, FileTable(config.statedir)), bind(schema))
+        self._context = Context(host, schema, policy, FileTable(config.statedir), freeze, config.fsfreeze_hook)
+        self._dispatcher = Dispatcher(self._context, bind(schema))
         self._children = Children()
         self._channel: Channel | None = None
         self._waiting = False
 
     def run(self, ready: Callable[[], None] = lambda: None) -> int:
-        """Serve until SIGTERM, SIGINT or the loss of the channel; returns the exit status.
+        """Serve until a signal or the loss of the channel ends it; returns the exit status.
 
-        ``ready`` is called when hosts can be served. Raises ChannelError or ActivationError before that.
+        Whatever ends it, no filesystem stays frozen. ``ready`` is called when hosts can be served. Raises ChannelError
+        or ActivationError before that.
         """
         self._inherited = systemd.inherited_socket(os.environ)
         self._loop = Loop()
         try:
             self._loop.on_signal(signal.SIGCHLD, self._children.reap)
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in _ENDING:
                 self._loop.on_signal(number, self._loop.stop)
             if self._config.retry_path:
                 self._keep_trying()
@@ -60,9 +74,20 @@ class Agent:
             systemd.notify("STOPPING=1")
             return 0
         finally:
+            self._thaw()
             if self._channel is not None:
                 self._channel.close()
             self._loop.close()
+
+    def _thaw(self) -> None:
+        """Nobody else would: a guest with frozen filesystems cannot even be shut down."""
+        if not self._context.freeze.frozen:
+            return
+        log.warning("the agent ends while filesystems are frozen: thawing them")
+        try:
+            fsfreeze.guest_fsfreeze_thaw(self._context)
+        except CommandError as error:
+            log.error("thawing: %s", error)
 
     def _open(self) -> None:
         config = self._config
@@ -100,3 +125,8 @@ class Agent:
         log.log(logging.INFO if hung_up else logging.WARNING, "channel %s is lost: %s", self._config.path, reason)
         self._waiting = True
         self._loop.call_later(HANGUP_PAUSE if hung_up else RETRY_PAUSE, self._keep_trying)
+
+
+def _hold_bytecode(frozen: bool) -> None:
+    """A module imported while frozen must not be written down compiled: that would wait for the thaw for ever."""
+    sys.dont_write_bytecode = frozen or bool(sys.flags.dont_write_bytecode)

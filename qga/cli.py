@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from qga.config import Config
+    from qga.freeze import FreezeState
+    from qga.pidfile import PidFile
     from qga.schema import Schema
 
 OK, FAILED = 0, 1
 PASSED_SOCKET = 3  # the first descriptor under socket activation, sd_listen_fds(3)
-FROZEN_MARKER = "qga.state.isfrozen"
 
 logger = logging.getLogger(__name__)
 
@@ -43,59 +44,70 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(loaded: config.Loaded) -> int:
     """Check what can be checked in sight of the caller, go to the background if asked, serve."""
     from qga import schema
+    from qga.freeze import FreezeState
 
     commands = schema.load()
     config.check_names(loaded.config, commands.commands)
     if not loaded.config.daemon:
-        return _serve(loaded.config, commands, loaded.warnings, lambda: None)
+        freeze = FreezeState(loaded.config.statedir)
+        return _serve(loaded.config, commands, freeze, loaded.warnings, lambda: None)
 
     from qga.daemonize import daemonize
     from qga.pidfile import PidFile
 
     settings = config.absolute_paths(loaded.config)
-    # A frozen filesystem takes no pid file: the write would hang, and with it the agent that is to thaw it.
-    pidfile = None if _is_frozen(settings) else PidFile(settings.pidfile)
+    freeze, pidfile = FreezeState(settings.statedir), PidFile(settings.pidfile)
     activated = settings.path is None
-    link = daemonize(cmdline.PROGRAM, pidfile, [PASSED_SOCKET] if activated else [])
+    # A frozen filesystem takes no pid file: the write would hang, and with it the agent that is to thaw it.
+    link = daemonize(cmdline.PROGRAM, None if freeze.frozen else pidfile, [PASSED_SOCKET] if activated else [])
+    if freeze.frozen:
+        freeze.subscribe(lambda frozen: None if frozen else _acquire(pidfile))
     if activated:
         os.environ["LISTEN_PID"] = str(os.getpid())  # it named the process that has just exited
     try:
-        return _serve(settings, commands, loaded.warnings, link.ready)
+        return _serve(settings, commands, freeze, loaded.warnings, link.ready)
     except Exception as error:
         link.failed(_words(error))
         raise
+    finally:
+        pidfile.release()
 
 
-def _serve(settings: Config, commands: Schema, warnings: Sequence[str], ready: Callable[[], None]) -> int:
+def _acquire(pidfile: PidFile) -> None:
+    """Take the pid file after all, now that it can be written. The agent runs on if it cannot: somebody needs it."""
+    from qga.pidfile import PidFileError
+
+    try:
+        if not pidfile.held:
+            pidfile.acquire()
+    except PidFileError as error:
+        logger.error("%s", error)
+
+
+def _serve(
+    settings: Config, commands: Schema, freeze: FreezeState, warnings: Sequence[str], ready: Callable[[], None]
+) -> int:
     from qga import log
     from qga.agent import Agent
 
-    log.setup(
+    lines = log.setup(
         logfile=settings.logfile,
         verbose=settings.verbose,
         debug=settings.debug,
-        paused=_is_frozen(settings),
+        paused=freeze.frozen,
     )
+    freeze.subscribe(lambda frozen: lines.pause() if frozen else lines.resume())
+    if freeze.frozen:
+        logger.warning("an agent before this one left filesystems frozen: waiting for a host to thaw them")
     for warning in warnings:
         logger.warning("%s", warning)
     try:
-        return Agent(settings, commands).run(ready)
+        return Agent(settings, commands, freeze=freeze).run(ready)
     except Exception as error:
         if settings.logfile is not None:
             logger.critical("%s", _words(error))
         logger.debug("where it came from:", exc_info=True)
         raise
-
-
-def _is_frozen(settings: Config) -> bool:
-    """Whether an agent before this one left the filesystems frozen. What cannot be looked at counts as so."""
-    try:
-        os.stat(os.path.join(settings.statedir, FROZEN_MARKER))
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _dump(loaded: config.Loaded) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from qga.files import FileTable
+from qga.freeze import FreezeState
 from qga.linux.host import Host
 from qga.policy import Policy
 from qga.schema import Schema
@@ -12,7 +13,11 @@ from qga.schema import Schema
 
 @dataclass(frozen=True)
 class Context:
+    """``fsfreeze_hook``: the program to run before a freeze and after a thaw, if the owner named one."""
+
     host: Host
     schema: Schema
     policy: Policy
     files: FileTable = field(default_factory=FileTable)
+    freeze: FreezeState = field(default_factory=FreezeState)
+    fsfreeze_hook: str | None = None

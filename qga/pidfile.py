@@ -39,6 +39,10 @@ class PidFile:
         self._descriptor: int | None = None
         self._owner = 0
 
+    @property
+    def held(self) -> bool:
+        return self._descriptor is not None
+
     def acquire(self) -> None:
         """Lock the file and write the process id of this process. Raises PidFileError."""
         try:

@@ -1,4 +1,8 @@
-"""May this command run now? Decided from the owner's lists; the dispatcher asks before it looks at arguments."""
+"""May this command run now? Decided from the owner's lists and the freeze state, before arguments are looked at.
+
+While filesystems are frozen the commands that the schema allows then are permitted, and no other, whatever the lists
+say: a host must always be able to thaw.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,22 @@ from qga.errors import CommandNotFound
 
 
 class Policy:
-    def __init__(self, allow: Iterable[str] = (), block: Iterable[str] = ()) -> None:
+    def __init__(
+        self, allow: Iterable[str] = (), block: Iterable[str] = (), while_frozen: Iterable[str] = ()
+    ) -> None:
         """An empty ``allow`` allows all; ``block`` takes away from that."""
         self._allow = frozenset(allow)
         self._block = frozenset(block)
+        self._while_frozen = frozenset(while_frozen)
+        self._frozen = False
+
+    def on_freeze(self, frozen: bool) -> None:
+        """For FreezeState to call."""
+        self._frozen = frozen
 
     def permits(self, command: str) -> bool:
+        if self._frozen:
+            return command in self._while_frozen
         return command not in self._block and (not self._allow or command in self._allow)
 
     def check(self, command: str) -> None:

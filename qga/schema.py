@@ -92,6 +92,11 @@ class Schema:
                         f"schema/{area}.json: {entry[_kind(entry)]}: there is no type or member {error}"
                     ) from None
 
+    @property
+    def allowed_while_frozen(self) -> list[str]:
+        """The names of the commands that may run while filesystems are frozen."""
+        return [command.name for command in self.commands.values() if command.allow_frozen]
+
     def type(self, reference: str | list[str]) -> dict[str, Any]:
         """The JSON Schema of a type: its name, or a list that holds the name of the elements' type."""
         if isinstance(reference, list):

@@ -31,10 +31,10 @@ class ChannelError(Exception):
     __module__ = "qga.channel"
 
 class Agent:
-    def __init__(self, config, schema):
-        self.config, self.schema = config, schema
+    def __init__(self, config, schema, freeze):
+        self.config, self.schema, self.freeze = config, schema, freeze
     def run(self, ready):
-        names = {**globals(), "config": self.config, "schema": self.schema, "ready": ready}
+        names = {**globals(), **vars(self), "ready": ready}
         exec(os.environ["AGENT"], names)
         return names.get("status", 0)
 
@@ -243,13 +243,16 @@ class TestProcesses:
     def test_started_frozen_nothing_is_written_before_the_thaw(self, tmp_path: Path) -> None:
         (tmp_path / "qga.state.isfrozen").touch()
         agent = (
-            "from qga import log\n"
             "logging.getLogger('qga').error('early'); before = os.listdir(config.statedir)\n"
-            "log.installed().resume(); logging.getLogger('qga').error('%s', before); ready()"
+            "freeze.thaw(); thawed = os.listdir(config.statedir)\n"
+            "logging.getLogger('qga').error('%s, %s', before, sorted(thawed))\n"
+            "freeze.freeze(); freeze.thaw(); ready()"
         )
         log, pidfile = tmp_path / "log", tmp_path / "pid"
         done = qemu_ga("-d", "-t", str(tmp_path), "-l", str(log), "-f", str(pidfile), agent=agent)
         assert (done.returncode, done.stderr) == (0, "")
-        first, second = log.read_text().splitlines()
-        assert first.endswith("error: early")
-        assert second.endswith("error: ['qga.state.isfrozen']")
+        _, *lines = log.read_text().splitlines()
+        assert [line.partition(": ")[2] for line in lines[:2]] == [
+            "error: early",
+            "error: ['qga.state.isfrozen'], ['log', 'pid']",
+        ]

@@ -24,7 +24,6 @@ MISSING = (
     "guest-set-time",
     "guest-set-user-password",
     "guest-ssh-",
-    "guest-fstrim",
 )
 CASES = [case for case in ALL if not any(f'"{name}' in case["send"] for name in MISSING)]
 SYNC = b'{"execute": "guest-sync-delimited", "arguments": {"id": 4711}}\n'

@@ -16,7 +16,7 @@ LAYERS: list[tuple[set[str], bool]] = [
     ({"errors", "options", "keyfile", "config", "cmdline", "log", "devlog", "pidfile"}, True),
     ({"wire", "dialect", "literals", "validate", "systemd"}, True),
     ({"schema"}, False),
-    ({"loop", "linux"}, True),
+    ({"loop", "linux", "freeze"}, True),
     ({"policy", "processes", "files", "b64"}, False),
     ({"context"}, False),
     ({"commands"}, False),

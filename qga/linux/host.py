@@ -6,13 +6,17 @@ through ``run``. Whatever else asks the machine goes through a method here.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
+import stat
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from qga.errors import CommandError
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,19 @@ class Outcome:
         words = self.output.decode(errors="replace").strip()
         return f"{self}: {words}" if words else str(self)
 
+    def require(self, program: str, action: str) -> None:
+        """Raise CommandError, in QEMU's words, unless ``program`` exited with 0. ``action`` is what it was to do."""
+        if self.ok:
+            return
+        said = self.output.decode(errors="surrogateescape")
+        if self.signal is not None:
+            raise CommandError("child process has terminated abnormally" + (f": {said}" if said else ""))
+        if self.errno is not None:
+            said = f"failed to exec '{program}': {os.strerror(self.errno)}\n"
+        elif self.timeout is not None:
+            said = f"{self}: {said}" if said else str(self)
+        raise CommandError(f"child process has failed to {action}: {said or self}")
+
 
 def signal_name(number: int) -> str:
     """SIGKILL, or "signal 40" where it has no name."""
@@ -80,6 +97,18 @@ class Host:
     def load_average(self) -> tuple[float, float, float]:
         """Of the last 1, 5 and 15 minutes: getloadavg(3). Raises OSError."""
         return os.getloadavg()
+
+    def block_device(self, path: str) -> tuple[int, int] | None:
+        """Major and minor number of a block device; None for what is none, or cannot be looked at: stat(2)."""
+        try:
+            status = self.path(path).stat()
+        except OSError:
+            return None
+        return (os.major(status.st_rdev), os.minor(status.st_rdev)) if stat.S_ISBLK(status.st_mode) else None
+
+    def ioctl(self, descriptor: int, request: int, argument: bytearray | int = 0) -> None:
+        """ioctl(2); a bytearray is overwritten with what the kernel answers. Raises OSError."""
+        fcntl.ioctl(descriptor, request, argument)
 
     def read(self, path: str) -> str:
         """A small text file, such as sysfs has. Raises OSError."""
