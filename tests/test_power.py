@@ -142,7 +142,21 @@ def test_guest_that_has_slept_is_not_put_to_sleep_again(
 
     assert power.suspend(replace(host, run=run), power.RAM) == (True, [])
     assert programs.calls[-1] == "pm-suspend"
-    assert caplog.messages == ["the guest has slept, but pm-utils then said: pm-suspend: exit status 1: it will not"]
+    assert caplog.messages == ["the guest has slept, but then: pm-suspend: exit status 1: it will not"]
+
+
+def test_hibernation_that_failed_half_way_is_no_success(host: Host, programs: FakePrograms) -> None:
+    """Without swap the kernel finds out when it has made its image, and the clock has stood still meanwhile."""
+    seconds = iter((0.0, 2.0))
+
+    class Clock(Host):
+        def asleep(self) -> float:
+            return next(seconds)
+
+    programs.answers |= {"pm-is-supported": OK, "pm-hibernate": Outcome(status=129)}
+    supported, refusals = power.suspend(Clock(programs.run, programs.which, host.root), power.DISK)
+    assert supported
+    assert refusals[0] == "pm-utils: pm-hibernate: exit status 129"
 
 
 def test_nothing_supports_it(ctx: Context) -> None:

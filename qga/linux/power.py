@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 SLEEP_TIMEOUT = 120.0  # seconds, awake ones: what a helper may take to fall asleep and to come back
 POLL = 0.2  # seconds between two looks at whether logind is still busy with putting the guest to sleep
 
+_PM_REFUSED = 128  # the least exit status of pm-suspend(8) and its kin that says that the kernel refused
+
 _POWER_STATE = "/sys/power/state"
 _POWER_DISK = "/sys/power/disk"
 _SLEEPS = "/sys/power/suspend_stats/success"
@@ -74,22 +76,18 @@ def suspend(host: Host, mode: SleepMode) -> tuple[bool, list[str]]:
         refusal = method.probe(host, mode)
         if refusal is None:
             supported = True
-            before = _sleeps(host)
             refusal = method.act(host, mode)
             if refusal is None:
-                return True, []
-            if _sleeps(host) != before:
-                # Handing on would put a guest that has just been woken to sleep again.
-                log.warning("the guest has slept, but %s then said: %s", method.name, refusal)
                 return True, []
         refusals.append(f"{method.name}: {refusal}")
     return supported, refusals
 
 
 def _sleeps(host: Host) -> tuple[str, int]:
-    """Differs before and after a sleep, whatever a helper said of it: pm-suspend fails if a hook does on resume.
+    """Differs before and after a sleep.
 
-    The kernel counts suspensions to RAM; of the others the clock tells, if they took a second.
+    The kernel counts suspensions to RAM; of the others the clock tells, if they took a second. It may also tell of a
+    hibernation that failed: the clock stands still while the kernel makes its image.
     """
     try:
         count = host.read(_SLEEPS)
@@ -106,8 +104,16 @@ def _pm_probe(host: Host, mode: SleepMode) -> Refusal:
 
 
 def _pm_act(host: Host, mode: SleepMode) -> Refusal:
+    before = _sleeps(host)
     outcome = host.run((mode.pm_program,), timeout=SLEEP_TIMEOUT)
-    return None if outcome.ok else f"{mode.pm_program}: {outcome.text}"
+    if outcome.ok:
+        return None
+    refusal = f"{mode.pm_program}: {outcome.text}"
+    if (outcome.status or 0) < _PM_REFUSED and _sleeps(host) != before:
+        # A hook failed on resume. Handing on would put a guest that has just been woken to sleep again.
+        log.warning("the guest has slept, but then: %s", refusal)
+        return None
+    return refusal
 
 
 def _systemd_probe(host: Host, mode: SleepMode) -> Refusal:
