@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from pwd import struct_passwd
 from typing import Any
 
 import pytest
@@ -23,8 +25,6 @@ from qga.session import Session
 @pytest.fixture(autouse=True)
 def _no_machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A unit test that forks or calls ioctl(2) by accident fails loudly; one that means it is marked ``forks``."""
-    if request.node.get_closest_marker("forks") or request.node.get_closest_marker("vm"):
-        return
 
     def refuse(name: str) -> object:
         def refused(*arguments: object, **keywords: object) -> None:
@@ -32,7 +32,10 @@ def _no_machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
         return refused
 
-    for module, name in ((os, "fork"), (os, "posix_spawn"), (os, "execvp"), (fcntl, "ioctl")):
+    guarded = [(time, "clock_settime"), (time, "clock_settime_ns")]  # nobody means these
+    if not (request.node.get_closest_marker("forks") or request.node.get_closest_marker("vm")):
+        guarded += [(os, "fork"), (os, "posix_spawn"), (os, "execvp"), (fcntl, "ioctl")]
+    for module, name in guarded:
         monkeypatch.setattr(module, name, refuse(name))
 
 
@@ -59,6 +62,11 @@ class FakePrograms:
         return f"/usr/bin/{program}" if known else None
 
 
+def as_whoever_tests(user: struct_passwd, work: Callable[[], bytes]) -> bytes:
+    """In place of ``processes.run_as``: the work, without becoming the user."""
+    return work()
+
+
 @pytest.fixture
 def programs() -> FakePrograms:
     return FakePrograms()
@@ -69,7 +77,7 @@ def host(tmp_path: Path, programs: FakePrograms) -> Host:
     """A guest whose files lie below ``host.root`` and whose programs are ``programs``."""
     root = tmp_path / "guest"
     root.mkdir()
-    return Host(run=programs.run, which=programs.which, root=root)
+    return Host(run=programs.run, which=programs.which, root=root, run_as=as_whoever_tests)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pwd
 import signal
 import stat
 import time
@@ -80,11 +81,22 @@ class Run(Protocol):
     def __call__(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = ...) -> Outcome: ...
 
 
+class RunAs(Protocol):
+    """Carries out ``work`` as a user, who it is to the kernel, and returns its result. Raises CommandError."""
+
+    def __call__(self, user: pwd.struct_passwd, work: Callable[[], bytes]) -> bytes: ...
+
+
+def _run_as_nobody(user: pwd.struct_passwd, work: Callable[[], bytes]) -> bytes:
+    raise CommandError(f"cannot become user '{user.pw_name}'")
+
+
 @dataclass(frozen=True)
 class Host:
     run: Run
     which: Callable[[str], str | None]
     root: Path = Path("/")
+    run_as: RunAs = _run_as_nobody
 
     def path(self, path: str) -> Path:
         """Where a file of the guest really lies; ``path`` is absolute."""
@@ -93,6 +105,18 @@ class Host:
     def asleep(self) -> float:
         """Seconds that the guest has slept since it booted, as far as its clock can tell: clock_gettime(2)."""
         return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+
+    def clock(self) -> int:
+        """Nanoseconds since 1970 in UTC: clock_gettime(2)."""
+        return time.time_ns()
+
+    def set_clock(self, nanoseconds: int) -> None:
+        """clock_settime(2). Raises OSError, and OverflowError for a time that time_t cannot hold."""
+        time.clock_settime_ns(time.CLOCK_REALTIME, nanoseconds)
+
+    def user(self, name: str) -> pwd.struct_passwd:
+        """getpwnam(3), whoever knows the user. Raises KeyError, and ValueError for what cannot be a name."""
+        return pwd.getpwnam(name)
 
     def load_average(self) -> tuple[float, float, float]:
         """Of the last 1, 5 and 15 minutes: getloadavg(3). Raises OSError."""
