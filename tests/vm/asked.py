@@ -202,6 +202,30 @@ DONE: dict[str, tuple[list[dict[str, Any]], Tidy]] = {
         ],
         by("phys-index"),
     ),
+    "authorized keys": (
+        [
+            step("guest-ssh-add-authorized-keys", username="ann", keys=[], reset=True),
+            step("guest-ssh-get-authorized-keys", username="ann"),
+            step("guest-ssh-add-authorized-keys", username="ann", keys=["ssh-rsa A", "ssh-rsa B", "ssh-rsa A"]),
+            step("guest-ssh-add-authorized-keys", username="ann", keys=["ssh-rsa B", "ssh-rsa C größe"]),
+            step("guest-ssh-get-authorized-keys", username="ann"),
+            step("guest-ssh-remove-authorized-keys", username="ann", keys=["ssh-rsa B", "ssh-rsa D"]),
+            step("guest-ssh-add-authorized-keys", username="ann", keys=["ssh-rsa E", "#"]),
+            step("guest-ssh-get-authorized-keys", username="ann"),
+            step("guest-ssh-add-authorized-keys", username="ann", keys=["ssh-rsa F"], reset=True),
+            step("guest-ssh-get-authorized-keys", username="ann"),
+            step("guest-ssh-remove-authorized-keys", username="ann", keys=["ssh-rsa F"]),
+            step("guest-ssh-get-authorized-keys", username="ann"),
+        ],
+        lambda reply: {"keys": sorted(reply["keys"])} if reply else reply,  # QEMU's list is backwards
+    ),
+    "password": (
+        [
+            step("guest-set-user-password", username="ann", password="T3BlbiBTZXNhbWU=", crypted=False),
+            step("guest-set-user-password", username="ann", password="JDYkc2FsdCR4", crypted=True),
+        ],
+        same,
+    ),
     "freezing": (
         [
             step("guest-fsfreeze-status"),

@@ -134,6 +134,7 @@ SYSTEM = r"""set -ex
 ln -sf /usr/share/zoneinfo/Asia/Kathmandu /etc/localtime
 { cat /usr/lib/os-release; echo 'VARIANT="Test \"guest\" \$5"'; echo VARIANT_ID=test; } > /run/os-release
 ln -sf /run/os-release /etc/os-release
+useradd --create-home ann
 mkdir -p -m 700 /root/.ssh
 printf '# a comment\n\nssh-ed25519 AAAA one\n  ssh-rsa BBBB two\nssh-rsa CCCC three' > /root/.ssh/authorized_keys
 python3 - <<'EOF'

@@ -7,6 +7,7 @@ between ours. Where QEMU 7.2 says something else than 10.2, which ours follows, 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -53,6 +54,12 @@ def ask(peer: Peer, request: dict[str, Any]) -> dict[str, Any]:
     return reply
 
 
+def returned(peer: Peer, request: dict[str, Any]) -> Any:
+    reply = ask(peer, request)
+    assert "return" in reply, reply
+    return reply["return"]
+
+
 def commands(peer: Peer) -> dict[str, dict[str, Any]]:
     return {entry["name"]: entry for entry in peer.call("guest-info")["supported_commands"]}
 
@@ -87,7 +94,7 @@ def test_reads_the_same(command: str, ours: Peer, theirs: Peer) -> None:
     need(ours, command)
     row = READ[command]
     request = {"execute": command, **({"arguments": row.arguments} if row.arguments else {})}
-    before, between, after = (ask(peer, request)["return"] for peer in (ours, theirs, ours))
+    before, between, after = (returned(peer, request) for peer in (ours, theirs, ours))
     mine, other = row.tidy(before), row.tidy(row.newer(between))
     assert bracketed(mine, other, row.tidy(after)) == mine
 
@@ -225,7 +232,7 @@ def test_trims_the_same(minimum: int, ours: Peer, theirs: Peer) -> None:
     need(ours, "guest-fstrim")
 
     def paths(peer: Peer) -> Any:
-        reply = ask(peer, step("guest-fstrim", minimum=minimum))["return"]["paths"]
+        reply = returned(peer, step("guest-fstrim", minimum=minimum))["paths"]
         # What one agent has trimmed, the other need not trim again.
         return [{key: value for key, value in path.items() if key != "trimmed"} for path in reply]
 
@@ -251,6 +258,7 @@ def ran(peer: Peer, arguments: dict[str, Any]) -> Any:
         status = ask(peer, {"execute": "guest-exec-status", "arguments": {"pid": pid}})
         if status.get("return", {}).get("exited", True):
             return status
+        time.sleep(0.05)
     pytest.fail(f"the program has not ended: {arguments}")
 
 
