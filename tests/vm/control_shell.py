@@ -31,7 +31,8 @@ def write_all(port: int, data: bytes) -> None:
 def run(port: int, line: bytes) -> None:
     request = json.loads(line)
     # A file, not a pipe: a process that the script leaves behind may keep its stdout open for ever.
-    with tempfile.TemporaryFile() as output:
+    # In memory, so that scripts run while the root file system is frozen.
+    with tempfile.TemporaryFile(dir="/run") as output:
         status = subprocess.call(
             ["bash", "-c", request["script"]],
             stdin=subprocess.DEVNULL,

@@ -59,7 +59,7 @@ class Guest:
         *,
         swap: bool = True,
         machine: str = "pc",
-        memory: int = 1024,
+        memory: int | str = 1024,
         cpus: str = "2",
         ports: Sequence[str] = (),
         disks: Sequence[Disk] = (),
@@ -108,7 +108,7 @@ class Guest:
         while not self._qmp:
             try:
                 self._qmp = Qmp(self.directory / "qmp")
-            except (FileNotFoundError, ConnectionRefusedError):
+            except (FileNotFoundError, ConnectionRefusedError, Closed):
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     raise self._error("QEMU did not start") from None
                 time.sleep(0.02)
@@ -288,10 +288,11 @@ class Guest:
         command += self._drive("root", self.directory / "root.qcow2", "qcow2", "virtio-blk-pci")
         if self._swap:
             command += self._drive("swap", self.directory / "swap.raw", "raw", "virtio-blk-pci")
+        command += self._args  # before the disks: one may be on a bus of theirs
         for number, disk in enumerate(self._disks):
             path, options = disk.path or self.directory / f"disk{number}.raw", ",read-only=on" if disk.path else ""
             command += self._drive(f"disk{number}", path, "raw" + options, disk.device)
-        return [*command, *self._args]
+        return command
 
     @staticmethod
     def _drive(name: str, path: Path, form: str, device: str) -> list[str]:

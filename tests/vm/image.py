@@ -39,7 +39,7 @@ HOST_PROGRAMS = {
 
 PACKAGES = """
     btrfs-progs dbus dosfstools e2fsprogs fdisk initramfs-tools iproute2 kmod linux-image-amd64 lvm2 mdadm
-    pm-utils procps python3 python3-pip python3-venv qemu-guest-agent systemd-sysv udev util-linux
+    pm-utils procps python3 python3-pip python3-venv qemu-guest-agent systemd-sysv tzdata udev util-linux
     util-linux-extra xfsprogs
 """.split()  # noqa: SIM905
 

@@ -34,10 +34,10 @@ class Peer(LineSocket):
         """Be sure that the next line is the answer to the next request, whatever was said before."""
         number = secrets.randbits(31)
         self.request("guest-sync-delimited", id=number, prefix=b"\xff")
-        self.read_until(b"\xff", timeout or self.timeout)
-        reply = json.loads(self.read_line(timeout or self.timeout))
-        if reply != {"return": number}:
-            raise RuntimeError(f"sync {number} was answered with {reply}")
+        reply = None
+        while reply != {"return": number}:  # another may be that of a sync whose client did not wait for it
+            self.read_until(b"\xff", timeout or self.timeout)
+            reply = json.loads(self.read_line(timeout or self.timeout))
 
     def request(self, command: str, *, prefix: bytes = b"", **arguments: Any) -> None:
         """Send a request and do not wait: the suspend commands and guest-shutdown answer only when they fail."""
