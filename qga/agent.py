@@ -21,7 +21,7 @@ from qga.freeze import FreezeState
 from qga.linux.host import Host
 from qga.loop import Loop
 from qga.policy import Policy
-from qga.processes import Children, ask
+from qga.processes import Children, ask, run_as
 from qga.schema import Schema
 from qga.session import Session
 
@@ -40,13 +40,20 @@ class Agent:
     ) -> None:
         """Raises SchemaError where handlers and schema do not match, StateError for the state directory."""
         self._config = config
-        host = host or Host(run=ask, which=shutil.which)
+        host = host or Host(run=ask, which=shutil.which, run_as=run_as)
         policy = Policy(config.allow_rpcs, config.block_rpcs, schema.allowed_while_frozen)
         freeze = freeze or FreezeState(config.statedir)
         freeze.subscribe(policy.on_freeze)
         freeze.subscribe(_hold_bytecode)
         self._host = host
-        self._context = Context(host, schema, policy, FileTable(config.statedir), freeze, config.fsfreeze_hook)
+        self._context = Context(
+            host,
+            schema,
+            policy,
+            FileTable(config.statedir),
+            freeze=freeze,
+            fsfreeze_hook=config.fsfreeze_hook,
+        )
         self._dispatcher = Dispatcher(self._context, bind(schema))
         self._children = Children()
         self._channel: Channel | None = None
@@ -55,12 +62,13 @@ class Agent:
     def run(self, ready: Callable[[], None] = lambda: None) -> int:
         """Serve until a signal or the loss of the channel ends it; returns the exit status.
 
-        Whatever ends it, no filesystem stays frozen. ``ready`` is called when hosts can be served. Raises ChannelError
-        or ActivationError before that.
+        Whatever ends it, no filesystem stays frozen. ``ready`` is called when hosts can be served. Raises
+        ChannelError or ActivationError before that.
         """
         self._inherited = systemd.inherited_socket(os.environ)
         self._loop = Loop()
         try:
+            self._context.execs.attach(self._loop, self._children)
             self._loop.on_signal(signal.SIGCHLD, self._children.reap)
             for number in _ENDING:
                 self._loop.on_signal(number, self._loop.stop)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from qga.execs import Execs
 from qga.files import FileTable
 from qga.freeze import FreezeState
 from qga.linux.host import Host
@@ -19,5 +20,6 @@ class Context:
     schema: Schema
     policy: Policy
     files: FileTable = field(default_factory=FileTable)
+    execs: Execs = field(default_factory=Execs)
     freeze: FreezeState = field(default_factory=FreezeState)
     fsfreeze_hook: str | None = None

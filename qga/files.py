@@ -13,6 +13,7 @@ import os
 
 from qga import keyfile
 from qga.errors import CommandError
+from qga.literals import c_string
 
 FIRST_HANDLE = 1000  # as QEMU
 STATE_FILE = "qga.state"
@@ -139,7 +140,7 @@ def write(descriptor: int, data: bytes) -> int:
 
 def _open(path: str, mode: str, flags: int) -> int:
     """A file that is made here gets NEW_FILE_MODE; one that was there keeps its own. Raises OSError, CommandError."""
-    name = path.encode(errors="surrogateescape").replace(b"\0", b"\xc0\x80")  # as modified UTF-8 spells it
+    name = c_string(path)
     if not flags & os.O_CREAT:
         return os.open(name, flags)
     try:

@@ -37,7 +37,7 @@ def ask(argv: Sequence[str], *, stdin: bytes = b"", timeout: float = DEFAULT_TIM
     """
     try:
         report, output = os.pipe(), os.pipe()
-        source = _input(stdin)
+        source = input_file(stdin)
     except OSError as error:
         return Outcome(errno=error.errno)
     try:
@@ -57,8 +57,8 @@ def ask(argv: Sequence[str], *, stdin: bytes = b"", timeout: float = DEFAULT_TIM
         os.close(output[0])
 
 
-def _input(data: bytes) -> int:
-    """A descriptor to read the data from: a file in memory, so that nobody has to feed it."""
+def input_file(data: bytes) -> int:
+    """A descriptor to read the data from: a file in memory, so that nobody has to feed it. Raises OSError."""
     if not data:
         return os.open(os.devnull, os.O_RDONLY)
     descriptor = os.memfd_create("stdin")
@@ -277,9 +277,9 @@ class Children:
 
     def spawn(
         self,
-        path: str,
-        argv: list[str],
-        env: Mapping[str, str],
+        path: str | bytes,
+        argv: list[str] | list[bytes],
+        env: Mapping[str, str] | Mapping[bytes, bytes],
         stdio: tuple[int, int, int],
         on_exit: Callable[[int], None],
     ) -> int:

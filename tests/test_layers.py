@@ -18,6 +18,7 @@ LAYERS: list[tuple[set[str], bool]] = [
     ({"schema"}, False),
     ({"loop", "linux", "freeze"}, True),
     ({"policy", "processes", "files", "b64"}, False),
+    ({"execs"}, False),
     ({"context"}, False),
     ({"commands"}, False),
     ({"dispatch"}, False),

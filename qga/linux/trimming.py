@@ -10,7 +10,7 @@ from qga.linux.host import Host
 from qga.linux.mounts import Mount, opened
 
 FITRIM = 0xC0185879  # _IOWR('X', 121, struct fstrim_range)
-_RANGE = struct.Struct("=QQQ")  # start, length and minimum, in bytes
+_RANGE = struct.Struct("=QQq")  # start, length and minimum, in bytes; a host may give the last with a sign, as QEMU
 _WHOLE = 2**64 - 1
 
 _UNABLE = (errno.ENOTTY, errno.EOPNOTSUPP)  # the filesystem, or the disk
@@ -27,7 +27,7 @@ class Trimmed:
 
 def trim(host: Host, mount: Mount, minimum: int) -> Trimmed:
     """Trim every free extent of at least ``minimum`` bytes; the kernel may take larger ones only. Never raises."""
-    wanted = bytearray(_RANGE.pack(0, _WHOLE, minimum % 2**64))
+    wanted = bytearray(_RANGE.pack(0, _WHOLE, minimum))
     try:
         with opened(host, mount) as descriptor:
             try:

@@ -227,7 +227,7 @@ def told(peer: Peer, steps: list[dict[str, Any]], tidy: Tidy, scratch: str) -> l
     return replies
 
 
-@pytest.mark.parametrize("minimum", [4096, pytest.param(-1, marks=pytest.mark.xfail(reason="told without a sign"))])
+@pytest.mark.parametrize("minimum", [4096, -1])
 def test_trims_the_same(minimum: int, ours: Peer, theirs: Peer) -> None:
     need(ours, "guest-fstrim")
 

@@ -1,0 +1,71 @@
+"""Programs of the guest, started for the host and asked about later."""
+
+from __future__ import annotations
+
+import os
+
+from qga import b64
+from qga.context import Context
+from qga.errors import CommandError
+from qga.execs import NOTHING, Capture, Output
+from qga.literals import c_string
+
+_SEPARATED = Capture(out=True, err=True)
+_CAPTURES = {
+    "none": NOTHING,
+    "stdout": Capture(out=True),
+    "stderr": Capture(err=True),
+    "separated": _SEPARATED,
+    "merged": Capture(out=True, err=True, merged=True),
+    False: NOTHING,
+    True: _SEPARATED,
+}
+
+
+def guest_exec(
+    ctx: Context,
+    *,
+    path: str,
+    arg: list[str] | None = None,
+    env: list[str] | None = None,
+    input_data: str | None = None,
+    capture_output: bool | str = False,
+) -> dict[str, object]:
+    stdin = None if input_data is None else b64.decode(input_data)
+    argv = [c_string(text) for text in (path, *(arg or ()))]
+    environment = os.environb if env is None else _environment(env)
+    try:
+        return {"pid": ctx.execs.start(argv, environment, stdin, _CAPTURES[capture_output])}
+    except OSError as error:
+        raise CommandError(f"Failed to execute child process “{path}” ({error.strerror})") from error
+
+
+def guest_exec_status(ctx: Context, *, pid: int) -> dict[str, object]:
+    program = ctx.execs.find(pid)
+    if program is None:
+        raise CommandError(f"PID {pid} does not exist")
+    if program.status is None or not program.exited:
+        return {"exited": False}
+    ctx.execs.forget(program)
+    code = os.waitstatus_to_exitcode(program.status)
+    ended = {"exitcode": code} if code >= 0 else {"signal": -code}
+    return {"exited": True, **ended, **_told("out", program.out), **_told("err", program.err)}
+
+
+def _environment(entries: list[str]) -> dict[bytes, bytes]:
+    """What getenv(3) would find: the first of a name; an entry without a name or a ``=`` is none."""
+    environment: dict[bytes, bytes] = {}
+    for entry in entries:
+        name, separator, value = c_string(entry).partition(b"=")
+        if name and separator:
+            environment.setdefault(name, value)
+    return environment
+
+
+def _told(stream: str, output: Output) -> dict[str, object]:
+    if not output.size:
+        return {}
+    return {
+        f"{stream}-data": b64.encode(output.data()),
+        f"{stream}-truncated": output.truncated,
+    }

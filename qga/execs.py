@@ -1,0 +1,231 @@
+"""The programs that guest-exec started: their output, and how they ended, until the host has fetched that.
+
+A program has exited when it was reaped and everything that holds its output has let go. What nobody fetches is
+dropped: the oldest first when there is too much of it, and whatever it is after an hour.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from qga.loop import READ, Loop
+from qga.processes import Children, input_file
+
+MAX_OUTPUT = 16 * 1024 * 1024  # bytes kept of each stream, as QEMU; the rest is read and thrown away
+MAX_FINISHED = 256  # records of programs that ended and were not asked about
+MAX_KEPT = 64 * 1024 * 1024  # bytes of output that they may hold, beyond the newest's
+MAX_AGE = 3600.0  # seconds that one is kept
+
+_PIPE_SIZE = 1024 * 1024  # bytes, what an unprivileged process may ask for: a chatty program waits less
+_READ_SIZE = 256 * 1024  # bytes at a time, so that one program's output does not hold up the rest
+
+
+@dataclass(frozen=True)
+class Capture:
+    """Which streams are kept; ``merged``: standard error goes where standard output goes."""
+
+    out: bool = False
+    err: bool = False
+    merged: bool = False
+
+
+NOTHING = Capture()
+
+
+class Output:
+    """One captured stream: what came, up to MAX_OUTPUT, and whether there was more."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self.size = 0
+        self.truncated = False
+
+    def add(self, data: bytes) -> None:
+        kept = data[: MAX_OUTPUT - self.size]
+        self.truncated |= len(kept) < len(data)
+        if kept:
+            self._pieces.append(kept)
+            self.size += len(kept)
+
+    def data(self) -> bytes:
+        return b"".join(self._pieces)
+
+
+@dataclass
+class Program:
+    """``status`` is its wait status (waitpid(2)), once it was reaped; ``open`` are the pipes not at their end."""
+
+    pid: int
+    out: Output = field(default_factory=Output)
+    err: Output = field(default_factory=Output)
+    status: int | None = None
+    open: set[int] = field(default_factory=set)
+    ended: float = 0.0
+
+    @property
+    def exited(self) -> bool:
+        return self.status is not None and not self.open
+
+
+class Execs:
+    """Nothing can be started before ``attach``."""
+
+    def __init__(self) -> None:
+        self._programs: list[Program] = []  # in the order of their start
+        self._loop: Loop | None = None
+        self._children = Children()
+        self._expiring = False
+
+    def attach(self, loop: Loop, children: Children) -> None:
+        """From now on the loop reads the programs' output, and ``children`` reaps them."""
+        self._loop, self._children = loop, children
+
+    def start(
+        self,
+        argv: list[bytes],
+        env: Mapping[bytes, bytes],
+        stdin: bytes | None = None,
+        capture: Capture = NOTHING,
+    ) -> int:
+        """Start a program; returns its pid. Raises OSError if it cannot be started.
+
+        One without a slash in its name is found through PATH, of ``env`` or else the agent's. ``stdin`` is all that
+        it can read; None stands for /dev/null.
+        """
+        path = env.get(b"PATH", os.environb.get(b"PATH", os.defpath.encode()))
+        candidates = _candidates(argv[0], path)
+        if self._loop is None:
+            raise RuntimeError("no loop is attached")
+        program = Program(pid=0)
+        theirs: list[int] = []
+        ours: dict[int, Output] = {}
+        try:
+            null = _keep(theirs, os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
+            source = null if stdin is None else _keep(theirs, input_file(stdin))
+            out = err = null
+            if capture.out:
+                out = _pipe(theirs, ours, program.out)
+            if capture.err:
+                err = out if capture.merged else _pipe(theirs, ours, program.err)
+            program.pid = self._spawn(candidates, argv, env, (source, out, err), program)
+        except BaseException:
+            for descriptor in ours:
+                os.close(descriptor)
+            raise
+        finally:
+            for descriptor in theirs:
+                os.close(descriptor)
+        self._programs.append(program)
+        program.open = set(ours)
+        for descriptor, output in ours.items():
+            self._watch(self._loop, program, descriptor, output)
+        return program.pid
+
+    def find(self, pid: int) -> Program | None:
+        """The first that was started with this pid and not forgotten since."""
+        return next((program for program in self._programs if program.pid == pid), None)
+
+    def forget(self, program: Program) -> None:
+        self._programs.remove(program)
+
+    def _spawn(
+        self,
+        candidates: Sequence[bytes],
+        argv: list[bytes],
+        env: Mapping[bytes, bytes],
+        stdio: tuple[int, int, int],
+        program: Program,
+    ) -> int:
+        def on_exit(status: int) -> None:
+            program.status = status
+            self._on_change(program)
+
+        refusal = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+        for path in candidates:
+            try:
+                return self._children.spawn(path, argv, env, stdio, on_exit)
+            except OSError as error:
+                if error.errno == errno.ENOEXEC:  # a script without #!, which execvp(3) gives to the shell, too
+                    return self._children.spawn(b"/bin/sh", [b"/bin/sh", path, *argv[1:]], env, stdio, on_exit)
+                refusal = error
+        raise refusal
+
+    def _watch(self, loop: Loop, program: Program, descriptor: int, output: Output) -> None:
+        def on_readable(events: int) -> None:
+            data = os.read(descriptor, _READ_SIZE)
+            output.add(data)
+            if not data:
+                loop.forget(descriptor)
+                os.close(descriptor)
+                program.open.remove(descriptor)
+                self._on_change(program)
+
+        loop.watch(descriptor, READ, on_readable)
+
+    def _on_change(self, program: Program) -> None:
+        if program.exited:
+            program.ended = time.monotonic()
+            self._drop()
+
+    def _drop(self) -> None:
+        """Forget what has been kept for too long, or is too much."""
+        finished = sorted((p for p in self._programs if p.exited), key=lambda p: p.ended, reverse=True)
+        oldest = time.monotonic() - MAX_AGE
+        held = 0
+        for number, program in enumerate(finished):
+            held += program.out.size + program.err.size
+            if (number and (number >= MAX_FINISHED or held > MAX_KEPT)) or program.ended <= oldest:
+                self.forget(program)
+        if finished and not self._expiring and self._loop is not None:
+            self._expiring = True
+            self._loop.call_later(MAX_AGE, self._expire)
+
+    def _expire(self) -> None:
+        self._expiring = False
+        self._drop()
+
+
+def _candidates(program: bytes, path: bytes) -> list[bytes]:
+    """The files that may be the program, in the order to try them. Raises OSError if there is none: execvp(3)."""
+    names = (
+        [program]
+        if b"/" in program or not program
+        else [os.path.join(part or b".", program) for part in path.split(b":")]
+    )
+    found = []
+    refusal = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+    for name in names:
+        try:
+            mode = os.stat(name).st_mode
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR) or len(names) == 1:
+                refusal = error
+            continue
+        if stat.S_ISREG(mode) and os.access(name, os.X_OK):
+            found.append(name)
+        else:
+            refusal = OSError(errno.EACCES, os.strerror(errno.EACCES))
+    if not found:
+        raise refusal
+    return found
+
+
+def _keep(descriptors: list[int], descriptor: int) -> int:
+    descriptors.append(descriptor)
+    return descriptor
+
+
+def _pipe(theirs: list[int], ours: dict[int, Output], output: Output) -> int:
+    """The program's end of a new pipe; the other end is to fill ``output``."""
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    ours[reading] = output
+    with contextlib.suppress(OSError):  # this user's pipes hold enough already
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+    return _keep(theirs, writing)
