@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from qga.errors import CommandError
+from qga.linux import rtnetlink
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,20 @@ class Host:
     def user(self, name: str) -> pwd.struct_passwd:
         """getpwnam(3), whoever knows the user. Raises KeyError, and ValueError for what cannot be a name."""
         return pwd.getpwnam(name)
+
+    def uname(self) -> os.uname_result:
+        """uname(2)."""
+        return os.uname()
+
+    def timezone(self) -> tuple[str, int]:
+        """Abbreviation, and seconds east of UTC, now: $TZ or /etc/localtime, whatever they are by now; tzset(3)."""
+        time.tzset()
+        now = time.localtime()
+        return now.tm_zone, now.tm_gmtoff
+
+    def rtnetlink(self, request: int) -> list[bytes]:
+        """The kernel's dump for RTM_GETLINK or RTM_GETADDR: rtnetlink(7). Raises OSError."""
+        return rtnetlink.dump(request)
 
     def load_average(self) -> tuple[float, float, float]:
         """Of the last 1, 5 and 15 minutes: getloadavg(3). Raises OSError."""

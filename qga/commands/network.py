@@ -1,0 +1,71 @@
+"""The guest's network: its interfaces and its routes."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import asdict
+
+from qga.context import Context
+from qga.errors import CommandError
+from qga.linux import routes, rtnetlink
+from qga.linux.rtnetlink import RTM_GETADDR, RTM_GETLINK, Address, Link, Statistics
+
+_TYPES = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
+_HARDWARE_ADDRESS = 6  # bytes told, whatever the network: as SIOCGIFHWADDR and QEMU's agent do
+
+
+def guest_network_get_interfaces(ctx: Context) -> list[dict[str, object]]:
+    try:
+        links = rtnetlink.parse_links(ctx.host.rtnetlink(RTM_GETLINK))
+        addresses = rtnetlink.parse_addresses(ctx.host.rtnetlink(RTM_GETADDR))
+    except OSError as error:
+        raise CommandError(f"getifaddrs failed: {error.strerror}") from error
+    interfaces = {link.name: _interface(link.name, link) for link in links}
+    by_index = {link.index: link for link in links}
+    for address in addresses:
+        link = by_index.get(address.index)
+        if link is None:
+            continue  # it came after the links were listed
+        name = address.label or link.name
+        interface = interfaces.setdefault(name, _interface(name, link))
+        interface.setdefault("ip-addresses", []).append(_address(address))  # type: ignore[attr-defined]
+        if name == link.name and link.statistics is not None:
+            interface.setdefault("statistics", _statistics(link.statistics))
+    return list(interfaces.values())
+
+
+def _interface(name: str, link: Link) -> dict[str, object]:
+    hardware = link.hardware_address[:_HARDWARE_ADDRESS].ljust(_HARDWARE_ADDRESS, b"\0")
+    return {"name": name, "hardware-address": hardware.hex(":")}
+
+
+def _address(address: Address) -> dict[str, object]:
+    return {
+        "ip-address": socket.inet_ntop(address.family, address.address),
+        "ip-address-type": _TYPES[socket.AddressFamily(address.family)],
+        "prefix": address.prefix,
+    }
+
+
+def _statistics(statistics: Statistics) -> dict[str, object]:
+    return {name.replace("_", "-"): value for name, value in asdict(statistics).items()}
+
+
+def guest_network_get_route(ctx: Context) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = []
+    for route4 in routes.parse_ipv4(_read(ctx, routes.IPV4)):
+        found.append({**asdict(route4), "version": 4})
+    for route6 in routes.parse_ipv6(_read(ctx, routes.IPV6)):
+        lengths = {"desprefixlen": str(route6.desprefixlen), "srcprefixlen": str(route6.srcprefixlen)}
+        found.append({**asdict(route6), **lengths, "version": 6})
+    return found
+
+
+def _read(ctx: Context, path: str) -> str:
+    """Nothing, where the kernel does not speak that version of IP."""
+    try:
+        return ctx.host.read(path)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise CommandError(f'open("{path}"): {error.strerror}') from error

@@ -1,0 +1,103 @@
+"""The routing tables: /proc/net/route and /proc/net/ipv6_route, proc_pid_net(5)."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from dataclasses import dataclass
+from typing import Literal
+
+IPV4, IPV6 = "/proc/net/route", "/proc/net/ipv6_route"
+
+
+@dataclass(frozen=True)
+class Route4:
+    """Addresses are dotted; ``flags`` are RTF_* of linux/route.h."""
+
+    iface: str
+    destination: str
+    gateway: str
+    mask: str
+    metric: int
+    flags: int
+    refcnt: int
+    use: int
+    mtu: int
+    window: int
+    irtt: int
+
+
+@dataclass(frozen=True)
+class Route6:
+    """``source`` and ``srcprefixlen`` are those of a source-specific route, mostly ``::`` and 0."""
+
+    iface: str
+    destination: str
+    desprefixlen: int
+    source: str
+    srcprefixlen: int
+    nexthop: str
+    metric: int
+    flags: int
+    refcnt: int
+    use: int
+
+
+def parse_ipv4(text: str, byteorder: Literal["little", "big"] = sys.byteorder) -> list[Route4]:
+    """All lines after the header. The kernel writes an address as the number that its bytes are to this machine."""
+
+    def dotted(number: str) -> str:
+        return socket.inet_ntop(socket.AF_INET, int(number, 16).to_bytes(4, byteorder))
+
+    routes = []
+    for line in text.splitlines()[1:]:
+        fields = line.split()
+        if len(fields) < 11:
+            continue
+        iface, destination, gateway, flags, refcnt, use, metric, mask, mtu, window, irtt = fields[:11]
+        routes.append(
+            Route4(
+                iface,
+                dotted(destination),
+                dotted(gateway),
+                dotted(mask),
+                int(metric),
+                int(flags, 16),
+                int(refcnt),
+                int(use),
+                int(mtu),
+                int(window),
+                int(irtt),
+            )
+        )
+    return routes
+
+
+def parse_ipv6(text: str) -> list[Route6]:
+    """All lines; every number in them is hexadecimal."""
+    routes = []
+    for line in text.splitlines():
+        fields = line.split()
+        if len(fields) < 10:
+            continue
+        destination, desprefixlen, source, srcprefixlen, nexthop, *rest, iface = fields[:10]
+        metric, refcnt, use, flags = (int(number, 16) for number in rest)
+        routes.append(
+            Route6(
+                iface,
+                _ipv6(destination),
+                int(desprefixlen, 16),
+                _ipv6(source),
+                int(srcprefixlen, 16),
+                _ipv6(nexthop),
+                metric,
+                flags,
+                refcnt,
+                use,
+            )
+        )
+    return routes
+
+
+def _ipv6(digits: str) -> str:
+    return socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits))

@@ -1,0 +1,157 @@
+"""The network interfaces and their addresses, as the kernel tells them in one dump each: rtnetlink(7).
+
+No library is used: psutil leaves out an interface without addresses of any kind, mixes up the kernel's order and pads
+what is not Ethernet; pyroute2 takes ten times as long to import and to parse.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+RTM_GETLINK, RTM_GETADDR = 18, 22
+
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_NLM_F_REQUEST, _NLM_F_DUMP_INTR, _NLM_F_DUMP = 0x1, 0x10, 0x300
+
+_HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
+_REQUEST = struct.Struct("=IHHIIB3x")  # the same, and rtgenmsg: family
+_LINK = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
+_ADDRESS = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix length, flags, scope, index
+_ATTRIBUTE = struct.Struct("=HH")  # rtattr: length, type
+_STATISTICS = struct.Struct("=24Q")  # rtnl_link_stats64, of which older kernels have 23
+
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_STATS64 = 1, 3, 23
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL = 1, 2, 3
+
+_RECEIVE = 256 * 1024  # bytes; the kernel fills at most 32 KiB of it, or one message, if that is larger
+_TRIES = 10  # a dump during which something changed is asked for again
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """As /proc/net/dev counts: what was missed counts as dropped."""
+
+    rx_bytes: int
+    rx_packets: int
+    rx_errs: int
+    rx_dropped: int
+    tx_bytes: int
+    tx_packets: int
+    tx_errs: int
+    tx_dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """``hardware_address``: as many bytes as its kind of network has, perhaps none."""
+
+    index: int
+    name: str
+    hardware_address: bytes
+    statistics: Statistics | None
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """``label`` is the name that an IPv4 address was given; ``family`` is AF_INET or AF_INET6."""
+
+    index: int
+    family: int
+    address: bytes
+    prefix: int
+    label: str | None
+
+
+def dump(request: int) -> list[bytes]:
+    """The kernel's answer to RTM_GETLINK or RTM_GETADDR: datagrams of whole messages. Raises OSError."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as kernel:
+        for sequence in range(_TRIES):
+            flags = _NLM_F_REQUEST | _NLM_F_DUMP
+            kernel.send(_REQUEST.pack(_REQUEST.size, request, flags, sequence, 0, socket.AF_UNSPEC))
+            datagrams, whole = _receive(kernel)
+            if whole:
+                break
+        return datagrams
+
+
+def _receive(kernel: socket.socket) -> tuple[list[bytes], bool]:
+    """One answer, and whether nothing changed while it was made."""
+    datagrams, whole = [], True
+    while True:
+        data = kernel.recv(_RECEIVE)
+        datagrams.append(data)
+        offset = 0
+        while offset < len(data):
+            length, kind, flags, _, _ = _HEADER.unpack_from(data, offset)
+            whole &= not flags & _NLM_F_DUMP_INTR
+            if kind in (_NLMSG_DONE, _NLMSG_ERROR):
+                (error,) = struct.unpack_from("=i", data, offset + _HEADER.size)
+                if error < 0:
+                    raise OSError(-error, os.strerror(-error))
+                return datagrams, whole
+            offset += length + 3 & ~3
+        if not data:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def parse_links(datagrams: list[bytes]) -> list[Link]:
+    """The interfaces, in the kernel's order."""
+    links = []
+    for data, offset, end in _messages(datagrams, RTM_GETLINK - 2):
+        _, _, index, _, _ = _LINK.unpack_from(data, offset)
+        name, hardware, statistics = "", b"", None
+        for kind, value in _attributes(data, offset + _LINK.size, end):
+            if kind == _IFLA_IFNAME:
+                name = os.fsdecode(value.rstrip(b"\0"))
+            elif kind == _IFLA_ADDRESS:
+                hardware = value
+            elif kind == _IFLA_STATS64:
+                statistics = _statistics(value)
+        links.append(Link(index, name, hardware, statistics))
+    return links
+
+
+def parse_addresses(datagrams: list[bytes]) -> list[Address]:
+    """The IP addresses of this machine's own side, in the kernel's order."""
+    addresses = []
+    for data, offset, end in _messages(datagrams, RTM_GETADDR - 2):
+        family, prefix, _, _, index = _ADDRESS.unpack_from(data, offset)
+        if family not in (socket.AF_INET, socket.AF_INET6):
+            continue
+        found = dict(_attributes(data, offset + _ADDRESS.size, end))
+        address = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS)  # where there is a peer, the latter is the peer's
+        label = found.get(_IFA_LABEL)
+        if address:
+            name = None if label is None else os.fsdecode(label.rstrip(b"\0"))
+            addresses.append(Address(index, family, address, prefix, name))
+    return addresses
+
+
+def _messages(datagrams: list[bytes], kind: int) -> Iterator[tuple[bytes, int, int]]:
+    """Where the payload of each message of this kind lies: datagram, start, end."""
+    for data in datagrams:
+        offset = 0
+        while offset < len(data):
+            length, found, _, _, _ = _HEADER.unpack_from(data, offset)
+            if found == kind:
+                yield data, offset + _HEADER.size, offset + length
+            offset += max(length, _HEADER.size) + 3 & ~3
+
+
+def _attributes(data: bytes, offset: int, end: int) -> Iterator[tuple[int, bytes]]:
+    while offset < end:
+        length, kind = _ATTRIBUTE.unpack_from(data, offset)
+        yield kind, data[offset + 4 : offset + length]
+        offset += max(length, 4) + 3 & ~3
+
+
+def _statistics(value: bytes) -> Statistics:
+    numbers = _STATISTICS.unpack(value[: _STATISTICS.size].ljust(_STATISTICS.size, b"\0"))
+    rx_packets, tx_packets, rx_bytes, tx_bytes, rx_errs, tx_errs, rx_dropped, tx_dropped = numbers[:8]
+    missed = numbers[15]
+    return Statistics(rx_bytes, rx_packets, rx_errs, rx_dropped + missed, tx_bytes, tx_packets, tx_errs, tx_dropped)

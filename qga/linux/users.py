@@ -1,0 +1,87 @@
+"""Who is logged in: utmp(5), or, where that is gone, what logind knows: sd-login(3)."""
+
+from __future__ import annotations
+
+import os
+import platform
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from qga.linux.host import Host
+
+UTMP = "/var/run/utmp"
+SESSIONS = "/run/systemd/sessions"
+
+_USER_PROCESS = 7
+# type, pid, line, id, user, host, exit, session, time in seconds and microseconds, address, unused. glibc keeps
+# the 32-bit layout wherever 32-bit programs may share the file.
+_NARROW = struct.Struct("=h2xi32s4s32s256s2hiii16s20x")
+_WIDE = struct.Struct("=h2xi32s4s32s256s2hqqq16s20x4x")
+_WIDE_MACHINES = ("aarch64", "loongarch64", "riscv64")
+
+
+@dataclass(frozen=True)
+class Login:
+    """``time``: seconds since 1970."""
+
+    user: str
+    time: float
+
+
+def parse_utmp(data: bytes, machine: str) -> list[Login]:
+    """Every login, in the order of the file; ``machine`` as uname(2) calls it."""
+    record = _WIDE if machine in _WIDE_MACHINES else _NARROW
+    whole = len(data) // record.size * record.size
+    logins = []
+    for kind, _, _, _, user, _, _, _, _, seconds, micros, _ in record.iter_unpack(data[:whole]):
+        if kind == _USER_PROCESS:
+            logins.append(Login(os.fsdecode(user.split(b"\0")[0]), seconds + micros / 1e6))
+    return logins
+
+
+def parse_session(text: str) -> Login | None:
+    """A session of a person; None for that of a greeter, a service or a user's manager."""
+    fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    try:
+        if fields["CLASS"].partition("-")[0] == "user" and fields.get("STATE") != "closing":
+            return Login(fields["USER"], int(fields["REALTIME"]) / 1e6)
+    except (KeyError, ValueError):
+        pass
+    return None
+
+
+def list_logins(host: Host) -> list[Login]:
+    """One for each user, of the earliest login, in the order of their first."""
+    try:
+        data = host.path(UTMP).read_bytes()
+    except OSError:
+        return _earliest(sorted(_sessions(host), key=lambda login: login.time))
+    return _earliest(parse_utmp(data, platform.machine()))
+
+
+def _sessions(host: Host) -> list[Login]:
+    try:
+        with os.scandir(host.path(SESSIONS)) as entries:
+            # Beside each lies a FIFO: to open that would wait for the session's end.
+            names = sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
+    except OSError:
+        return []
+    logins = []
+    for name in names:
+        try:
+            login = parse_session(host.read(f"{SESSIONS}/{name}"))
+        except OSError:  # it has just ended
+            continue
+        if login is not None:
+            logins.append(login)
+    return logins
+
+
+def _earliest(logins: Iterable[Login]) -> list[Login]:
+    found: dict[str, Login] = {}
+    for login in logins:
+        known = found.setdefault(login.user, login)
+        if login.time < known.time:
+            found[login.user] = login
+    return list(found.values())

@@ -1,0 +1,257 @@
+"""Interfaces from literal rtnetlink messages, routes from literal tables; and what this machine's kernel says."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qga.commands import network
+from qga.context import Context
+from qga.errors import CommandError
+from qga.linux import routes, rtnetlink
+from qga.linux.host import Host
+from qga.linux.rtnetlink import RTM_GETADDR, RTM_GETLINK
+from qga.policy import Policy
+from qga.schema import Schema
+from tests.conftest import failed, write
+
+NEWLINK, NEWADDR = 16, 20
+
+
+def message(kind: int, body: bytes, *attributes: tuple[int, bytes]) -> bytes:
+    for number, value in attributes:
+        body += struct.pack("=HH", len(value) + 4, number) + value + b"\0" * (-len(value) % 4)
+    return struct.pack("=IHHII", len(body) + 16, kind, 2, 0, 0) + body
+
+
+def link(index: int, name: str, hardware: bytes | None = None, *counters: int) -> bytes:
+    attributes = [(3, name.encode() + b"\0")]
+    if hardware is not None:
+        attributes.append((1, hardware))
+    if counters:
+        attributes.append((23, struct.pack("=23Q", *counters, *[0] * (23 - len(counters)))))
+    return message(NEWLINK, struct.pack("=BxHiII", 0, 1, index, 0, 0), *attributes)
+
+
+def address(index: int, ip: str, prefix: int, label: str | None = None, peer: str | None = None) -> bytes:
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    attributes = [(1, socket.inet_pton(family, peer or ip)), (2, socket.inet_pton(family, ip))]
+    if label:
+        attributes.append((3, label.encode() + b"\0"))
+    return message(NEWADDR, struct.pack("=BBBBI", family, prefix, 0, 0, index), *attributes)
+
+
+class Kernel(Host):
+    """Answers dumps with what a test says."""
+
+    def rtnetlink(self, request: int) -> list[bytes]:
+        return ANSWERS[request]
+
+
+ANSWERS: dict[int, list[bytes]] = {}
+
+
+@pytest.fixture
+def interfaces(host: Host) -> Callable[[list[bytes], list[bytes]], list[dict[str, Any]]]:
+    def ask(links: list[bytes], addresses: list[bytes]) -> list[dict[str, Any]]:
+        ANSWERS.update({RTM_GETLINK: links, RTM_GETADDR: addresses})
+        ctx = Context(Kernel(host.run, host.which, host.root), Schema({}), Policy())
+        return network.guest_network_get_interfaces(ctx)
+
+    return ask
+
+
+Interfaces = Callable[[list[bytes], list[bytes]], list[dict[str, Any]]]
+
+
+def ip(text: str, prefix: int) -> dict[str, object]:
+    return {"ip-address": text, "ip-address-type": "ipv6" if ":" in text else "ipv4", "prefix": prefix}
+
+
+def test_in_the_kernels_order_whatever_they_have(interfaces: Interfaces) -> None:
+    counters = (11, 12, 13, 14, 15, 16, 17, 18, 0, 0, 0, 0, 0, 0, 0, 100)
+    links = [link(1, "lo", bytes(6), *counters) + link(7, "eth0", bytes(range(6)), *counters), link(3, "down")]
+    addresses = [
+        address(1, "127.0.0.1", 8, "lo") + address(7, "10.0.0.2", 24, "eth0"),
+        address(7, "10.0.0.3", 32, "eth0", peer="10.9.9.9") + address(7, "fe80::1", 64),
+    ]
+    statistics = {
+        "rx-bytes": 13,
+        "rx-packets": 11,
+        "rx-errs": 15,
+        "rx-dropped": 117,  # with what was missed, as /proc/net/dev has it
+        "tx-bytes": 14,
+        "tx-packets": 12,
+        "tx-errs": 16,
+        "tx-dropped": 18,
+    }
+    assert interfaces(links, addresses) == [
+        {
+            "name": "lo",
+            "hardware-address": "00:00:00:00:00:00",
+            "ip-addresses": [ip("127.0.0.1", 8)],
+            "statistics": statistics,
+        },
+        {
+            "name": "eth0",
+            "hardware-address": "00:01:02:03:04:05",
+            "ip-addresses": [ip("10.0.0.2", 24), ip("10.0.0.3", 32), ip("fe80::1", 64)],
+            "statistics": statistics,
+        },
+        {"name": "down", "hardware-address": "00:00:00:00:00:00"},
+    ]
+
+
+def test_label_is_an_entry_of_its_own(interfaces: Interfaces) -> None:
+    links = [link(2, "eth0", b"\x02" * 6, 1)]
+    found = interfaces(links, [address(2, "10.0.0.3", 24, "eth0:1") + address(2, "10.0.0.4", 24, "eth0:1")])
+    assert found == [
+        {"name": "eth0", "hardware-address": "02:02:02:02:02:02"},
+        {
+            "name": "eth0:1",
+            "hardware-address": "02:02:02:02:02:02",
+            "ip-addresses": [ip("10.0.0.3", 24), ip("10.0.0.4", 24)],
+        },
+    ]
+
+
+@pytest.mark.parametrize(
+    ("hardware", "told"),
+    [
+        (None, "00:00:00:00:00:00"),  # tun
+        (b"\x0a\x00\x00\x01", "0a:00:00:01:00:00"),  # a tunnel over IPv4
+        (bytes(range(0xA0, 0xB4)), "a0:a1:a2:a3:a4:a5"),  # InfiniBand
+    ],
+)
+def test_hardware_address_of_what_is_not_ethernet(interfaces: Interfaces, hardware: bytes | None, told: str) -> None:
+    assert interfaces([link(1, "x", hardware)], [])[0]["hardware-address"] == told
+
+
+def test_address_of_an_interface_that_came_later_is_left_out(interfaces: Interfaces) -> None:
+    assert interfaces([link(1, "lo")], [address(9, "10.0.0.1", 8, "new")]) == [
+        {"name": "lo", "hardware-address": "00:00:00:00:00:00"}
+    ]
+
+
+def test_kernel_that_refuses(host: Host) -> None:
+    class Refusing(Host):
+        def rtnetlink(self, request: int) -> list[bytes]:
+            raise OSError(97, os.strerror(97))
+
+    ctx = Context(Refusing(host.run, host.which, host.root), Schema({}), Policy())
+    with pytest.raises(CommandError, match=r"^getifaddrs failed: Address family not supported by protocol$"):
+        network.guest_network_get_interfaces(ctx)
+
+
+def test_this_machines_own(host: Host) -> None:
+    links = rtnetlink.parse_links(rtnetlink.dump(RTM_GETLINK))
+    assert {link.name for link in links} == {name for _, name in socket.if_nameindex()}
+    assert [link.index for link in links] == [socket.if_nametoindex(link.name) for link in links]
+    loopback = next(link for link in links if link.name == "lo")
+    assert loopback.statistics is not None
+    assert loopback.statistics.rx_packets <= int(Path("/sys/class/net/lo/statistics/rx_packets").read_text())
+    local = [a for a in rtnetlink.parse_addresses(rtnetlink.dump(RTM_GETADDR)) if a.index == loopback.index]
+    assert (socket.AF_INET, b"\x7f\0\0\x01", 8) in [(a.family, a.address, a.prefix) for a in local]
+
+
+def test_dump_that_the_kernel_refuses() -> None:
+    with pytest.raises(OSError, match="Operation not supported"):
+        rtnetlink.dump(0x7F2)
+
+
+IPV4 = (
+    "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
+    "eth0\t00000000\t0100000A\t0003\t1\t2\t4294967295\t00000000\t1400\t5\t6\n"
+    "eth0\t000AA8C0\t00000000\t0001\t0\t0\t100\t00FFFFFF\t0\t0\t0\n"
+    "broken\n"
+)
+IPV6 = (
+    "fd000000000000000000000000000000 40 00000000000000000000000000000000 00 "
+    "fe800000000000000000000000000001 00000400 0000000a 0000000b 00000003     eth0\n"
+    "00000000000000000000000000000000 00 00000000000000000000000000000000 00 "
+    "00000000000000000000000000000000 ffffffff 00000001 00000000 80200001       lo\n"
+)
+
+
+def test_routes(host: Host, execute: Callable[..., dict[str, Any]]) -> None:
+    write(host, "/proc/net/route", IPV4)
+    write(host, "/proc/net/ipv6_route", IPV6)
+    found = execute("guest-network-get-route")["return"]
+    assert found == [
+        {
+            "iface": "eth0",
+            "destination": "0.0.0.0",
+            "gateway": "10.0.0.1",
+            "mask": "0.0.0.0",
+            "metric": 4294967295,
+            "flags": 3,
+            "refcnt": 1,
+            "use": 2,
+            "mtu": 1400,
+            "window": 5,
+            "irtt": 6,
+            "version": 4,
+        },
+        {
+            "iface": "eth0",
+            "destination": "192.168.10.0",
+            "gateway": "0.0.0.0",
+            "mask": "255.255.255.0",
+            "metric": 100,
+            "flags": 1,
+            "refcnt": 0,
+            "use": 0,
+            "mtu": 0,
+            "window": 0,
+            "irtt": 0,
+            "version": 4,
+        },
+        {
+            "iface": "eth0",
+            "destination": "fd00::",
+            "desprefixlen": "64",
+            "source": "::",
+            "srcprefixlen": "0",
+            "nexthop": "fe80::1",
+            "metric": 1024,
+            "flags": 3,
+            "refcnt": 10,
+            "use": 11,
+            "version": 6,
+        },
+        {
+            "iface": "lo",
+            "destination": "::",
+            "desprefixlen": "0",
+            "source": "::",
+            "srcprefixlen": "0",
+            "nexthop": "::",
+            "metric": 0xFFFFFFFF,
+            "flags": 0x80200001,
+            "refcnt": 1,
+            "use": 0,
+            "version": 6,
+        },
+    ]
+
+
+def test_routes_on_a_big_endian_machine() -> None:
+    text = IPV4.replace("0100000A", "0A000001")
+    assert routes.parse_ipv4(text, "big")[0].gateway == "10.0.0.1"
+
+
+def test_routes_without_ip(host: Host, execute: Callable[..., dict[str, Any]]) -> None:
+    assert execute("guest-network-get-route") == {"return": []}
+    write(host, "/proc/net/route", IPV4)
+    assert [route["version"] for route in execute("guest-network-get-route")["return"]] == [4, 4]
+
+
+def test_routes_that_cannot_be_read(host: Host, execute: Callable[..., dict[str, Any]]) -> None:
+    host.path("/proc/net/ipv6_route").mkdir(parents=True)
+    assert execute("guest-network-get-route") == failed('open("/proc/net/ipv6_route"): Is a directory')
