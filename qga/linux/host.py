@@ -145,9 +145,13 @@ class Host:
             return None
         return (os.major(status.st_rdev), os.minor(status.st_rdev)) if stat.S_ISBLK(status.st_mode) else None
 
-    def ioctl(self, descriptor: int, request: int, argument: bytearray | int = 0) -> None:
+    def ioctl(self, descriptor: int, request: int, argument: bytearray | int = 0) -> int:
         """ioctl(2); a bytearray is overwritten with what the kernel answers. Raises OSError."""
-        fcntl.ioctl(descriptor, request, argument)
+        return fcntl.ioctl(descriptor, request, argument)
+
+    def statvfs(self, mountpoint: str) -> os.statvfs_result:
+        """statvfs(3). Raises OSError."""
+        return os.statvfs(self.path(mountpoint))
 
     def read(self, path: str) -> str:
         """A small text file, such as sysfs has. Raises OSError."""

@@ -1,0 +1,177 @@
+"""Block devices as sysfs has them: their names, what they lie on, and where they are attached.
+
+Source: Documentation/ABI/testing/sysfs-block; what udev knows is read from its database as sd-device(3) does.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from qga.linux.host import Host
+
+_VIRTUAL = "/devices/virtual/block/"  # device mapper, md, loop: there is no hardware
+
+# The drivers of controllers that are known, and what their disks are attached to.
+_BUSES = {
+    "ata_piix": "ide",
+    "sym53c8xx": "scsi",
+    "virtio-pci": "virtio",
+    "ahci": "sata",
+    "nvme": "nvme",
+    "xhci_hcd": "usb",
+    "ehci-pci": "usb",
+}
+
+_PCI_FUNCTION = re.compile(r"/([0-9a-f]{4,}):([0-9a-f]{2}):([0-9a-f]{2})\.([0-7])(?=/)")
+_SCSI = re.compile(r"/target\d+:\d+:\d+/\d+:(\d+):(\d+):(\d+)/")  # bus, target, unit
+_CHANNEL = re.compile(
+    r"/devices/css[0-9a-f]+/([0-9a-f]+)\.([0-9a-f])\.([0-9a-f]{4})/[0-9a-f]+\.[0-9a-f]\.([0-9a-f]{4})/"
+)
+_PORT = re.compile(r"/(ata|host)(\d+)/")
+
+
+@dataclass(frozen=True)
+class Device:
+    """``path`` is its directory in sysfs, a real path; ``devnode`` its file in /dev, if it has one."""
+
+    path: Path
+    devnode: str | None
+    properties: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """The kernel's name, in which ``!`` stands for a slash."""
+        return self.path.name
+
+    @property
+    def virtual(self) -> bool:
+        return _VIRTUAL in str(self.path)
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """``pci`` is domain, bus, slot and function; ``ccw`` is cssid, ssid, subchannel and device number."""
+
+    bus_type: str
+    bus: int = 0
+    target: int = 0
+    unit: int = 0
+    pci: tuple[int, int, int, int] = (-1, -1, -1, -1)
+    ccw: tuple[int, int, int, int] | None = None
+
+
+def read_device(host: Host, path: Path | str) -> Device:
+    """The device of a directory of sysfs, or of a link to one. Raises OSError if it is gone."""
+    directory = host.path(path).resolve(strict=True) if isinstance(path, str) else path.resolve(strict=True)
+    node = _fields((directory / "uevent").read_text(errors="surrogateescape")).get("DEVNAME")
+    number = (directory / "dev").read_text().strip()
+    return Device(directory, f"/dev/{node}" if node else None, _udev_properties(host, number))
+
+
+def list_disks(host: Host) -> list[Device]:
+    """Whole disks that have a size, by name. One that cannot be read is left out. Raises OSError for /sys/block."""
+    disks = []
+    for name in sorted(os.listdir(host.path("/sys/block")), key=natural):
+        entry = host.path(f"/sys/block/{name}")
+        try:
+            if entry.is_symlink() and (entry / "size").read_text() != "0\n":
+                disks.append(read_device(host, entry))
+        except OSError:
+            continue
+    return disks
+
+
+def list_partitions(host: Host, disk: Device) -> list[Device]:
+    """By name."""
+    pattern = re.compile(re.escape(disk.name) + r"p?\d+")
+    return list(_readable(host, (p for p in disk.path.iterdir() if pattern.fullmatch(p.name) and p.is_dir())))
+
+
+def list_slaves(host: Host, device: Device) -> list[Device] | None:
+    """What it lies on, by name; None for what never lies on anything."""
+    slaves = device.path / "slaves"
+    return list(_readable(host, slaves.iterdir())) if slaves.is_dir() else None
+
+
+def list_hardware(host: Host, device: Device) -> list[Device]:
+    """The disks and partitions that a device lies on in the end, with hardware behind them: itself, if it has."""
+    if not device.virtual:
+        return [device]
+    return [below for slave in list_slaves(host, device) or () for below in list_hardware(host, slave)]
+
+
+def attachment(device: Device) -> Attachment | None:
+    """Where the device is attached; None if that is not known. Raises OSError if it is gone."""
+    path = f"{device.path}/"
+    scsi = _SCSI.search(path)
+    bus, target, unit = map(int, scsi.groups()) if scsi else (0, 0, 0)
+    if "/devices/pci" in path:
+        return _on_pci(path, target, unit, is_scsi=scsi is not None)
+    if "/virtio" not in path and "/devices/css" not in path:
+        return None
+    ccw = None
+    if channel := _CHANNEL.search(path):
+        cssid, ssid, subchannel, number = (int(digits, 16) for digits in channel.groups())
+        ccw = (cssid, ssid, subchannel, number)
+    return Attachment("scsi" if scsi else "virtio", bus, target, unit, ccw=ccw)
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """A sorting key by which sd10 comes after sd9."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def _on_pci(path: str, target: int, unit: int, *, is_scsi: bool) -> Attachment | None:
+    """By the first controller on the way from the root bridge: a bridge in between has no driver that is known."""
+    for function in _PCI_FUNCTION.finditer(path):
+        controller = Path(path[: function.end()])
+        link = controller / "driver"
+        driver = os.path.basename(os.readlink(link)) if link.is_symlink() else ""
+        if driver not in _BUSES:
+            continue
+        domain, bus, slot, number = (int(digits, 16) for digits in function.groups())
+        pci = (domain, bus, slot, number)
+        if driver == "virtio-pci" and is_scsi:
+            return Attachment("scsi", unit=unit, pci=pci)
+        if driver == "sym53c8xx":
+            return Attachment("scsi", unit=target, pci=pci)
+        if driver == "ata_piix":
+            return Attachment("ide", bus=_rank(controller, path), unit=target, pci=pci)
+        if driver == "ahci":
+            return Attachment("sata", unit=_rank(controller, path), pci=pci)
+        return Attachment(_BUSES[driver], pci=pci)
+    return None
+
+
+def _rank(controller: Path, path: str) -> int:
+    """Which of the controller's ports it is, from 0."""
+    port = _PORT.search(path, len(str(controller)))
+    if port is None:
+        return 0
+    kind, number = port.groups()
+    numbers = [entry[len(kind) :] for entry in os.listdir(controller) if re.fullmatch(rf"{kind}\d+", entry)]
+    return sorted(map(int, numbers)).index(int(number))
+
+
+def _readable(host: Host, paths: Iterator[Path]) -> Iterator[Device]:
+    for path in sorted(paths, key=lambda path: natural(path.name)):
+        try:
+            yield read_device(host, path)
+        except OSError:
+            continue  # it has just gone
+
+
+def _udev_properties(host: Host, number: str) -> dict[str, str]:
+    try:
+        text = host.read(f"/run/udev/data/b{number}")
+    except OSError:
+        return {}
+    return _fields("\n".join(line[2:] for line in text.splitlines() if line.startswith("E:")))
+
+
+def _fields(text: str) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)

@@ -1,0 +1,57 @@
+"""What the disks have been doing: /proc/diskstats, Documentation/admin-guide/iostats.rst."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_SINCE_2_6 = (
+    "read-ios",
+    "read-merges",
+    "read-sectors",
+    "read-ticks",
+    "write-ios",
+    "write-merges",
+    "write-sectors",
+    "write-ticks",
+    "ios-pgr",
+    "total-ticks",
+    "weight-ticks",
+)
+_SINCE_4_18 = ("discard-ios", "discard-merges", "discard-sectors", "discard-ticks")
+_SINCE_5_5 = ("flush-ios", "flush-ticks")
+_OF_AN_OLD_PARTITION = ("read-ios", "read-sectors", "write-ios", "write-sectors")
+
+# How many numbers a line has, and what they are.
+_LAYOUTS = (
+    (17, _SINCE_2_6 + _SINCE_4_18 + _SINCE_5_5),
+    (15, _SINCE_2_6 + _SINCE_4_18),
+    (11, _SINCE_2_6),
+    (4, _OF_AN_OLD_PARTITION),
+)
+
+
+@dataclass(frozen=True)
+class DiskStats:
+    """``stats``: sectors of 512 bytes, ticks of a millisecond, by QEMU's names."""
+
+    major: int
+    minor: int
+    name: str
+    stats: dict[str, int]
+
+
+def parse_diskstats(text: str) -> list[DiskStats]:
+    """In the order of the lines; one that makes no sense is left out."""
+    found = []
+    for line in text.splitlines():
+        fields = line.split()
+        if len(fields) < 7:
+            continue
+        major, minor, name, *rest = fields
+        names = next(names for least, names in _LAYOUTS if len(rest) >= least)
+        try:
+            stats = {key: int(value) for key, value in zip(names, rest, strict=False)}
+            found.append(DiskStats(int(major), int(minor), name, stats))
+        except ValueError:
+            continue
+    return found
