@@ -14,6 +14,7 @@ from typing import Self
 
 _TICK = os.sysconf("SC_CLK_TCK")
 START = 20.0  # seconds: this may be a busy machine
+SETTLED = 0.5  # seconds after a reply
 
 
 class RunningAgent:
@@ -75,6 +76,8 @@ class RunningAgent:
         return int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
 
     def wake_ups_in(self, seconds: float) -> int:
+        """Once it has had time to finish what it was doing: the last reply may come before its work is done."""
+        time.sleep(SETTLED)
         before = self.wake_ups()
         time.sleep(seconds)
         return self.wake_ups() - before
