@@ -36,6 +36,8 @@ def _filesystem(ctx: Context, mount: Mount) -> dict[str, object]:
 
 def _sizes(ctx: Context, mount: Mount) -> dict[str, int]:
     """Bytes: statvfs(3). Nothing where it cannot be asked."""
+    if mount.hidden:
+        return {}
     try:
         stat = ctx.host.statvfs(mount.mountpoint)
     except OSError:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from qga.errors import CommandError
 from qga.linux.host import Host
-from qga.linux.mounts import Mount, all_mounts, mount_of, opened
+from qga.linux.mounts import Mount, MountTree, all_mounts, opened
 
 FIFREEZE = 0xC0045877  # _IOWR('X', 119, int)
 FITHAW = 0xC0045878  # _IOWR('X', 120, int)
@@ -28,11 +28,11 @@ def freezing_order(host: Host, mounts: Sequence[Mount]) -> list[Mount]:
     The kernel freezes a filesystem by writing down what is pending. Into a file on a frozen filesystem that would
     wait for a thaw, and the agent with it. Thaw in the reverse order, for the same reason.
     """
-    everything = all_mounts(host)
+    tree = MountTree(all_mounts(host))
     inside: defaultdict[tuple[int, int], list[Mount]] = defaultdict(list)
     for mount in mounts:
         for file in _backing_files(host.path(f"/sys/dev/block/{mount.major}:{mount.minor}")):
-            outer = mount_of(everything, file)
+            outer = tree.at(file)
             if outer is not None:
                 inside[outer.device].append(mount)
     order: list[Mount] = []
@@ -72,6 +72,8 @@ def thaw(host: Host, mounts: Iterable[Mount]) -> int:
 
 
 def _freeze(host: Host, mount: Mount) -> bool:
+    if mount.hidden:
+        return False
     try:
         with opened(host, mount) as descriptor:
             try:

@@ -6,6 +6,7 @@ Source: proc(5), /proc/[pid]/mountinfo. A line:
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -19,18 +20,27 @@ _MOUNTINFO = "/proc/self/mountinfo"
 _MOUNTS = "/proc/self/mounts"
 _ANONYMOUS = 0  # major number of what has no block device (proc, tmpfs, NFS, overlay) or may have several (btrfs)
 
+_NUMBERS = re.compile(r"([0-9]+) ([0-9]+) ([0-9]+):([0-9]+) \S+ (\S+)")
 _ESCAPE = re.compile(r"\\([0-7]{3}|\\)")
 
 
 @dataclass(frozen=True)
 class Mount:
-    """``major`` and ``minor`` name the device; ``source`` is what was mounted, mostly its file in /dev."""
+    """``major`` and ``minor`` name the device; ``source`` is what was mounted, mostly its file in /dev.
+
+    ``parent`` is the ``id`` of the mount that it lies upon. One that is ``hidden`` cannot be reached by its mount
+    point: another was mounted over it, or over a directory on the way. Whoever opens that path meets the other, which
+    may be of a server that is dead.
+    """
 
     major: int
     minor: int
     mountpoint: str
     fstype: str
     source: str
+    id: int = 0
+    parent: int = 0
+    hidden: bool = False
 
     @property
     def device(self) -> tuple[int, int]:
@@ -42,11 +52,11 @@ def parse_mountinfo(text: str) -> list[Mount]:
     mounts = []
     for line in text.split("\n"):  # splitlines() would cut at characters that a name may have
         left, separator, right = line.partition(" - ")
-        fields, rest = left.split(" "), right.split(" ")
-        numbers = re.fullmatch("([0-9]+):([0-9]+)", fields[2]) if len(fields) > 4 else None
+        numbers, rest = _NUMBERS.match(left), right.split(" ")
         if separator and numbers and len(rest) > 1:
-            names = map(_unescape, (fields[4], rest[0], rest[1]))
-            mounts.append(Mount(int(numbers[1]), int(numbers[2]), *names))
+            identity, parent, major, minor = map(int, numbers.groups()[:4])
+            mountpoint, fstype, source = map(_unescape, (numbers[5], rest[0], rest[1]))
+            mounts.append(Mount(major, minor, mountpoint, fstype, source, identity, parent))
     return mounts
 
 
@@ -57,11 +67,18 @@ def parse_mounts(text: str) -> list[tuple[str, str, str]]:
 
 
 def list_mounts(host: Host) -> list[Mount]:
-    """The first mount of each block device, in the order of mounting. Raises CommandError."""
+    """The first mount of each block device, in the order of mounting. Raises CommandError.
+
+    Of a device that is mounted more than once, the first that is not hidden.
+    """
+    mounts = all_mounts(host)
+    tree = MountTree(mounts)
     found: dict[tuple[int, int], Mount] = {}
-    for mount in all_mounts(host):
-        if mount.major != _ANONYMOUS:
-            found.setdefault(mount.device, mount)
+    for mount in mounts:
+        if mount.major != _ANONYMOUS and (mount.device not in found or found[mount.device].hidden):
+            hidden = mount.id != 0 and tree.at(mount.mountpoint) is not mount
+            if not hidden or mount.device not in found:
+                found[mount.device] = replace(mount, hidden=hidden)
     return list(found.values())
 
 
@@ -84,15 +101,31 @@ def all_mounts(host: Host) -> list[Mount]:
     ]
 
 
-def mount_of(mounts: Sequence[Mount], path: str) -> Mount | None:
-    """The mount that a file lies on; ``mounts`` are in the order of mounting, ``path`` has no symbolic links."""
-    around = (mount for mount in reversed(mounts) if f"{path}/".startswith(mount.mountpoint.rstrip("/") + "/"))
-    return max(around, key=lambda mount: len(mount.mountpoint), default=None)
+class MountTree:
+    """Which mount lies upon which: finds where a path leads without asking the filesystems on the way."""
+
+    def __init__(self, mounts: Sequence[Mount]) -> None:
+        """``mounts`` are all that this process sees."""
+        known = {mount.id for mount in mounts}
+        self._upon = {(mount.parent, mount.mountpoint): mount for mount in mounts if mount.parent != mount.id}
+        self._root = next((m for m in mounts if m.parent == m.id or m.parent not in known), None)
+
+    def at(self, path: str) -> Mount | None:
+        """The mount that a file lies on; ``path`` is absolute and has no symbolic links."""
+        current = self._root
+        at = ""
+        for name in path.rstrip("/").split("/"):
+            at = f"{at.rstrip('/')}/{name}"
+            while current is not None and (upper := self._upon.get((current.id, at))) is not None:
+                current = upper
+        return current
 
 
 @contextmanager
 def opened(host: Host, mount: Mount) -> Iterator[int]:
     """A descriptor of the mount point, which lets itself be opened whatever it is. Raises OSError."""
+    if mount.hidden:
+        raise OSError(errno.ENOENT, "hidden by another mount")
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
     descriptor = os.open(host.path(mount.mountpoint), flags)
     try:

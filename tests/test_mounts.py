@@ -1,0 +1,96 @@
+"""What the lines of mountinfo say, and where paths lead."""
+
+from __future__ import annotations
+
+import pytest
+
+from qga.errors import CommandError
+from qga.linux.host import Host
+from qga.linux.mounts import Mount, MountTree, list_mounts, opened, parse_mountinfo
+from tests.conftest import write
+
+MOUNTINFO = r"""22 1 254:1 / / rw,noatime shared:1 - ext4 /dev/vda1 rw
+23 22 0:20 / /proc rw shared:2 master:3 - proc proc rw
+30 22 254:2 / /data\040\134x rw - xfs /dev/vda2 rw
+31 30 7:0 / /data\040\134x/inner rw - vfat /dev/loop0 rw
+32 22 254:2 /sub /bind rw - xfs /dev/vda2 rw
+33 22 0:50 / /nfs rw - nfs4 server:/ rw
+broken line
+34 22 x:y / /z rw - ext4 /dev/z rw
+"""
+
+
+def at(mounts: list[Mount], path: str) -> str | None:
+    found = MountTree(mounts).at(path)
+    return found.source if found else None
+
+
+def test_lines() -> None:
+    mounts = parse_mountinfo(MOUNTINFO)
+    assert [mount.mountpoint for mount in mounts] == ["/", "/proc", r"/data \x", r"/data \x/inner", "/bind", "/nfs"]
+    assert mounts[2] == Mount(254, 2, r"/data \x", "xfs", "/dev/vda2", 30, 22)
+
+
+def test_where_paths_lead() -> None:
+    mounts = parse_mountinfo(MOUNTINFO)
+    assert at(mounts, "/") == "/dev/vda1"
+    assert at(mounts, "/data") == "/dev/vda1"
+    assert at(mounts, r"/data \x/file") == "/dev/vda2"
+    assert at(mounts, r"/data \x/innermost") == "/dev/vda2"
+    assert at(mounts, r"/data \x/inner/file") == "/dev/loop0"
+    assert at([], "/") is None
+
+
+@pytest.mark.parametrize(
+    ("upper", "path", "found"),
+    [
+        (r"40 32 0:60 / /bind rw - nfs4 over:/ rw", "/bind/x", "over:/"),
+        (r"40 22 0:60 / /data\040\134x rw - nfs4 under:/ rw", "/bind/x", "/dev/vda2"),
+        (r"40 30 0:60 / /data\040\134x rw - nfs4 over:/ rw", r"/data \x/inner/y", "over:/"),
+        (r"40 22 0:60 / / rw - nfs4 over:/ rw", "/bind", "over:/"),
+    ],
+)
+def test_what_was_mounted_over_it(upper: str, path: str, found: str) -> None:
+    assert at(parse_mountinfo(f"{MOUNTINFO}{upper}\n"), path) == found
+
+
+def test_root_that_is_its_own_parent() -> None:
+    mounts = parse_mountinfo("1 1 0:2 / / rw - rootfs none rw\n2 1 8:1 / / rw - ext4 /dev/sda1 rw\n")
+    assert at(mounts, "/x") == "/dev/sda1"
+
+
+def test_first_of_each_device_in_the_order_of_mounting(host: Host) -> None:
+    write(host, "/proc/self/mountinfo", MOUNTINFO)
+    assert [(m.mountpoint, m.hidden) for m in list_mounts(host)] == [
+        ("/", False),
+        (r"/data \x", False),
+        (r"/data \x/inner", False),
+    ]
+
+
+def test_hidden_mount_gives_way_to_one_that_can_be_reached(host: Host) -> None:
+    over = r"40 30 0:60 / /data\040\134x rw - nfs4 dead:/ rw"
+    write(host, "/proc/self/mountinfo", f"{MOUNTINFO}{over}\n")
+    assert [(m.mountpoint, m.hidden) for m in list_mounts(host)] == [
+        ("/", False),
+        ("/bind", False),
+        (r"/data \x/inner", True),
+    ]
+    hidden = list_mounts(host)[2]
+    with pytest.raises(OSError, match="hidden by another mount"), opened(host, hidden):
+        pass
+
+
+def test_without_mountinfo_every_mount_counts_as_reached(host: Host) -> None:
+    write(host, "/proc/self/mounts", "/dev/vda1 / ext4 rw 0 0\nproc /proc proc rw 0 0\n")
+
+    class Nodes(Host):
+        def block_device(self, path: str) -> tuple[int, int] | None:
+            return (254, 1) if path == "/dev/vda1" else None
+
+    assert list_mounts(Nodes(host.run, host.which, host.root)) == [Mount(254, 1, "/", "ext4", "/dev/vda1")]
+
+
+def test_nothing_can_be_read(host: Host) -> None:
+    with pytest.raises(CommandError, match=r"^failed to open mtab file: '/proc/self/mounts'$"):
+        list_mounts(host)
