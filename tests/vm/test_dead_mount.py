@@ -11,11 +11,25 @@ from tests.vm.guest import Guest
 from tests.vm.peer import Peer
 
 AT_ONCE = 1.0  # seconds, under software emulation too
-LOOKING = (
-    "guest-get-cpustats guest-get-disks guest-get-diskstats guest-get-fsinfo guest-get-host-name guest-get-load"
-    " guest-get-memory-block-info guest-get-memory-blocks guest-get-osinfo guest-get-time guest-get-timezone"
-    " guest-get-users guest-get-vcpus guest-info guest-network-get-interfaces guest-network-get-route guest-ping"
-).split()
+LOOKING = [
+    "guest-get-cpustats",
+    "guest-get-disks",
+    "guest-get-diskstats",
+    "guest-get-fsinfo",
+    "guest-get-host-name",
+    "guest-get-load",
+    "guest-get-memory-block-info",
+    "guest-get-memory-blocks",
+    "guest-get-osinfo",
+    "guest-get-time",
+    "guest-get-timezone",
+    "guest-get-users",
+    "guest-get-vcpus",
+    "guest-info",
+    "guest-network-get-interfaces",
+    "guest-network-get-route",
+    "guest-ping",
+]
 
 # A filesystem in user space whose server never answers: mount(8) has no way to make one.
 DEAD = """
@@ -45,7 +59,7 @@ def peer(guest: Guest) -> Iterator[Peer]:
 
 
 def test_it_is_dead(guest: Guest, peer: Peer) -> None:
-    assert guest.shell("timeout -s KILL 2 stat -f /mnt/over")[0] == 137
+    assert guest.shell("timeout -s KILL 2 stat -f /mnt/over; exit $?")[0] == 137
 
 
 @pytest.mark.parametrize("command", LOOKING)
