@@ -1,0 +1,327 @@
+"""Freezing, thawing and trimming, with a kernel that answers as told. Real filesystems are in tests/vm/."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qga import schema
+from qga.context import Context
+from qga.dispatch import Dispatcher, bind
+from qga.freeze import MARKER, FreezeState
+from qga.linux.freezing import FIFREEZE, FITHAW, freezing_order
+from qga.linux.host import Host, Outcome
+from qga.linux.mounts import list_mounts
+from qga.linux.trimming import FITRIM
+from qga.policy import Policy
+from tests.conftest import FakePrograms, failed, write
+
+MOUNTS = {"/": "254:1", "/data": "254:2", "/var/lib": "254:3"}
+OTHERS = "90 1 0:22 / /proc rw - proc proc rw\n91 1 254:2 /sub /bind rw - xfs /dev/vda2 rw\n"
+
+
+@dataclass(frozen=True)
+class Kernel(Host):
+    """``frozen`` counts how often each mount point is frozen; ``refuse`` holds what cannot be done: errno."""
+
+    frozen: dict[str, int] = field(default_factory=dict)
+    refuse: dict[tuple[int, str], int] = field(default_factory=dict)
+    done: list[tuple[str, str]] = field(default_factory=list)
+
+    def ioctl(self, descriptor: int, request: int, argument: bytearray | int = 0) -> int:
+        path = os.readlink(f"/proc/self/fd/{descriptor}").removeprefix(str(self.root)) or "/"
+        refusal = self.refuse.get((request, path))
+        if refusal is None and request == FITHAW and not self.frozen.get(path):
+            refusal = errno.EINVAL
+        if refusal is not None:
+            raise OSError(refusal, os.strerror(refusal))
+        self.done.append(({FIFREEZE: "freeze", FITHAW: "thaw", FITRIM: "trim"}[request], path))
+        if request == FITRIM:
+            assert isinstance(argument, bytearray)
+            start, length, minimum = struct.unpack("=QQq", argument)
+            assert (start, length) == (0, 2**64 - 1)
+            argument[:] = struct.pack("=QQq", 0, 4096 * len(path), max(minimum, 512))
+        else:
+            self.frozen[path] = self.frozen.get(path, 0) + (1 if request == FIFREEZE else -1)
+        return 0
+
+
+@dataclass
+class Guest:
+    kernel: Kernel
+    programs: FakePrograms
+    statedir: Path
+    ctx: Context
+    dispatcher: Dispatcher
+
+    def ask(self, name: str, **arguments: object) -> Any:
+        reply = self.dispatcher.handle({"execute": name, "arguments": arguments})
+        assert reply is not None
+        return reply.body
+
+    def status(self) -> str:
+        found: str = self.ask("guest-fsfreeze-status")["return"]
+        assert (self.statedir / MARKER).exists() == (found == "frozen")
+        return found
+
+    @property
+    def frozen(self) -> set[str]:
+        return {path for path, count in self.kernel.frozen.items() if count}
+
+
+def make(
+    tmp_path: Path, programs: FakePrograms, hook: str | None = None, block: tuple[str, ...] = (), mounts: str = ""
+) -> Guest:
+    root, statedir = tmp_path / "guest", tmp_path / "state"
+    root.mkdir(exist_ok=True)
+    statedir.mkdir(exist_ok=True)
+    kernel = Kernel(programs.run, programs.which, root)
+    lines = [
+        f"{n} {n and 1} {number} / {path} rw - ext4 /dev/x rw\n" for n, (path, number) in enumerate(MOUNTS.items(), 1)
+    ]
+    write(kernel, "/proc/self/mountinfo", mounts or "".join(lines) + OTHERS)
+    for path in MOUNTS:
+        kernel.path(path).mkdir(parents=True, exist_ok=True)
+    commands = schema.load()
+    freeze = FreezeState(str(statedir))
+    policy = Policy(block=block, while_frozen=commands.allowed_while_frozen)
+    freeze.subscribe(policy.on_freeze)
+    ctx = Context(kernel, commands, policy, freeze=freeze, fsfreeze_hook=hook)
+    return Guest(kernel, programs, statedir, ctx, Dispatcher(ctx, bind(commands)))
+
+
+@pytest.fixture
+def guest(tmp_path: Path, programs: FakePrograms) -> Guest:
+    return make(tmp_path, programs)
+
+
+def test_freeze_and_thaw(guest: Guest) -> None:
+    assert guest.status() == "thawed"
+    assert guest.ask("guest-fsfreeze-freeze") == {"return": 3}
+    assert guest.kernel.done == [("freeze", "/var/lib"), ("freeze", "/data"), ("freeze", "/")]
+    assert guest.status() == "frozen"
+    assert guest.ask("guest-fsfreeze-thaw") == {"return": 3}
+    assert guest.kernel.done[3:] == [("thaw", "/"), ("thaw", "/data"), ("thaw", "/var/lib")]
+    assert guest.status() == "thawed"
+
+
+def test_only_six_commands_while_frozen(tmp_path: Path, programs: FakePrograms) -> None:
+    """Whatever the owner's lists say: a host must be able to thaw."""
+    guest = make(tmp_path, programs, block=("guest-fsfreeze-thaw", "guest-ping"))
+    refused = "Command {} has been disabled: the command is not allowed"
+    assert guest.ask("guest-ping")["error"]["desc"] == refused.format("guest-ping")
+    guest.ask("guest-fsfreeze-freeze")
+    info = guest.ask("guest-info")["return"]["supported_commands"]
+    assert {command["name"] for command in info if command["enabled"]} == {
+        "guest-ping",
+        "guest-info",
+        "guest-sync",
+        "guest-sync-delimited",
+        "guest-fsfreeze-status",
+        "guest-fsfreeze-thaw",
+    }
+    for name in ("guest-fsfreeze-freeze", "guest-get-time", "guest-exec"):
+        assert guest.ask(name)["error"] == {"class": "CommandNotFound", "desc": refused.format(name)}
+    assert guest.ask("guest-ping") == {"return": {}}
+    assert guest.ask("guest-fsfreeze-thaw") == {"return": 3}
+    assert "error" in guest.ask("guest-fsfreeze-thaw")
+
+
+def test_listed_mount_points_only(guest: Guest) -> None:
+    wanted = ["/data", "/data", "/data/", "/bind", "/proc", "/nowhere"]
+    assert guest.ask("guest-fsfreeze-freeze-list", mountpoints=wanted) == {"return": 1}
+    assert guest.frozen == {"/data"}
+    assert guest.ask("guest-fsfreeze-thaw") == {"return": 1}
+    assert guest.ask("guest-fsfreeze-freeze-list", mountpoints=[]) == {"return": 0}
+    assert guest.status() == "thawed"
+    assert guest.ask("guest-fsfreeze-freeze-list") == {"return": 3}
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EBUSY])
+def test_what_cannot_be_frozen_or_is_somebody_elses(guest: Guest, number: int) -> None:
+    guest.kernel.refuse[FIFREEZE, "/data"] = number
+    assert guest.ask("guest-fsfreeze-freeze") == {"return": 2}
+    assert guest.frozen == {"/", "/var/lib"}
+
+
+def test_one_that_fails_thaws_the_rest(guest: Guest) -> None:
+    guest.kernel.refuse[FIFREEZE, "/"] = errno.EIO
+    assert guest.ask("guest-fsfreeze-freeze") == failed("failed to freeze /: Input/output error")
+    assert (guest.frozen, guest.status()) == (set(), "thawed")
+
+
+def test_one_that_cannot_be_opened_thaws_the_rest(guest: Guest) -> None:
+    guest.kernel.path("/data").rmdir()
+    assert guest.ask("guest-fsfreeze-freeze") == failed("failed to open /data: No such file or directory")
+    assert (guest.frozen, guest.status()) == (set(), "thawed")
+
+
+def test_nothing_to_freeze_leaves_it_thawed(tmp_path: Path, programs: FakePrograms) -> None:
+    programs.answers["/hook"] = Outcome(status=0)
+    guest = make(tmp_path, programs, hook="/hook", mounts="1 1 0:2 / / rw - tmpfs tmpfs rw\n")
+    assert guest.ask("guest-fsfreeze-freeze") == {"return": 0}
+    assert (guest.status(), programs.calls) == ("thawed", ["/hook freeze"])
+
+
+def test_thaw_when_nothing_is_frozen(tmp_path: Path, programs: FakePrograms) -> None:
+    programs.answers["/hook"] = Outcome(status=0)
+    guest = make(tmp_path, programs, hook="/hook")
+    assert guest.ask("guest-fsfreeze-thaw") == {"return": 0}
+    assert programs.calls == ["/hook thaw"]
+
+
+def test_thaw_until_the_kernel_has_had_enough(guest: Guest) -> None:
+    guest.kernel.frozen["/data"] = 3
+    assert guest.ask("guest-fsfreeze-thaw") == {"return": 1}
+    assert guest.frozen == set()
+
+
+def test_thaw_passes_over_what_cannot_be_opened(guest: Guest) -> None:
+    guest.ask("guest-fsfreeze-freeze")
+    guest.kernel.path("/data").rmdir()
+    assert guest.ask("guest-fsfreeze-thaw") == {"return": 2}
+    assert guest.status() == "thawed"
+
+
+def test_mount_list_that_cannot_be_read(guest: Guest) -> None:
+    no_list = failed("failed to open mtab file: '/proc/self/mounts'")
+    guest.ask("guest-fsfreeze-freeze")
+    mountinfo = guest.kernel.path("/proc/self/mountinfo")
+    kept = mountinfo.read_text()
+    mountinfo.unlink()
+    assert guest.ask("guest-fsfreeze-thaw") == no_list
+    assert guest.status() == "frozen"
+    mountinfo.write_text(kept)
+    guest.ask("guest-fsfreeze-thaw")
+    mountinfo.unlink()
+    assert guest.ask("guest-fsfreeze-freeze") == no_list
+    assert guest.status() == "thawed"
+
+
+HOOK_FAILURES = [
+    (Outcome(status=3), "child process has failed to execute fsfreeze hook: exit status 3"),
+    (Outcome(status=1, output=b"no\n"), "child process has failed to execute fsfreeze hook: no\n"),
+    (Outcome(signal=9), "child process has terminated abnormally"),
+    (Outcome(signal=9, output=b"half"), "child process has terminated abnormally: half"),
+    (
+        Outcome(errno=13),
+        "child process has failed to execute fsfreeze hook: failed to exec '/hook': Permission denied\n",
+    ),
+    (Outcome(timeout=300.0), "child process has failed to execute fsfreeze hook: timed out after 300 s"),
+]
+
+
+@pytest.mark.parametrize(("outcome", "said"), HOOK_FAILURES)
+def test_hook_that_fails_before_the_freeze(
+    tmp_path: Path, programs: FakePrograms, outcome: Outcome, said: str
+) -> None:
+    programs.answers |= {"/hook freeze": outcome, "/hook thaw": Outcome(status=0)}
+    guest = make(tmp_path, programs, hook="/hook")
+    assert guest.ask("guest-fsfreeze-freeze") == failed(said)
+    assert (guest.status(), guest.kernel.done, programs.calls) == ("thawed", [], ["/hook freeze"])
+
+
+@pytest.mark.parametrize(("outcome", "said"), HOOK_FAILURES)
+def test_hook_that_fails_after_the_thaw(tmp_path: Path, programs: FakePrograms, outcome: Outcome, said: str) -> None:
+    programs.answers |= {"/hook freeze": Outcome(status=0), "/hook thaw": outcome}
+    guest = make(tmp_path, programs, hook="/hook")
+    assert guest.ask("guest-fsfreeze-freeze") == {"return": 3}
+    assert guest.ask("guest-fsfreeze-thaw") == failed(said)
+    assert (guest.status(), guest.frozen) == ("thawed", set())
+
+
+def test_hook_is_told_of_the_thaw_when_the_freeze_failed(tmp_path: Path, programs: FakePrograms) -> None:
+    programs.answers |= {"/hook freeze": Outcome(status=0), "/hook thaw": Outcome(status=1)}
+    guest = make(tmp_path, programs, hook="/hook")
+    guest.kernel.refuse[FIFREEZE, "/"] = errno.EIO
+    assert guest.ask("guest-fsfreeze-freeze") == failed("failed to freeze /: Input/output error")
+    assert programs.calls == ["/hook freeze", "/hook thaw"]
+
+
+def test_agent_that_starts_where_one_was_killed(tmp_path: Path, programs: FakePrograms) -> None:
+    first = make(tmp_path, programs)
+    first.ask("guest-fsfreeze-freeze")
+    second = make(tmp_path, programs)
+    second.kernel.frozen.update(first.kernel.frozen)
+    assert second.status() == "frozen"
+    assert "error" in second.ask("guest-get-time")
+    assert second.ask("guest-fsfreeze-thaw") == {"return": 3}
+    assert second.status() == "thawed"
+
+
+def test_marker_that_cannot_be_made_stops_nothing(
+    guest: Guest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    guest.statedir.rmdir()
+    assert guest.ask("guest-fsfreeze-freeze") == {"return": 3}
+    assert guest.ask("guest-fsfreeze-thaw") == {"return": 3}
+    assert f"cannot create {guest.statedir / MARKER}: No such file or directory" in caplog.messages
+
+
+def test_filesystem_in_a_file_comes_before_the_one_that_has_the_file(guest: Guest) -> None:
+    """In the order of mounting the outer one is the later, and so would be frozen first."""
+    mounts = (
+        "1 1 254:1 / / rw - ext4 /dev/vda1 rw\n"
+        "2 1 253:5 / /inner rw - ext4 /dev/mapper/crypt rw\n"
+        "3 1 7:1 / /nested rw - ext4 /dev/loop1 rw\n"
+        "4 1 254:2 / /data rw - ext4 /dev/vda2 rw\n"
+    )
+    write(guest.kernel, "/proc/self/mountinfo", mounts)
+    write(guest.kernel, "/sys/devices/virtual/block/loop0/loop/backing_file", "/data/images/a.img\n")
+    write(guest.kernel, "/sys/devices/virtual/block/loop0/loop0p1/partition", "1\n")
+    write(guest.kernel, "/sys/devices/virtual/block/loop1/loop/backing_file", "/inner/b.img\n")
+    dm = guest.kernel.path("/sys/devices/virtual/block/dm-5")
+    (dm / "slaves").mkdir(parents=True)
+    (dm / "slaves/loop0p1").symlink_to("../../loop0/loop0p1")
+    numbers = guest.kernel.path("/sys/dev/block")
+    numbers.mkdir(parents=True)
+    (numbers / "253:5").symlink_to("../../devices/virtual/block/dm-5")
+    (numbers / "7:1").symlink_to("../../devices/virtual/block/loop1")
+    order = [mount.mountpoint for mount in freezing_order(guest.kernel, list_mounts(guest.kernel))]
+    assert order == ["/nested", "/inner", "/data", "/"]
+
+
+def test_files_that_lie_in_each_other_end(guest: Guest) -> None:
+    """A file that somebody has moved makes a circle of what sysfs says: an order, whichever, is found."""
+    write(
+        guest.kernel,
+        "/proc/self/mountinfo",
+        "1 1 7:0 / / rw - ext4 /dev/loop0 rw\n2 1 7:1 / /a rw - ext4 /dev/loop1 rw\n",
+    )
+    for number, file in ((0, "/a/x"), (1, "/y")):
+        write(guest.kernel, f"/sys/devices/virtual/block/loop{number}/loop/backing_file", f"{file}\n")
+        guest.kernel.path("/sys/dev/block").mkdir(parents=True, exist_ok=True)
+        guest.kernel.path(f"/sys/dev/block/7:{number}").symlink_to(f"../../devices/virtual/block/loop{number}")
+    order = freezing_order(guest.kernel, list_mounts(guest.kernel))
+    assert {mount.mountpoint for mount in order} == {"/", "/a"}
+
+
+def test_trim(guest: Guest) -> None:
+    guest.kernel.refuse[FITRIM, "/data"] = errno.EOPNOTSUPP
+    assert guest.ask("guest-fstrim") == {
+        "return": {
+            "paths": [
+                {"path": "/var/lib", "trimmed": 32768, "minimum": 512},
+                {"path": "/data", "error": "trim not supported"},
+                {"path": "/", "trimmed": 4096, "minimum": 512},
+            ]
+        }
+    }
+    guest.kernel.refuse[FITRIM, "/data"] = errno.EIO
+    guest.kernel.path("/var/lib").rmdir()
+    assert guest.ask("guest-fstrim", minimum=65536)["return"]["paths"] == [
+        {"path": "/var/lib", "error": "failed to open: No such file or directory"},
+        {"path": "/data", "error": "failed to trim: Input/output error"},
+        {"path": "/", "trimmed": 4096, "minimum": 65536},
+    ]
+    guest.kernel.refuse[FITRIM, "/data"] = errno.ENOTTY
+    assert guest.ask("guest-fstrim", minimum=-1)["return"]["paths"][1:] == [
+        {"path": "/data", "error": "trim not supported"},
+        {"path": "/", "trimmed": 4096, "minimum": 512},
+    ]
