@@ -106,9 +106,15 @@ def load(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
     return Loaded(given.action, config, tuple(warnings))
 
 
+_OF_WINDOWS = ("guest-get-devices",)
+
+
 def check_names(config: Config, known: Iterable[str]) -> None:
-    """Raise ConfigError if a listed command is not one of ``known``, suggesting the nearest."""
-    known = tuple(known)
+    """Raise ConfigError if a listed command is not one of ``known``, suggesting the nearest.
+
+    One that only QEMU's agent for Windows has is no mistake: distributions ship one list for all.
+    """
+    known = (*known, *_OF_WINDOWS)
     for option in OPTIONS:
         names = getattr(config, option.field) if option.kind is NAMES else ()
         for name in names:

@@ -265,6 +265,7 @@ def test_under_socket_activation_no_path_is_needed_or_used() -> None:
 def test_listed_names_must_be_commands() -> None:
     known = ["guest-ping", "guest-exec"]
     config.check_names(config.defaults(allow_rpcs=("guest-ping",), block_rpcs=("guest-exec",)), known)
+    config.check_names(config.defaults(allow_rpcs=("guest-ping", "guest-get-devices")), known)
     with pytest.raises(ConfigError, match=r"^block-rpcs: .*'guest-exce' \(did you mean 'guest-exec'\?\)"):
         config.check_names(config.defaults(block_rpcs=("guest-exce",)), known)
     with pytest.raises(ConfigError, match=r"^allow-rpcs: .*'x'"):
