@@ -77,7 +77,7 @@ def _converse(host: Host, directory: Path) -> None:
     check(any(command["name"] == "guest-suspend-ram" for command in info["supported_commands"]))
     print(f"    interface of QEMU {info['version']}, {len(info['supported_commands'])} commands:")
     names = ", ".join(command["name"].removeprefix("guest-") for command in info["supported_commands"])
-    print(f"    guest-: {names}")
+    print(textwrap.fill(f"guest-: {names}", WIDTH, initial_indent="    ", subsequent_indent="    "))
 
     step("Suspend to RAM. Nobody's laptop goes to sleep: pm-utils is a stand-in that takes a nap of one second.")
     host.send("guest-suspend-ram")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,6 +48,28 @@ def test_no_processors_to_list(host: Host) -> None:
     assert str(caught.value) == "failed to list entries: /sys/devices/system/cpu: No such file or directory"
 
 
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda file: file.write_text(""), 'pread("/sys/devices/system/cpu/cpu5//online"): unexpected EOF'),
+        (
+            lambda file: (file.unlink(), file.mkdir()),
+            'open("/sys/devices/system/cpu/cpu5//online"): Is a directory',
+        ),
+        (
+            lambda file: (file.unlink(), file.parent.rmdir(), file.parent.symlink_to("/no/such")),
+            'open("/sys/devices/system/cpu/cpu5/"): No such file or directory',
+        ),
+    ],
+)
+def test_processor_that_cannot_be_read(ctx: Context, spoil: Callable[[Path], object], said: str) -> None:
+    spoil(ctx.host.path(f"{CPUS}/cpu5/online"))
+    for ask in (commands.guest_get_vcpus, lambda ctx: commands.guest_set_vcpus(ctx, vcpus=[vcpu(5, False)])):
+        with pytest.raises(CommandError) as caught:
+            ask(ctx)
+        assert str(caught.value) == said
+
+
 def test_set_writes_only_what_changes(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[tuple[str, str]] = []
     monkeypatch.setattr(Host, "write", lambda self, path, text: written.append((path, text)))
@@ -77,7 +101,7 @@ def test_set_fails_on_the_first(ctx: Context, number: int, said: str) -> None:
 
 def test_set_of_the_last_processor(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     def busy(self: Host, path: str, text: str) -> None:
-        raise OSError(errno.EBUSY, "Device or resource busy", path)
+        raise OSError(errno.EBUSY, "Device or resource busy")
 
     monkeypatch.setattr(Host, "write", busy)
     with pytest.raises(CommandError) as caught:

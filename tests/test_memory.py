@@ -55,6 +55,21 @@ def test_no_hot_plug_and_no_blocks(host: Host) -> None:
         commands.guest_get_memory_blocks(ctx)
 
 
+@pytest.mark.parametrize("name", ["state", "removable"])
+def test_block_that_cannot_be_read(ctx: Context, name: str) -> None:
+    file = ctx.host.path(f"{MEMORY}/memory2/{name}")
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(CommandError, match=f'^open sysfs file "{name}": Is a directory$'):
+        commands.guest_get_memory_blocks(ctx)
+
+
+def test_block_whose_state_is_empty(ctx: Context) -> None:
+    write(ctx.host, f"{MEMORY}/memory2/state", "")
+    with pytest.raises(CommandError, match=r'^pread sysfs file "state": unexpected EOF$'):
+        commands.guest_get_memory_blocks(ctx)
+
+
 def test_every_answer(ctx: Context) -> None:
     wanted = [block(0, True), block(10, True), block(9, True), block(9, False), block(99, True), block(-1, True)]
     assert commands.guest_set_memory_blocks(ctx, mem_blks=wanted) == [

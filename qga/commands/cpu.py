@@ -8,14 +8,16 @@ from typing import Any
 from qga.context import Context
 from qga.errors import CommandError
 from qga.linux import cpu
-from qga.linux.cpu import CPUS
+from qga.linux.cpu import CPUS, Processor
+from qga.linux.host import failed_call
 
 
 def guest_get_vcpus(ctx: Context) -> list[dict[str, object]]:
     try:
-        processors = cpu.list_processors(ctx.host)
+        numbers = cpu.list_numbers(ctx.host)
     except OSError as error:
         raise CommandError(f"failed to list entries: {CPUS}: {error.strerror}") from error
+    processors = [_read_processor(ctx, number) for number in numbers]
     return [
         {"logical-id": found.number, "online": found.online, "can-offline": found.can_offline} for found in processors
     ]
@@ -33,11 +35,7 @@ def guest_set_vcpus(ctx: Context, *, vcpus: list[dict[str, Any]]) -> int:
 
 
 def _set_vcpu(ctx: Context, number: int, online: bool) -> None:
-    directory = f"{CPUS}/cpu{number}/"
-    try:
-        found = cpu.read_processor(ctx.host, number)
-    except OSError as error:
-        raise CommandError(f'open("{directory}"): {error.strerror}') from error
+    found = _read_processor(ctx, number)
     if found.online == online:
         return
     if not found.can_offline:
@@ -45,7 +43,22 @@ def _set_vcpu(ctx: Context, number: int, online: bool) -> None:
     try:
         cpu.set_online(ctx.host, number, online)
     except OSError as error:
-        raise CommandError(f'pwrite("{directory}/online"): {error.strerror}') from error
+        raise _failed(number, "pwrite", error) from error
+
+
+def _read_processor(ctx: Context, number: int) -> Processor:
+    try:
+        return cpu.read_processor(ctx.host, number)
+    except OSError as error:
+        raise _failed(number, "pread", error) from error
+
+
+def _failed(number: int, call: str, error: OSError) -> CommandError:
+    """In QEMU's words; ``call`` is the one that came after open(2)."""
+    directory = f"{CPUS}/cpu{number}/"
+    told = str(error.filename or "")
+    path = directory if told and not told.endswith("/online") else f"{directory}/online"
+    return CommandError(f'{failed_call(error, call)}("{path}"): {error.strerror}')
 
 
 def guest_get_cpustats(ctx: Context) -> list[dict[str, object]]:

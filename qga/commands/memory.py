@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 from typing import Any
 
 from qga.context import Context
 from qga.errors import CommandError
 from qga.linux import memory
+from qga.linux.host import failed_call
 from qga.linux.memory import MEMORY
 
 _UINT64 = 2**64
@@ -19,6 +21,9 @@ def guest_get_memory_blocks(ctx: Context) -> list[dict[str, object]]:
     except FileNotFoundError:
         return []
     except OSError as error:
+        file = os.path.basename(error.filename or "state")
+        if file in ("state", "removable"):
+            raise CommandError(f'{failed_call(error, "pread")} sysfs file "{file}": {error.strerror}') from error
         raise CommandError(f'Can\'t open directory"{MEMORY}/": {error.strerror}') from error
     if not blocks:
         raise CommandError("guest reported zero memory blocks!")
@@ -56,6 +61,7 @@ def guest_get_memory_block_info(ctx: Context) -> dict[str, int]:
     try:
         return {"size": memory.read_block_size(ctx.host)}
     except OSError as error:
-        where = f"{MEMORY}/" if not ctx.host.path(MEMORY).is_dir() else None
-        file = f'open("{where}")' if where else 'open sysfs file "block_size_bytes"'
-        raise CommandError(f"{file}: {error.strerror}") from error
+        if not ctx.host.path(MEMORY).is_dir():
+            raise CommandError(f'open("{MEMORY}/"): {error.strerror}') from error
+        call = failed_call(error, "pread")
+        raise CommandError(f'{call} sysfs file "block_size_bytes": {error.strerror}') from error

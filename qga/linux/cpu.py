@@ -27,18 +27,17 @@ class Processor:
     can_offline: bool
 
 
-def list_processors(host: Host) -> list[Processor]:
-    """By number. Raises OSError, with the file's name as the guest has it."""
+def list_numbers(host: Host) -> list[int]:
+    """Of all processors, in their order. Raises OSError."""
     names = os.listdir(host.path(CPUS))
-    numbers = sorted(int(name[3:]) for name in names if re.fullmatch("cpu[0-9]+", name))
-    return [read_processor(host, number) for number in numbers]
+    return sorted(int(name[3:]) for name in names if re.fullmatch("cpu[0-9]+", name))
 
 
 def read_processor(host: Host, number: int) -> Processor:
     """Raises FileNotFoundError if there is no such processor, and OSError."""
     host.path(f"{CPUS}/cpu{number}/").stat()
     try:
-        return Processor(number, host.read(f"{CPUS}/cpu{number}/online").startswith("1"), True)
+        return Processor(number, host.read_attribute(f"{CPUS}/cpu{number}/online").startswith("1"), True)
     except FileNotFoundError:
         return Processor(number, True, False)
 

@@ -6,6 +6,7 @@ through ``run``. Whatever else asks the machine goes through a method here.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import pwd
@@ -74,6 +75,11 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def failed_call(error: OSError, otherwise: str) -> str:
+    """Which call failed on a file: "open", or else the one named. Only open(2) makes Python name the file."""
+    return "open" if error.filename is not None else otherwise
 
 
 class Run(Protocol):
@@ -156,6 +162,13 @@ class Host:
     def read(self, path: str) -> str:
         """A small text file, such as sysfs has. Raises OSError."""
         return self.path(path).read_text(errors="surrogateescape")
+
+    def read_attribute(self, path: str) -> str:
+        """A file of sysfs that is never empty. Raises OSError."""
+        text = self.read(path)
+        if not text:
+            raise OSError(errno.ENODATA, "unexpected EOF")
+        return text
 
     def write(self, path: str, text: str) -> None:
         """Write an existing file in one write(2), as sysfs wants it. Raises OSError."""

@@ -35,11 +35,11 @@ def read_memory_block(host: Host, index: int) -> MemoryBlock:
     directory = f"{MEMORY}/memory{index}"
     host.path(directory).stat()
     try:
-        online = host.read(f"{directory}/state").startswith("online")
+        online = host.read_attribute(f"{directory}/state").startswith("online")
     except FileNotFoundError:
         return MemoryBlock(index, online=True, can_offline=False, has_state=False)
     try:
-        can_offline = not host.read(f"{directory}/removable").startswith("0")
+        can_offline = not host.read_attribute(f"{directory}/removable").startswith("0")
     except FileNotFoundError:
         can_offline = False
     return MemoryBlock(index, online, can_offline)
@@ -52,4 +52,4 @@ def set_online(host: Host, index: int, online: bool) -> None:
 
 def read_block_size(host: Host) -> int:
     """Bytes. Raises OSError, and ValueError where the file holds no number."""
-    return int(host.read(f"{MEMORY}/block_size_bytes"), 16)
+    return int(host.read_attribute(f"{MEMORY}/block_size_bytes"), 16)
