@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from qga import processes
 from qga.linux.host import Outcome
 from qga.loop import Loop
-from qga.processes import Children, ask
+from qga.processes import Children, ask, asking
 
 pytestmark = pytest.mark.forks
 
@@ -61,7 +60,7 @@ def test_input_and_output() -> None:
 
 def test_only_the_end_of_long_output_is_kept() -> None:
     outcome = ask(("sh", "-c", "seq 100000; echo last words"))
-    assert len(outcome.output) == processes.MAX_OUTPUT
+    assert len(outcome.output) == asking.MAX_OUTPUT
     assert outcome.output.endswith(b"100000\nlast words\n")
 
 

@@ -14,12 +14,11 @@ from pwd import struct_passwd
 
 import pytest
 
-from qga import processes
 from qga.errors import CommandError
 from qga.linux import sshkeys
 from qga.linux.host import Host
 from qga.loop import Loop
-from qga.processes import Children, ask, run_as
+from qga.processes import Children, as_user, ask, run_as
 
 pytestmark = pytest.mark.forks
 
@@ -99,7 +98,7 @@ def test_work_that_is_killed_has_no_result(number: signal.Signals) -> None:
 
 
 def test_half_a_result_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "_read_to_end", lambda descriptor, timeout: b"done 4\nkey")
+    monkeypatch.setattr(as_user, "_read_to_end", lambda descriptor, timeout: b"done 4\nkey")
     with pytest.raises(CommandError, match="ended without a result"):
         run_as(ME, lambda: b"")
 

@@ -1,0 +1,13 @@
+"""The only place that forks: ask a program for its exit status, work as a user, spawn what lives on, reap the dead.
+
+``ask`` and ``run_as`` wait for an outcome that is needed now, and read it from a pipe, so that it never depends on
+who reaps whom. ``Children`` spawns programs that live beside the agent and collects every dead child when the loop
+says that SIGCHLD came: the status of a spawned one is handed to whoever spawned it, any other is discarded. Nothing
+else waits for a child.
+"""
+
+from qga.processes.as_user import run_as
+from qga.processes.asking import ask, input_file
+from qga.processes.children import Children
+
+__all__ = ["Children", "ask", "input_file", "run_as"]
