@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable
 
 from qga import systemd
@@ -19,14 +20,16 @@ from qga.errors import CommandError
 from qga.files import FileTable
 from qga.freeze import FreezeState
 from qga.linux.host import Host
-from qga.loop import Loop
+from qga.loop import Loop, Timer
 from qga.policy import Policy
 from qga.processes import Children, ask, run_as
 from qga.schema import Schema
 from qga.session import Session
+from qga.waiting import Task
 
 log = logging.getLogger(__name__)
 
+THAW_PAUSE = 10.0  # seconds between two tries to thaw what nobody has thawed
 RETRY_PAUSE = 5.0  # seconds between two tries to open a channel, as QEMU
 HANGUP_PAUSE = 1.0  # seconds before a serial port that hung up is opened again: at once would spin
 
@@ -42,7 +45,7 @@ class Agent:
         self._config = config
         host = host or Host(run=ask, which=shutil.which, run_as=run_as)
         policy = Policy(config.allow_rpcs, config.block_rpcs, schema.allowed_while_frozen)
-        freeze = freeze or FreezeState(config.statedir)
+        freeze = freeze or FreezeState(config.statedir, config.fsfreeze_timeout)
         freeze.subscribe(policy.on_freeze)
         freeze.subscribe(_hold_bytecode)
         self._host = host
@@ -52,12 +55,13 @@ class Agent:
             policy,
             FileTable(config.statedir),
             freeze=freeze,
-            fsfreeze_hook=config.fsfreeze_hook,
+            config=config,
         )
         self._dispatcher = Dispatcher(self._context, bind(schema))
         self._children = Children()
         self._channel: Channel | None = None
         self._waiting = False
+        self._overdue: Timer | None = None
 
     def run(self, ready: Callable[[], None] = lambda: None) -> int:
         """Serve until a signal or the loss of the channel ends it; returns the exit status.
@@ -69,6 +73,8 @@ class Agent:
         self._loop = Loop()
         try:
             self._context.execs.attach(self._loop, self._children)
+            self._context.workers.attach(self._loop)
+            self._context.freeze.subscribe(self._on_freeze)
             self._loop.on_signal(signal.SIGCHLD, self._children.reap)
             for number in _ENDING:
                 self._loop.on_signal(number, self._loop.stop)
@@ -87,13 +93,36 @@ class Agent:
                 self._channel.close()
             self._loop.close()
 
+    def _on_freeze(self, frozen: bool) -> None:
+        """A freeze that nobody ends ends by itself."""
+        if self._overdue is not None:
+            self._overdue.cancel()
+        deadline = self._context.freeze.deadline
+        if frozen and deadline is not None:
+            self._overdue = self._loop.call_later(max(0.0, deadline - time.monotonic()), self._thaw_overdue)
+
+    def _thaw_overdue(self) -> None:
+        freeze = self._context.freeze
+        log.error("filesystems were frozen for longer than fsfreeze-timeout allows: thawing them")
+        task = Task(fsfreeze.thaw_overdue(self._context, freeze.generation))
+
+        def check() -> None:
+            try:
+                task.result()
+            except CommandError as error:
+                log.error("thawing: %s", error)
+                if freeze.frozen:
+                    self._overdue = self._loop.call_later(THAW_PAUSE, self._thaw_overdue)
+
+        task.then(check)
+
     def _thaw(self) -> None:
         """Nobody else would: a guest with frozen filesystems cannot even be shut down."""
         if not self._context.freeze.frozen:
             return
         log.warning("the agent ends while filesystems are frozen: thawing them")
         try:
-            fsfreeze.guest_fsfreeze_thaw(self._context)
+            fsfreeze.thaw_at_end(self._context)
         except CommandError as error:
             log.error("thawing: %s", error)
 
@@ -104,7 +133,7 @@ class Agent:
             self._host,
             config.method,
             config.path or "",
-            lambda: Session(self._dispatcher),
+            lambda wake: Session(self._dispatcher, wake),
             self._on_lost,
             self._inherited,
         )

@@ -49,14 +49,14 @@ def _run(loaded: config.Loaded) -> int:
     commands = schema.load()
     config.check_names(loaded.config, commands.commands)
     if not loaded.config.daemon:
-        freeze = FreezeState(loaded.config.statedir)
+        freeze = FreezeState(loaded.config.statedir, loaded.config.fsfreeze_timeout)
         return _serve(loaded.config, commands, freeze, loaded.warnings, lambda: None)
 
     from qga.daemonize import daemonize
     from qga.pidfile import PidFile
 
     settings = config.absolute_paths(loaded.config)
-    freeze, pidfile = FreezeState(settings.statedir), PidFile(settings.pidfile)
+    freeze, pidfile = FreezeState(settings.statedir, settings.fsfreeze_timeout), PidFile(settings.pidfile)
     activated = settings.path is None
     # A frozen filesystem takes no pid file: the write would hang, and with it the agent that is to thaw it.
     link = daemonize(cmdline.PROGRAM, None if freeze.frozen else pidfile, [PASSED_SOCKET] if activated else [])

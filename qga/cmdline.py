@@ -75,7 +75,7 @@ def parse(argv: Sequence[str]) -> Given:
     words = list(argv)
     if "--" in words:
         del words[words.index("--") :]
-    found, others = _parser().parse_known_args(_attach_bare(words))
+    found, others = _parser().parse_known_args(_attach_bare(map(_expand, words)))
     unknown = [word for word in others if word.startswith("-") and word != "-"]
     if unknown:
         raise ConfigError(f"unrecognized option '{unknown[0]}'{_hint(unknown[0])}; try '{PROGRAM} --help'")
@@ -94,6 +94,16 @@ def _action(actions: Sequence[Action], texts: dict[str, list[str]]) -> Action:
     return Action.DUMP if actions else Action.RUN
 
 
+def _expand(word: str) -> str:
+    """An abbreviation that QEMU's agent understands in full: no option of ours may make it ambiguous."""
+    name, equals, value = word.partition("=")
+    rows = [option.flags for option in OPTIONS if not option.ours] + [row[0] for row in (CONFIG_FILE, *ACTIONS)]
+    meant = [flag for flags in rows for flag in flags if flag.startswith(name)]
+    exact = any(name in option.flags for option in OPTIONS)
+    abbreviated = name.startswith("--") and len(name) > len("--") and not exact
+    return f"{meant[0]}{equals}{value}" if abbreviated and len(meant) == 1 else word
+
+
 def _attach_bare(words: Iterable[str]) -> list[str]:
     """Attach the value meant by an option given bare: argparse would take the next word for it."""
     flags = [flag for option in OPTIONS if option.kind is BOOL for flag in option.flags]
@@ -106,7 +116,7 @@ def _attach_bare(words: Iterable[str]) -> list[str]:
                 short, long = option.flags
                 if re.fullmatch(f"-[{switches}]*{short[1]}", word):
                     return word + option.bare
-                if len(word) > len("--") and f"{long}=".startswith(word):
+                if word == long:
                     return f"{long}={option.bare}"
         return word
 

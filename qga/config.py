@@ -59,6 +59,9 @@ class Config:
     retry_path: bool
     block_rpcs: tuple[str, ...]
     allow_rpcs: tuple[str, ...]
+    fsfreeze_timeout: int
+    fsfreeze_hook_timeout: int
+    exclude_fs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,8 @@ def dump(config: Config) -> str:
     """The text of --dump-conf: a qemu-ga.conf that says the same, every line ended by a newline."""
     lines = [f"[{GROUP}]"]
     for option in OPTIONS:
-        if (value := getattr(config, option.field)) is not None:
+        value = getattr(config, option.field)
+        if value is not None and not (option.ours and value == option.default):
             lines.append(f"{option.key}={option.kind.write(value)}")
     return "\n".join(lines) + "\n"
 

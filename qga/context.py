@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from qga.config import Config, defaults
 from qga.execs import Execs
 from qga.files import FileTable
 from qga.freeze import FreezeState
 from qga.linux.host import Host
 from qga.policy import Policy
+from qga.processes import Workers
 from qga.schema import Schema
 
 
 @dataclass(frozen=True)
 class Context:
-    """``fsfreeze_hook``: the program to run before a freeze and after a thaw, if the owner named one."""
+    """``workers`` is for what may take long: ``await ctx.workers(work)``."""
 
     host: Host
     schema: Schema
@@ -22,4 +24,5 @@ class Context:
     files: FileTable = field(default_factory=FileTable)
     execs: Execs = field(default_factory=Execs)
     freeze: FreezeState = field(default_factory=FreezeState)
-    fsfreeze_hook: str | None = None
+    workers: Workers = field(default_factory=Workers)
+    config: Config = field(default_factory=defaults)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import inspect
 import logging
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import qga.commands
 from qga.context import Context
@@ -63,8 +63,8 @@ class Dispatcher:
         self._ctx = ctx
         self._bound = {name: _Bound(command, handlers[name]) for name, command in ctx.schema.commands.items()}
 
-    def handle(self, message: object) -> Reply | None:
-        """The reply to one message, or None where success is silent. Never raises."""
+    async def handle(self, message: object) -> Reply | None:
+        """The reply to one message, or None where success is silent. Never raises; waits for a slow command only."""
         if isinstance(message, RequestError):
             return Reply({"error": message.wire()})
         if not isinstance(message, dict):
@@ -79,6 +79,8 @@ class Dispatcher:
             bound.validate(arguments)
             audit.info("%s called%s", command.name, _Loggable(command, arguments))
             result = bound.call(self._ctx, arguments)
+            if command.slow:
+                result = await cast("Awaitable[object]", result)
         except QgaError as error:
             log.info("%s: %s", command.name if command else "request", error)
             body = {"error": error.wire()}
@@ -96,11 +98,11 @@ class Dispatcher:
             body["id"] = message["id"]
         return Reply(body, delimited=command is not None and command.delimited)
 
-    def is_slow(self, message: object) -> bool:
-        """Whether to send the replies to earlier requests before this one is carried out."""
+    def is_sync(self, message: object) -> bool:
+        """Whether a client that sends this has given up on what it asked for earlier."""
         name = message.get("execute") if isinstance(message, dict) else None
         bound = self._bound.get(name) if isinstance(name, str) else None
-        return bound is not None and bound.command.slow
+        return bound is not None and bound.command.sync
 
     def _find(self, message: dict[str, object]) -> _Bound:
         """Check the envelope and find the command that it names."""
@@ -184,6 +186,12 @@ def _check_signature(command: Command, handler: Handler) -> None:
         raise SchemaError(
             f"qga/commands/{command.area}.py: {command.function}() takes {_spell(taken)}:"
             f" expected {_spell(expected)}, as in schema/{command.area}.json"
+        )
+    if command.slow != inspect.iscoroutinefunction(handler):
+        told, expected_of = ("slow", "a coroutine") if command.slow else ("not slow", "no coroutine")
+        raise SchemaError(
+            f"qga/commands/{command.area}.py: {command.function}() must be {expected_of}:"
+            f" {command.name} is {told} in schema/{command.area}.json"
         )
 
 

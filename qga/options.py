@@ -66,9 +66,28 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 BOOL = Kind(_boolean, "true, false, 1 or 0", lambda value: "true" if value else "false", may_be_empty=False)
+
+
+def _number(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,15}", text):
+        raise ValueError(text)
+    return int(text)
+
+
+def _globs(text: str) -> tuple[str, ...]:
+    return tuple(glob for part in re.split("[,;]", text) if (glob := part.strip()))
+
+
 METHOD = Kind(_method, "one of " + ", ".join(METHODS), may_be_empty=False)
 STRING = Kind(str, "a text")
 PATH = Kind(str, "a path")
+NUMBER = Kind(_number, "a number, in decimal digits", str)
+GLOBS = Kind(
+    _globs,
+    "patterns separated by ',' or ';'",
+    lambda globs: keyfile.escape(",".join(globs)),
+    add_up=True,
+)
 NAMES = Kind(
     _names,
     "command names separated by ',' or ';'",
@@ -82,7 +101,8 @@ class Option:
     """A row: the key in qemu-ga.conf, the options of the command line, and what they mean.
 
     ``bare`` is the value of an option that may be given without one, and then takes it only attached
-    (``-F/x``, ``--fsfreeze-hook=/x``). A BOOL takes none. --dump-conf shows every value but None.
+    (``-F/x``, ``--fsfreeze-hook=/x``). A BOOL takes none. --dump-conf shows every value but None, and of what is
+    ``ours`` and not QEMU's only what was changed: without that, it prints what QEMU's agent would.
     """
 
     key: str
@@ -92,6 +112,7 @@ class Option:
     help: str
     metavar: str = ""
     bare: str | None = None
+    ours: bool = False
 
     @property
     def field(self) -> str:
@@ -149,6 +170,33 @@ OPTIONS: tuple[Option, ...] = (
         (),
         "the only commands to permit, separated by ',' or ';'; 'help' lists all commands",
         "LIST",
+    ),
+    Option(
+        "fsfreeze-timeout",
+        ("--fsfreeze-timeout",),
+        NUMBER,
+        600,
+        "seconds after which frozen filesystems are thawed, whoever forgot it; 0 is never",
+        "SECONDS",
+        ours=True,
+    ),
+    Option(
+        "fsfreeze-hook-timeout",
+        ("--fsfreeze-hook-timeout",),
+        NUMBER,
+        30,
+        "seconds after which a hook is ended; 0 is never",
+        "SECONDS",
+        ours=True,
+    ),
+    Option(
+        "exclude-fs",
+        ("--exclude-fs",),
+        GLOBS,
+        (),
+        "filesystems not to freeze, trim or tell of: patterns of devices (/dev/…), mount points (/…) or types",
+        "LIST",
+        ours=True,
     ),
 )
 

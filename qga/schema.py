@@ -42,7 +42,7 @@ class Command:
     """One command of the schema.
 
     ``arguments`` is the JSON Schema of its arguments; ``secret`` names those that no log may show; ``slow`` says that
-    it may take longer than a client should wait for the replies before it.
+    it may take long, and its handler is a coroutine; ``sync``, that a client sends it to start anew.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Command:
     allow_frozen: bool
     delimited: bool
     slow: bool
+    sync: bool
     secret: frozenset[str]
 
     @property
@@ -154,6 +155,7 @@ class Schema:
             allow_frozen=entry.get("allow-frozen", False),
             delimited=entry.get("delimited", False),
             slow=entry.get("slow", False),
+            sync=entry.get("sync", False),
             secret=frozenset(entry.get("secret", ())),
         )
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from pwd import struct_passwd
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from jsonschema import Draft4Validator
@@ -20,6 +20,9 @@ from qga.dispatch import Dispatcher, bind
 from qga.linux.host import Host, Outcome
 from qga.policy import Policy
 from qga.session import Session
+from qga.waiting import Pending, Task
+
+T = TypeVar("T")
 
 
 @pytest.fixture(autouse=True)
@@ -105,7 +108,7 @@ def execute(host: Host) -> Callable[..., dict[str, Any]]:
 
     def carry_out(name: str, **arguments: object) -> dict[str, Any]:
         arguments = {key.replace("_", "-"): value for key, value in arguments.items()}
-        reply = dispatcher.handle({"execute": name, "arguments": arguments})
+        reply = now(dispatcher.handle({"execute": name, "arguments": arguments}))
         assert reply is not None
         returns = commands.commands[name].returns
         if "return" in reply.body and returns is not None:
@@ -113,6 +116,13 @@ def execute(host: Host) -> Callable[..., dict[str, Any]]:
         return reply.body
 
     return carry_out
+
+
+def now(coroutine: Coroutine[Pending[Any], None, T]) -> T:
+    """What a coroutine returns that has nothing to wait for."""
+    task = Task(coroutine)
+    assert task.done
+    return task.result()
 
 
 def failed(desc: str) -> dict[str, Any]:

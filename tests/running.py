@@ -20,7 +20,9 @@ SETTLED = 0.5  # seconds after a reply
 class RunningAgent:
     """``with RunningAgent(directory, "-m", "unix-listen", "-p", path)``: ready when entered, ended when left."""
 
-    def __init__(self, directory: Path, *options: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, directory: Path, *options: str, env: dict[str, str] | None = None, module: str = "qga"
+    ) -> None:
         self.log = directory / "agent.log"
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         address = str(directory / "notify")
@@ -28,7 +30,7 @@ class RunningAgent:
         self._notify.settimeout(START)
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "qga", "-t", str(directory), *options],
+                [sys.executable, "-m", module, "-t", str(directory), *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -65,6 +67,21 @@ class RunningAgent:
     @property
     def alive(self) -> bool:
         return self.process.poll() is None
+
+    def children(self) -> list[int]:
+        """None, when it has ended."""
+        try:
+            return [
+                int(pid)
+                for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+            ]
+        except FileNotFoundError:
+            return []
+
+    def resident(self) -> int:
+        """Bytes of memory that it holds: proc(5), VmRSS."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("\nVmRSS:")[1].split()[0]) * 1024
 
     def cpu_seconds(self) -> float:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()

@@ -14,7 +14,7 @@ from qga.linux.cpu import parse_stat
 from qga.linux.host import Host
 from qga.policy import Policy
 from qga.schema import Schema
-from tests.conftest import write
+from tests.conftest import now, write
 
 CPUS = "/sys/devices/system/cpu"
 
@@ -64,7 +64,7 @@ def test_no_processors_to_list(host: Host) -> None:
 )
 def test_processor_that_cannot_be_read(ctx: Context, spoil: Callable[[Path], object], said: str) -> None:
     spoil(ctx.host.path(f"{CPUS}/cpu5/online"))
-    for ask in (commands.guest_get_vcpus, lambda ctx: commands.guest_set_vcpus(ctx, vcpus=[vcpu(5, False)])):
+    for ask in (commands.guest_get_vcpus, lambda ctx: now(commands.guest_set_vcpus(ctx, vcpus=[vcpu(5, False)]))):
         with pytest.raises(CommandError) as caught:
             ask(ctx)
         assert str(caught.value) == said
@@ -74,13 +74,13 @@ def test_set_writes_only_what_changes(ctx: Context, monkeypatch: pytest.MonkeyPa
     written: list[tuple[str, str]] = []
     monkeypatch.setattr(Host, "write", lambda self, path, text: written.append((path, text)))
     wanted = [vcpu(0, True), vcpu(1, True), vcpu(2, False), vcpu(11, True)]
-    assert commands.guest_set_vcpus(ctx, vcpus=wanted) == 4
+    assert now(commands.guest_set_vcpus(ctx, vcpus=wanted)) == 4
     assert written == [(f"{CPUS}/cpu2/online", "0"), (f"{CPUS}/cpu11/online", "1")]
-    assert commands.guest_set_vcpus(ctx, vcpus=[]) == 0
+    assert now(commands.guest_set_vcpus(ctx, vcpus=[])) == 0
 
 
 def test_set_stops_at_the_first_failure(ctx: Context) -> None:
-    assert commands.guest_set_vcpus(ctx, vcpus=[vcpu(1, False), vcpu(0, False), vcpu(2, False)]) == 1
+    assert now(commands.guest_set_vcpus(ctx, vcpus=[vcpu(1, False), vcpu(0, False), vcpu(2, False)])) == 1
     assert ctx.host.read(f"{CPUS}/cpu1/online").startswith("0")
     assert ctx.host.read(f"{CPUS}/cpu2/online").startswith("1")
 
@@ -95,7 +95,7 @@ def test_set_stops_at_the_first_failure(ctx: Context) -> None:
 )
 def test_set_fails_on_the_first(ctx: Context, number: int, said: str) -> None:
     with pytest.raises(CommandError) as caught:
-        commands.guest_set_vcpus(ctx, vcpus=[vcpu(number, False)])
+        now(commands.guest_set_vcpus(ctx, vcpus=[vcpu(number, False)]))
     assert str(caught.value) == said
 
 
@@ -105,7 +105,7 @@ def test_set_of_the_last_processor(ctx: Context, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(Host, "write", busy)
     with pytest.raises(CommandError) as caught:
-        commands.guest_set_vcpus(ctx, vcpus=[vcpu(3, False)])
+        now(commands.guest_set_vcpus(ctx, vcpus=[vcpu(3, False)]))
     assert str(caught.value) == 'pwrite("/sys/devices/system/cpu/cpu3//online"): Device or resource busy'
 
 

@@ -19,7 +19,7 @@ from qga.linux.host import Host
 from qga.loop import Loop
 from qga.policy import Policy
 from qga.processes import Children
-from tests.conftest import failed, write
+from tests.conftest import failed, now, write
 
 pytestmark = pytest.mark.forks
 
@@ -39,8 +39,10 @@ class Runner:
         self._dispatcher = Dispatcher(self.ctx, bind(commands))
 
     def ask(self, name: str, **arguments: object) -> Any:
-        reply = self._dispatcher.handle(
-            {"execute": name, "arguments": {k.replace("_", "-"): v for k, v in arguments.items()}}
+        reply = now(
+            self._dispatcher.handle(
+                {"execute": name, "arguments": {k.replace("_", "-"): v for k, v in arguments.items()}}
+            )
         )
         assert reply is not None
         return reply.body

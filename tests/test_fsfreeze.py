@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import struct
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from typing import Any
 import pytest
 
 from qga import schema
+from qga.commands import fsfreeze
+from qga.config import defaults
 from qga.context import Context
 from qga.dispatch import Dispatcher, bind
 from qga.freeze import MARKER, FreezeState
@@ -20,7 +24,7 @@ from qga.linux.host import Host, Outcome
 from qga.linux.mounts import list_mounts
 from qga.linux.trimming import FITRIM
 from qga.policy import Policy
-from tests.conftest import FakePrograms, failed, write
+from tests.conftest import FakePrograms, failed, now, write
 
 MOUNTS = {"/": "254:1", "/data": "254:2", "/var/lib": "254:3"}
 OTHERS = "90 1 0:22 / /proc rw - proc proc rw\n91 1 254:2 /sub /bind rw - xfs /dev/vda2 rw\n"
@@ -61,7 +65,7 @@ class Guest:
     dispatcher: Dispatcher
 
     def ask(self, name: str, **arguments: object) -> Any:
-        reply = self.dispatcher.handle({"execute": name, "arguments": arguments})
+        reply = now(self.dispatcher.handle({"execute": name, "arguments": arguments}))
         assert reply is not None
         return reply.body
 
@@ -76,7 +80,12 @@ class Guest:
 
 
 def make(
-    tmp_path: Path, programs: FakePrograms, hook: str | None = None, block: tuple[str, ...] = (), mounts: str = ""
+    tmp_path: Path,
+    programs: FakePrograms,
+    hook: str | None = None,
+    block: tuple[str, ...] = (),
+    mounts: str = "",
+    **settings: object,
 ) -> Guest:
     root, statedir = tmp_path / "guest", tmp_path / "state"
     root.mkdir(exist_ok=True)
@@ -89,10 +98,11 @@ def make(
     for path in MOUNTS:
         kernel.path(path).mkdir(parents=True, exist_ok=True)
     commands = schema.load()
-    freeze = FreezeState(str(statedir))
+    config = defaults(fsfreeze_hook=hook, **settings)
+    freeze = FreezeState(str(statedir), config.fsfreeze_timeout)
     policy = Policy(block=block, while_frozen=commands.allowed_while_frozen)
     freeze.subscribe(policy.on_freeze)
-    ctx = Context(kernel, commands, policy, freeze=freeze, fsfreeze_hook=hook)
+    ctx = Context(kernel, commands, policy, freeze=freeze, config=config)
     return Guest(kernel, programs, statedir, ctx, Dispatcher(ctx, bind(commands)))
 
 
@@ -205,15 +215,15 @@ def test_mount_list_that_cannot_be_read(guest: Guest) -> None:
 
 
 HOOK_FAILURES = [
-    (Outcome(status=3), "child process has failed to execute fsfreeze hook: exit status 3"),
-    (Outcome(status=1, output=b"no\n"), "child process has failed to execute fsfreeze hook: no\n"),
-    (Outcome(signal=9), "child process has terminated abnormally"),
-    (Outcome(signal=9, output=b"half"), "child process has terminated abnormally: half"),
+    (Outcome(status=3), "child process has failed to execute fsfreeze hook: /hook: exit status 3"),
     (
-        Outcome(errno=13),
-        "child process has failed to execute fsfreeze hook: failed to exec '/hook': Permission denied\n",
+        Outcome(status=1, output=b"no\n"),
+        "child process has failed to execute fsfreeze hook: /hook: exit status 1: no\n",
     ),
-    (Outcome(timeout=300.0), "child process has failed to execute fsfreeze hook: timed out after 300 s"),
+    (Outcome(signal=9), "child process has terminated abnormally: /hook: killed by SIGKILL"),
+    (Outcome(signal=9, output=b"half"), "child process has terminated abnormally: /hook: killed by SIGKILL: half"),
+    (Outcome(errno=13), "child process has failed to execute fsfreeze hook: /hook: cannot be run: Permission denied"),
+    (Outcome(timeout=30.0), "child process has failed to execute fsfreeze hook: /hook: timed out after 30 s"),
 ]
 
 
@@ -224,7 +234,7 @@ def test_hook_that_fails_before_the_freeze(
     programs.answers |= {"/hook freeze": outcome, "/hook thaw": Outcome(status=0)}
     guest = make(tmp_path, programs, hook="/hook")
     assert guest.ask("guest-fsfreeze-freeze") == failed(said)
-    assert (guest.status(), guest.kernel.done, programs.calls) == ("thawed", [], ["/hook freeze"])
+    assert (guest.status(), guest.kernel.done, programs.calls) == ("thawed", [], ["/hook freeze", "/hook thaw"])
 
 
 @pytest.mark.parametrize(("outcome", "said"), HOOK_FAILURES)
@@ -234,6 +244,175 @@ def test_hook_that_fails_after_the_thaw(tmp_path: Path, programs: FakePrograms, 
     assert guest.ask("guest-fsfreeze-freeze") == {"return": 3}
     assert guest.ask("guest-fsfreeze-thaw") == failed(said)
     assert (guest.status(), guest.frozen) == ("thawed", set())
+
+
+@pytest.fixture
+def hook_directory(tmp_path: Path) -> Path:
+    directory = tmp_path / "guest/hooks.d"
+    directory.mkdir(parents=True)
+    for name in (
+        "20-b",
+        "10-a",
+        "30-c",
+        "30-c~",
+        "10-a.dpkg-old",
+        "20-b.rpmsave",
+        ".hidden",
+        "#x#",
+        "y.sample",
+        "notes",
+    ):
+        (directory / name).write_text("")
+        (directory / name).chmod(0o644 if name == "notes" else 0o755)
+    (directory / "sub").mkdir()
+    return directory
+
+
+def hook_answers(**failing: Outcome) -> dict[str, Outcome]:
+    fine = {f"/hooks.d/{name}": Outcome(status=0) for name in ("10-a", "20-b", "30-c")}
+    return {f"/hooks.d/{name.replace('_', '-')[1:]} freeze": outcome for name, outcome in failing.items()} | fine
+
+
+@pytest.mark.usefixtures("hook_directory")
+def test_directory_of_hooks_runs_in_order_and_back(tmp_path: Path, programs: FakePrograms) -> None:
+    programs.answers |= hook_answers()
+    guest = make(tmp_path, programs, hook="/hooks.d")
+    assert guest.ask("guest-fsfreeze-freeze") == {"return": 3}
+    assert programs.calls == ["/hooks.d/10-a freeze", "/hooks.d/20-b freeze", "/hooks.d/30-c freeze"]
+    programs.calls.clear()
+    assert guest.ask("guest-fsfreeze-thaw") == {"return": 3}
+    assert programs.calls == ["/hooks.d/30-c thaw", "/hooks.d/20-b thaw", "/hooks.d/10-a thaw"]
+
+
+@pytest.mark.usefixtures("hook_directory")
+def test_hooks_that_ran_are_told_once_that_another_failed(tmp_path: Path, programs: FakePrograms) -> None:
+    programs.answers |= hook_answers(_20_b=Outcome(status=4, output=b"x" * 5000 + b"disk full\n"))
+    guest = make(tmp_path, programs, hook="/hooks.d")
+    said = guest.ask("guest-fsfreeze-freeze")["error"]["desc"]
+    assert said.startswith("child process has failed to execute fsfreeze hook: /hooks.d/20-b: exit status 4: xxx")
+    assert said.endswith("disk full\n")
+    assert len(said) < 4300
+    assert programs.calls == [
+        "/hooks.d/10-a freeze",
+        "/hooks.d/20-b freeze",
+        "/hooks.d/20-b thaw",
+        "/hooks.d/10-a thaw",
+    ]
+    assert (guest.status(), guest.kernel.done) == ("thawed", [])
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "mode", "said"),
+    [
+        ("20-b", 0o757, "others than root may write to {} (mode 0757)"),
+        ("20-b", 0o775, "others than root may write to {} (mode 0775)"),
+        ("20-b", 0o1777, "others than root may write to {} (mode 1777)"),
+        ("", 0o777, "others than root may write to {} (mode 0777)"),
+    ],
+)
+def test_hook_that_others_may_write_is_refused(
+    hook_directory: Path, tmp_path: Path, programs: FakePrograms, spoiled: str, mode: int, said: str
+) -> None:
+    """And with it the freeze: a backup without its hooks is no backup."""
+    programs.answers |= hook_answers()
+    (hook_directory / spoiled).chmod(mode)
+    guest = make(tmp_path, programs, hook="/hooks.d")
+    path = "/".join(filter(None, ("/hooks.d", spoiled)))
+    reason = said.format(hook_directory / spoiled)
+    assert guest.ask("guest-fsfreeze-freeze") == failed(f"fsfreeze hook {path} is refused: {reason}")
+    assert (guest.status(), guest.kernel.done, programs.calls) == ("thawed", [], [])
+
+
+def test_hook_of_somebody_else_is_refused(hook_directory: Path, tmp_path: Path, programs: FakePrograms) -> None:
+    if os.geteuid():
+        pytest.skip("only root can give files away")
+    os.chown(hook_directory / "10-a", 12345, 0)
+    guest = make(tmp_path, programs, hook="/hooks.d")
+    said = f"fsfreeze hook /hooks.d/10-a is refused: {hook_directory}/10-a belongs to user 12345, expected root"
+    assert guest.ask("guest-fsfreeze-freeze") == failed(said)
+
+
+@pytest.mark.parametrize("globs", [("/data", "nothing"), ("/d*",), ("/dev/vdb",), ("xf?",)])
+def test_excluded_filesystems(tmp_path: Path, programs: FakePrograms, globs: tuple[str, ...]) -> None:
+    mounts = "1 1 254:1 / / rw - ext4 /dev/vda1 rw\n2 1 254:2 / /data rw - xfs /dev/vdb rw\n"
+    guest = make(tmp_path, programs, mounts=mounts, exclude_fs=globs)
+    assert guest.ask("guest-fsfreeze-freeze") == {"return": 1}
+    assert guest.frozen == {"/"}
+    guest.kernel.frozen["/data"] = 1
+    assert guest.ask("guest-fsfreeze-thaw") == {"return": 2}, "the list may have changed since"
+    assert [entry["path"] for entry in guest.ask("guest-fstrim")["return"]["paths"]] == ["/"]
+    assert [entry["mountpoint"] for entry in guest.ask("guest-get-fsinfo")["return"]] == ["/"]
+
+
+def test_freeze_that_nobody_ends(tmp_path: Path, programs: FakePrograms) -> None:
+    programs.answers["/hook"] = Outcome(status=0)
+    guest = make(tmp_path, programs, hook="/hook", fsfreeze_timeout=90)
+    before = time.monotonic()
+    guest.ask("guest-fsfreeze-freeze")
+    freeze = guest.ctx.freeze
+    assert freeze.deadline is not None
+    assert before + 90 <= freeze.deadline <= time.monotonic() + 90
+    now(fsfreeze.thaw_overdue(guest.ctx, freeze.generation))
+    assert (guest.status(), guest.frozen) == ("thawed", set())
+    assert programs.calls == ["/hook freeze", "/hook thaw"]
+    said = (
+        "the filesystems were thawed before, 90 s after they were frozen (fsfreeze-timeout): "
+        "what was copied since then is not consistent"
+    )
+    assert guest.ask("guest-fsfreeze-thaw") == failed(said)
+    assert guest.ask("guest-fsfreeze-thaw") == {"return": 0}
+    guest.ask("guest-fsfreeze-freeze")
+    assert guest.ask("guest-fsfreeze-thaw") == {"return": 3}
+
+
+def test_old_timer_does_not_end_a_new_freeze(guest: Guest) -> None:
+    guest.ask("guest-fsfreeze-freeze")
+    old = guest.ctx.freeze.generation
+    guest.ask("guest-fsfreeze-thaw")
+    guest.ask("guest-fsfreeze-freeze")
+    now(fsfreeze.thaw_overdue(guest.ctx, old))
+    assert guest.status() == "frozen"
+    now(fsfreeze.thaw_overdue(guest.ctx, guest.ctx.freeze.generation))
+    assert guest.status() == "thawed"
+
+
+def test_deadline_survives_the_agent(tmp_path: Path) -> None:
+    first = FreezeState(str(tmp_path), timeout=90)
+    first.freeze()
+    second = FreezeState(str(tmp_path), timeout=5)
+    assert (second.frozen, second.deadline) == (True, first.deadline)
+    second.thaw()
+    FreezeState(str(tmp_path), timeout=0).freeze()
+    assert FreezeState(str(tmp_path), timeout=5).deadline is None
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"boot": 1}', '{"boot": "x", "deadline": "soon"}', "\udc80"])
+def test_marker_that_another_agent_has_left(tmp_path: Path, content: str) -> None:
+    """QEMU's own is empty."""
+    (tmp_path / MARKER).write_bytes(content.encode(errors="surrogateescape"))
+    state = FreezeState(str(tmp_path), timeout=90)
+    assert state.frozen
+    assert state.deadline is not None
+    assert state.deadline > time.monotonic() + 60
+
+
+def test_freeze_of_an_earlier_boot_has_ended_with_it(tmp_path: Path) -> None:
+    (tmp_path / MARKER).write_text('{"boot": "another", "deadline": 17.0}')
+    state = FreezeState(str(tmp_path), timeout=90)
+    assert (state.frozen, state.deadline, os.listdir(tmp_path)) == (False, None, [])
+
+
+def test_thaw_waits_for_a_freeze_that_a_killed_agent_has_left_behind(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fsfreeze, "PATIENCE", 0.2)
+    guest.ask("guest-fsfreeze-freeze")
+    with (guest.statedir / MARKER).open() as marker:
+        fcntl.flock(marker, fcntl.LOCK_EX)
+        assert guest.ask("guest-fsfreeze-thaw") == failed("an earlier freeze is still under way")
+        assert (guest.status(), guest.frozen) == ("frozen", set())
+    assert guest.ask("guest-fsfreeze-thaw") == {"return": 0}
+    assert guest.status() == "thawed"
 
 
 def test_hook_is_told_of_the_thaw_when_the_freeze_failed(tmp_path: Path, programs: FakePrograms) -> None:

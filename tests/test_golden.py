@@ -21,7 +21,11 @@ SYNC = b'{"execute": "guest-sync-delimited", "arguments": {"id": 4711}}\n'
 
 
 def receive(session: Session, pieces: Iterator[bytes] | list[bytes]) -> list[dict[str, Any]]:
-    lines = b"".join(reply for piece in pieces for reply in session.receive(piece)).splitlines(keepends=True)
+    said = b""
+    for piece in pieces:
+        session.receive(piece)
+        said += b"".join(iter(session.next_reply, None))
+    lines = said.splitlines(keepends=True)
     assert all(line.endswith(b"\n") for line in lines)
     return [
         {"ff": True, "reply": json.loads(line[1:])} if line.startswith(b"\xff") else json.loads(line)

@@ -10,7 +10,7 @@ from qga.errors import CommandError
 from qga.linux.host import Host
 from qga.policy import Policy
 from qga.schema import Schema
-from tests.conftest import write
+from tests.conftest import now, write
 
 MEMORY = "/sys/devices/system/memory"
 
@@ -47,7 +47,7 @@ def test_listed_by_number(ctx: Context) -> None:
 def test_no_hot_plug_and_no_blocks(host: Host) -> None:
     ctx = Context(host, Schema({}), Policy())
     assert commands.guest_get_memory_blocks(ctx) == []
-    assert commands.guest_set_memory_blocks(ctx, mem_blks=[block(1, True)]) == [
+    assert now(commands.guest_set_memory_blocks(ctx, mem_blks=[block(1, True)])) == [
         {"phys-index": 1, "response": "operation-not-supported", "error-code": errno.ENOENT}
     ]
     host.path(MEMORY).mkdir(parents=True)
@@ -72,7 +72,7 @@ def test_block_whose_state_is_empty(ctx: Context) -> None:
 
 def test_every_answer(ctx: Context) -> None:
     wanted = [block(0, True), block(10, True), block(9, True), block(9, False), block(99, True), block(-1, True)]
-    assert commands.guest_set_memory_blocks(ctx, mem_blks=wanted) == [
+    assert now(commands.guest_set_memory_blocks(ctx, mem_blks=wanted)) == [
         {"phys-index": 0, "response": "success"},
         {"phys-index": 10, "response": "success"},
         {"phys-index": 9, "response": "success"},
@@ -89,7 +89,7 @@ def test_memory_in_use(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.EBUSY, "Device or resource busy", path)
 
     monkeypatch.setattr(Host, "write", busy)
-    assert commands.guest_set_memory_blocks(ctx, mem_blks=[block(0, False)]) == [
+    assert now(commands.guest_set_memory_blocks(ctx, mem_blks=[block(0, False)])) == [
         {"phys-index": 0, "response": "operation-failed", "error-code": errno.EBUSY}
     ]
 

@@ -16,7 +16,7 @@ from qga.linux import power
 from qga.linux.host import Host, Outcome
 from qga.policy import Policy
 from qga.schema import Schema
-from tests.conftest import FakePrograms, write
+from tests.conftest import FakePrograms, now, write
 
 OK = Outcome(status=0)
 FAIL = Outcome(status=1, output=b"it will not\n")
@@ -161,7 +161,7 @@ def test_hibernation_that_failed_half_way_is_no_success(host: Host, programs: Fa
 
 def test_nothing_supports_it(ctx: Context) -> None:
     with pytest.raises(CommandError) as caught:
-        commands.guest_suspend_ram(ctx)
+        now(commands.guest_suspend_ram(ctx))
     assert str(caught.value) == (
         "the requested suspend mode is not supported by the guest (ram): pm-utils: not installed;"
         " systemd: not the running init; kernel: cannot read /sys/power/state: No such file or directory"
@@ -177,7 +177,7 @@ def test_every_method_fails_and_is_quoted(ctx: Context, programs: FakePrograms) 
         "systemctl hibernate": Outcome(timeout=120.0),
     }
     with pytest.raises(CommandError) as caught:
-        commands.guest_suspend_disk(ctx)
+        now(commands.guest_suspend_disk(ctx))
     assert str(caught.value) == (
         "failed to suspend (disk): pm-utils: pm-hibernate: killed by SIGKILL;"
         " systemd: systemctl hibernate: timed out after 120 s;"
@@ -244,26 +244,26 @@ def test_kernel_offers_words_not_substrings(host: Host) -> None:
 def test_shutdown_through_systemd(ctx: Context, programs: FakePrograms, mode: str) -> None:
     ctx.host.path("/run/systemd/system").mkdir(parents=True)
     programs.answers["systemctl"] = OK
-    commands.guest_shutdown(ctx, mode=mode)
+    now(commands.guest_shutdown(ctx, mode=mode))
     assert programs.calls == [f"systemctl {'poweroff' if mode == 'powerdown' else mode}"]
 
 
 def test_shutdown_powers_down_unless_told_otherwise(ctx: Context, programs: FakePrograms) -> None:
     programs.answers["/sbin/poweroff"] = OK
-    commands.guest_shutdown(ctx)
+    now(commands.guest_shutdown(ctx))
     assert programs.calls == ["/sbin/poweroff"]
 
 
 def test_shutdown_falls_back_to_shutdown(ctx: Context, programs: FakePrograms) -> None:
     programs.answers["/sbin/shutdown -h -r +0 hypervisor initiated shutdown"] = OK
-    commands.guest_shutdown(ctx, mode="reboot")
+    now(commands.guest_shutdown(ctx, mode="reboot"))
     assert programs.calls[-1].startswith("/sbin/shutdown -h -r +0")
 
 
 def test_shutdown_that_fails_names_every_try(ctx: Context, programs: FakePrograms) -> None:
     programs.answers["/sbin/halt"] = FAIL
     with pytest.raises(CommandError) as caught:
-        commands.guest_shutdown(ctx, mode="halt")
+        now(commands.guest_shutdown(ctx, mode="halt"))
     assert str(caught.value) == (
         "failed to shut down (halt): /sbin/halt: exit status 1: it will not;"
         " /sbin/shutdown -h: cannot be run: No such file or directory"
@@ -272,7 +272,7 @@ def test_shutdown_that_fails_names_every_try(ctx: Context, programs: FakeProgram
 
 def test_shutdown_mode_that_does_not_exist(ctx: Context) -> None:
     with pytest.raises(CommandError, match=r"^mode is invalid \(valid values are: halt\|powerdown\|reboot$"):
-        commands.guest_shutdown(ctx, mode="off")
+        now(commands.guest_shutdown(ctx, mode="off"))
 
 
 def test_write_needs_an_existing_file(host: Host, tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from typing import Protocol
 from qga.channel.listener import Listener, listen_unix, listen_vsock
 from qga.channel.port import open_port
 from qga.channel.serial import open_serial
+from qga.channel.stream import NewSession
 from qga.linux.host import Host
 from qga.loop import Loop
-from qga.session import Session
 
 
 class Channel(Protocol):
@@ -27,7 +27,7 @@ def open_channel(
     host: Host,
     method: str,
     path: str,
-    new_session: Callable[[], Session],
+    new_session: NewSession,
     on_lost: Callable[[str], None],
     inherited: socket.socket | None = None,
 ) -> Channel:

@@ -6,11 +6,9 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Callable
 
-from qga.channel.stream import Stream
+from qga.channel.stream import NewSession, Stream
 from qga.loop import READ, Loop
-from qga.session import Session
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +19,7 @@ ACCEPT_PAUSE = 1.0  # seconds until the next try where there are no descriptors 
 class Listener:
     """A client that goes, however it does, only makes room for the next."""
 
-    def __init__(self, loop: Loop, sock: socket.socket, new_session: Callable[[], Session]) -> None:
+    def __init__(self, loop: Loop, sock: socket.socket, new_session: NewSession) -> None:
         """``sock`` listens already; it is closed with the listener."""
         self._loop = loop
         self._socket = sock

@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from qga.channel.stream import Stream
+from qga.channel.stream import NewSession, Stream
 from qga.linux.host import Host
 from qga.linux.ports import find_port
 from qga.loop import Loop
-from qga.session import Session
 
 
-def open_port(
-    loop: Loop, host: Host, path: str, new_session: Callable[[], Session], on_lost: Callable[[str], None]
-) -> Stream:
+def open_port(loop: Loop, host: Host, path: str, new_session: NewSession, on_lost: Callable[[str], None]) -> Stream:
     """Open the virtio port. ``on_lost`` is called when it vanishes (hot-unplug). Raises OSError."""
     flags = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(host.path(find_port(host, path)), flags)

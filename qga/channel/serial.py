@@ -7,15 +7,14 @@ import os
 import termios
 from collections.abc import Callable
 
-from qga.channel.stream import Stream
+from qga.channel.stream import NewSession, Stream
 from qga.loop import Loop
-from qga.session import Session
 
 BAUD_RATE = 38400  # as QEMU; an emulated port takes any
 _CC = 6  # index of the control characters in what tcgetattr(3) returns
 
 
-def open_serial(loop: Loop, path: str, new_session: Callable[[], Session], on_lost: Callable[[str], None]) -> Stream:
+def open_serial(loop: Loop, path: str, new_session: NewSession, on_lost: Callable[[str], None]) -> Stream:
     """Open and set up the serial port: raw, no flow control. Raises OSError."""
     import serial  # here: only a guest with a serial channel pays for it
 

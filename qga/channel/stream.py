@@ -7,14 +7,18 @@ loop is told to wait for room, so this neither spins nor blocks. All descriptors
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from qga.loop import EDGE, HANGUP, READ, WRITE, Loop, Timer
-from qga.session import FLUSH, Session
+from qga.session import Session
 
 READ_SIZE = 64 * 1024  # bytes; the allocator hands out larger ones from the kernel, which costs a ping a third
 ABSENCE = 0.5  # seconds that a port must be hung up before its host counts as gone
+NOTHING = 0  # but a hang-up, which epoll(7) always tells
 HIGH_WATER = 256 * 1024  # bytes of replies gathered for one write: small ones share it, large ones do not pile up
+
+
+NewSession = Callable[[Callable[[], None]], Session]  # with what to call when a reply has come: Session
 
 
 class Stream:
@@ -24,13 +28,15 @@ class Stream:
     no host is connected: its successor gets a new session. But the first bytes of a host can come before the news
     that it is connected, which the kernel handles later; so a port must stay hung up for a while. As it polls as hung
     up all the time, it is watched edge-triggered, and armed again only after something was read.
+
+    Elsewhere a peer may close its sending half and wait for the replies that are due.
     """
 
     def __init__(
         self,
         loop: Loop,
         descriptor: int,
-        new_session: Callable[[], Session],
+        new_session: NewSession,
         on_end: Callable[[str], None],
         *,
         persistent: bool = False,
@@ -40,11 +46,11 @@ class Stream:
         self._new_session = new_session
         self._on_end = on_end
         self._persistent = persistent
-        self._session = new_session()
-        self._replies: Iterator[bytes] = iter(())
+        self._session = new_session(self._on_reply)
         self._outgoing: list[bytes | memoryview] = []
         self._waiting_for = 0
         self._closed = False
+        self._at_end = False
         self._absence: Timer | None = None
         self._wait_for(READ)
 
@@ -65,15 +71,17 @@ class Stream:
             self._loop.watch(self._descriptor, event | (EDGE if self._persistent else 0), self._on_event)
 
     def _on_event(self, events: int) -> None:
-        if self._waiting_for == WRITE:
-            if not events & HANGUP:
-                self._is_present()
-                self._reply()
-            elif self._persistent:
-                self._may_be_absent()
-            else:
-                self._end("the peer closed the connection before it had read its replies")
-            return
+        if self._waiting_for == READ:
+            self._read()
+        elif self._waiting_for == WRITE and not events & HANGUP:
+            self._is_present()
+            self._reply()
+        elif self._persistent:
+            self._may_be_absent()
+        else:
+            self._end("the peer closed the connection before it had read its replies")
+
+    def _read(self) -> None:
         try:
             data = os.read(self._descriptor, READ_SIZE)
         except BlockingIOError:
@@ -83,12 +91,13 @@ class Stream:
             return
         if data:
             self._is_present()
-            self._replies = self._session.receive(data)
+            self._session.receive(data)
             self._reply()
         elif self._persistent:
             self._may_be_absent()
         else:
-            self._end("end of file")
+            self._at_end = True
+            self._reply()
 
     def _may_be_absent(self) -> None:
         if self._absence is None:
@@ -102,13 +111,17 @@ class Stream:
     def _peer_left(self) -> None:
         self._absence = None
         self._outgoing.clear()
-        self._replies = iter(())
-        self._session = self._new_session()
-        if self._waiting_for == WRITE:
+        self._session = self._new_session(self._on_reply)
+        if self._waiting_for != READ:
             self._wait_for(READ)
 
+    def _on_reply(self) -> None:
+        """A reply has come that was waited for, perhaps by a peer that has left."""
+        if not self._closed and not self._outgoing:
+            self._reply()
+
     def _reply(self) -> None:
-        """Send replies until none is left, or until the peer has no room for more."""
+        """Send replies until there is none, or until the peer has no room for more."""
         more = True
         while more:
             more = self._gather()
@@ -119,20 +132,20 @@ class Stream:
             except OSError as error:
                 self._end(f"cannot write: {error.strerror}")
                 return
-        self._wait_for(READ)
+        if self._at_end and not self._session.waiting:
+            self._end("end of file")
+        else:
+            self._wait_for(NOTHING if self._at_end or self._session.full else READ)
 
     def _gather(self) -> bool:
         """Take replies, up to a good size for a write; False when there are no more."""
         size = sum(map(len, self._outgoing))
         while size < HIGH_WATER:
-            reply = next(self._replies, None)
+            reply = self._session.next_reply()
             if reply is None:
                 return False
-            if reply is not FLUSH:
-                self._outgoing.append(reply)
-                size += len(reply)
-            elif self._outgoing:
-                return True
+            self._outgoing.append(reply)
+            size += len(reply)
         return True
 
     def _write(self) -> bool:

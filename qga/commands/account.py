@@ -10,7 +10,7 @@ from qga.errors import CommandError
 from qga.linux import sshkeys
 
 
-def guest_set_user_password(ctx: Context, *, username: str, password: str, crypted: bool) -> None:
+async def guest_set_user_password(ctx: Context, *, username: str, password: str, crypted: bool) -> None:
     """chpasswd(8) takes a line ``user:password``: what would make more or less than that of it is refused."""
     raw = b64.decode(password)
     if b"\n" in raw or b"\0" in raw:
@@ -19,21 +19,21 @@ def guest_set_user_password(ctx: Context, *, username: str, password: str, crypt
         raise CommandError("forbidden characters in username")
     line = username.encode(errors="surrogateescape") + b":" + raw + b"\n"
     argv = ("chpasswd", "-e") if crypted else ("chpasswd",)
-    ctx.host.run(argv, stdin=line).require("chpasswd", "set user password")
+    await ctx.workers(lambda: ctx.host.run(argv, stdin=line).require("chpasswd", "set user password"))
 
 
-def guest_ssh_get_authorized_keys(ctx: Context, *, username: str) -> dict[str, object]:
-    return {"keys": sshkeys.list_keys(ctx.host, _user(ctx, username))}
+async def guest_ssh_get_authorized_keys(ctx: Context, *, username: str) -> dict[str, object]:
+    return {"keys": await ctx.workers(lambda: sshkeys.list_keys(ctx.host, _user(ctx, username)))}
 
 
-def guest_ssh_add_authorized_keys(ctx: Context, *, username: str, keys: list[str], reset: bool = False) -> None:
+async def guest_ssh_add_authorized_keys(ctx: Context, *, username: str, keys: list[str], reset: bool = False) -> None:
     lines = _lines(keys)
-    sshkeys.add_keys(ctx.host, _user(ctx, username), lines, reset=reset)
+    await ctx.workers(lambda: sshkeys.add_keys(ctx.host, _user(ctx, username), lines, reset=reset))
 
 
-def guest_ssh_remove_authorized_keys(ctx: Context, *, username: str, keys: list[str]) -> None:
+async def guest_ssh_remove_authorized_keys(ctx: Context, *, username: str, keys: list[str]) -> None:
     lines = _lines(keys)
-    sshkeys.remove_keys(ctx.host, _user(ctx, username), lines)
+    await ctx.workers(lambda: sshkeys.remove_keys(ctx.host, _user(ctx, username), lines))
 
 
 def _user(ctx: Context, name: str) -> struct_passwd:

@@ -23,7 +23,11 @@ def guest_get_vcpus(ctx: Context) -> list[dict[str, object]]:
     ]
 
 
-def guest_set_vcpus(ctx: Context, *, vcpus: list[dict[str, Any]]) -> int:
+async def guest_set_vcpus(ctx: Context, *, vcpus: list[dict[str, Any]]) -> int:
+    return await ctx.workers(lambda: _set_vcpus(ctx, vcpus))
+
+
+def _set_vcpus(ctx: Context, vcpus: list[dict[str, Any]]) -> int:
     for done, wanted in enumerate(vcpus):
         try:
             _set_vcpu(ctx, wanted["logical-id"], wanted["online"])

@@ -1,19 +1,25 @@
-"""The guest's mounted filesystems."""
+"""The guest's mounted filesystems: what they are, and trimming them."""
 
 from __future__ import annotations
 
 import logging
 
 from qga.context import Context
-from qga.linux import block
+from qga.linux import block, trimming
 from qga.linux.diskaddress import disk_address
-from qga.linux.mounts import Mount, list_mounts
+from qga.linux.mounts import Mount, list_mounts, without
 
 log = logging.getLogger(__name__)
 
+TRIM_LIMIT = 86400.0  # seconds: a large disk behind a slow network takes hours
+
 
 def guest_get_fsinfo(ctx: Context) -> list[dict[str, object]]:
-    return [_filesystem(ctx, mount) for mount in reversed(list_mounts(ctx.host))]
+    return [_filesystem(ctx, mount) for mount in reversed(_mounts(ctx))]
+
+
+def _mounts(ctx: Context) -> list[Mount]:
+    return without(list_mounts(ctx.host), ctx.config.exclude_fs)
 
 
 def _filesystem(ctx: Context, mount: Mount) -> dict[str, object]:
@@ -48,3 +54,22 @@ def _sizes(ctx: Context, mount: Mount) -> dict[str, int]:
         "total-bytes": (used + stat.f_bavail) * stat.f_frsize,
         "total-bytes-privileged": stat.f_blocks * stat.f_frsize,
     }
+
+
+async def guest_fstrim(ctx: Context, *, minimum: int = 0) -> dict[str, object]:
+    return {"paths": await ctx.workers(lambda: _trim_all(ctx, minimum), TRIM_LIMIT)}
+
+
+def _trim_all(ctx: Context, minimum: int) -> list[dict[str, object]]:
+    return [_trim(ctx, mount, minimum) for mount in reversed(_mounts(ctx))]
+
+
+def _trim(ctx: Context, mount: Mount, minimum: int) -> dict[str, object]:
+    outcome = trimming.trim(ctx.host, mount, minimum)
+    told = {
+        "path": mount.mountpoint,
+        "trimmed": outcome.trimmed,
+        "minimum": outcome.minimum,
+        "error": outcome.error,
+    }
+    return {name: value for name, value in told.items() if value is not None}

@@ -30,7 +30,11 @@ def guest_get_memory_blocks(ctx: Context) -> list[dict[str, object]]:
     return [{"phys-index": block.index, "online": block.online, "can-offline": block.can_offline} for block in blocks]
 
 
-def guest_set_memory_blocks(ctx: Context, *, mem_blks: list[dict[str, Any]]) -> list[dict[str, object]]:
+async def guest_set_memory_blocks(ctx: Context, *, mem_blks: list[dict[str, Any]]) -> list[dict[str, object]]:
+    return await ctx.workers(lambda: _set_memory_blocks(ctx, mem_blks))
+
+
+def _set_memory_blocks(ctx: Context, mem_blks: list[dict[str, Any]]) -> list[dict[str, object]]:
     return [_set_memory_block(ctx, wanted["phys-index"] % _UINT64, wanted["online"]) for wanted in mem_blks]
 
 

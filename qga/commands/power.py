@@ -6,29 +6,31 @@ from qga.context import Context
 from qga.errors import CommandError
 from qga.linux import power
 
+SUSPEND_LIMIT = 2400.0  # seconds, awake ones: three methods, each with a few helpers that may take SLEEP_TIMEOUT
 
-def guest_shutdown(ctx: Context, *, mode: str = "powerdown") -> None:
+
+async def guest_shutdown(ctx: Context, *, mode: str = "powerdown") -> None:
     if mode not in power.SHUTDOWN_MODES:
         raise CommandError("mode is invalid (valid values are: halt|powerdown|reboot")
-    refusals = power.shut_down(ctx.host, mode)
+    refusals = await ctx.workers(lambda: power.shut_down(ctx.host, mode))
     if refusals:
         raise CommandError(f"failed to shut down ({mode}): {'; '.join(refusals)}")
 
 
-def guest_suspend_disk(ctx: Context) -> None:
-    _suspend(ctx, power.DISK)
+async def guest_suspend_disk(ctx: Context) -> None:
+    await _suspend(ctx, power.DISK)
 
 
-def guest_suspend_ram(ctx: Context) -> None:
-    _suspend(ctx, power.RAM)
+async def guest_suspend_ram(ctx: Context) -> None:
+    await _suspend(ctx, power.RAM)
 
 
-def guest_suspend_hybrid(ctx: Context) -> None:
-    _suspend(ctx, power.HYBRID)
+async def guest_suspend_hybrid(ctx: Context) -> None:
+    await _suspend(ctx, power.HYBRID)
 
 
-def _suspend(ctx: Context, mode: power.SleepMode) -> None:
-    supported, refusals = power.suspend(ctx.host, mode)
+async def _suspend(ctx: Context, mode: power.SleepMode) -> None:
+    supported, refusals = await ctx.workers(lambda: power.suspend(ctx.host, mode), limit=SUSPEND_LIMIT)
     if refusals:
         what = "failed to suspend" if supported else "the requested suspend mode is not supported by the guest"
         raise CommandError(f"{what} ({mode.name}): {'; '.join(refusals)}")

@@ -16,7 +16,11 @@ def guest_get_time(ctx: Context) -> int:
     return ctx.host.clock() // 1000 * 1000
 
 
-def guest_set_time(ctx: Context, *, time: int | None = None) -> None:
+async def guest_set_time(ctx: Context, *, time: int | None = None) -> None:
+    await ctx.workers(lambda: _set_time(ctx, time))
+
+
+def _set_time(ctx: Context, time: int | None) -> None:
     hwclock = ctx.host.which("hwclock") or HWCLOCK
     if time is None:
         ctx.host.run((hwclock, "-s")).require(hwclock, "set hardware clock to system time")

@@ -9,9 +9,10 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 from qga.errors import CommandError
 from qga.linux.host import Host
@@ -99,6 +100,20 @@ def all_mounts(host: Host) -> list[Mount]:
         Mount(*(host.block_device(source) or (_ANONYMOUS, 0)), mountpoint, fstype, source)
         for source, mountpoint, fstype in lines
     ]
+
+
+def without(mounts: Iterable[Mount], globs: Sequence[str]) -> list[Mount]:
+    """Those that match none of the ``globs``: fnmatch(3).
+
+    ``/dev/…`` is a device, another ``/…`` a mount point, what begins otherwise a type or a source that is no file.
+    """
+
+    def matches(mount: Mount, glob: str) -> bool:
+        device, elsewhere = glob.startswith("/dev/"), glob.startswith("/")
+        names = (mount.source,) if device else (mount.mountpoint,) if elsewhere else (mount.fstype, mount.source)
+        return any(fnmatchcase(name, glob) for name in names)
+
+    return [mount for mount in mounts if not any(matches(mount, glob) for glob in globs)]
 
 
 class MountTree:

@@ -1,13 +1,15 @@
-"""The only place that forks: ask a program for its exit status, work as a user, spawn what lives on, reap the dead.
+"""The only place that forks: ask a program for its exit status, work as a user or beside the loop, spawn, reap.
 
-``ask`` and ``run_as`` wait for an outcome that is needed now, and read it from a pipe, so that it never depends on
-who reaps whom. ``Children`` spawns programs that live beside the agent and collects every dead child when the loop
-says that SIGCHLD came: the status of a spawned one is handed to whoever spawned it, any other is discarded. Nothing
-else waits for a child.
+``ask`` and ``run_as`` wait for an outcome that is needed now, ``Workers`` let the loop go on until it comes; all read
+it from a pipe, so that it never depends on who reaps whom. ``Children`` spawns programs that live beside the agent
+and collects every dead child when the loop says that SIGCHLD came: the status of a spawned one is handed to whoever
+spawned it, any other is discarded. Nothing else waits for a child.
 """
 
 from qga.processes.as_user import run_as
 from qga.processes.asking import ask, input_file
+from qga.processes.child import NotStartedError, WorkerDiedError
 from qga.processes.children import Children
+from qga.processes.workers import Workers
 
-__all__ = ["Children", "ask", "input_file", "run_as"]
+__all__ = ["Children", "NotStartedError", "WorkerDiedError", "Workers", "ask", "input_file", "run_as"]

@@ -7,68 +7,50 @@ import select
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pwd import struct_passwd
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from qga.errors import CommandError
-from qga.processes.child import close_all_but, leave_the_agent
+from qga.processes.child import close_all_but, fork, leave_the_agent, tell, told
+
+T = TypeVar("T")
 
 DEFAULT_TIMEOUT = 60.0  # seconds; files on a server that is slow
 _CHUNK = 64 * 1024  # bytes read at a time
-_DONE, _FAILED = b"done", b"failed"  # verdicts
 
 
-def run_as(user: struct_passwd, work: Callable[[], bytes], timeout: float = DEFAULT_TIMEOUT) -> bytes:
+def run_as(user: struct_passwd, work: Callable[[], T], timeout: float = DEFAULT_TIMEOUT) -> T:
     """Carry out ``work`` in a child that is this user, with the user's groups, and return its result.
 
-    The child has nothing of the agent's open and the umask 077; when ``timeout`` (seconds) has passed, it is killed.
-    Raises CommandError: the one that ``work`` raised, or why there is no result.
+    The result must suit marshal. The child has nothing of the agent's open and the umask 077; when ``timeout``
+    (seconds) has passed, it is killed. Raises CommandError: the one that ``work`` raised, or why there is no result.
     """
+    child, reading = fork(partial(_work_as, user, work))
     try:
-        reading, writing = os.pipe()
-    except OSError as error:
-        raise CommandError("cannot create pipe FDs") from error
-    try:
-        child = os.fork()
-    except OSError as error:
-        os.close(reading)
-        os.close(writing)
-        raise CommandError(f"failed to create child process: {error.strerror}") from error
-    if child == 0:
-        _work_as(user, work, writing)
-    os.close(writing)
-    try:
-        told = _read_to_end(reading, timeout)
-    except TimeoutError:
+        report = _read_to_end(reading, timeout)
+    except BaseException as error:
         os.kill(child, signal.SIGKILL)
+        if not isinstance(error, TimeoutError):
+            raise
         raise CommandError(f"work as user '{user.pw_name}' timed out after {timeout:g} s") from None
     finally:
         os.close(reading)
-    head, _, result = told.partition(b"\n")
-    verdict, _, size = head.partition(b" ")
-    if size != b"%d" % len(result):  # it was killed before it had told all
-        raise CommandError(f"work as user '{user.pw_name}' ended without a result")
-    if verdict == _FAILED:
-        raise CommandError(result.decode(errors="surrogatepass"))
+    result: T = told(report, f"work as user '{user.pw_name}'")
     return result
 
 
-def _work_as(user: struct_passwd, work: Callable[[], bytes], report: int) -> NoReturn:
-    """The child: become the user, work, tell verdict, length and result. Does not return."""
+def _work_as(user: struct_passwd, work: Callable[[], T], report: int) -> NoReturn:
+    """The child: become the user, work, tell. Does not return."""
+
+    def as_user() -> T:
+        _become(user)
+        return work()
+
     try:
         leave_the_agent()
         close_all_but(report)
-        verdict, result = _DONE, b""
-        try:
-            _become(user)
-            result = work()
-        except CommandError as error:
-            verdict, result = _FAILED, str(error).encode(errors="surrogatepass")
-        except Exception as error:
-            text = f"internal error: {type(error).__name__}: {error}"
-            verdict, result = _FAILED, text.encode(errors="surrogatepass")
-        with open(report, "wb") as pipe:
-            pipe.write(b"%s %d\n%s" % (verdict, len(result), result))
+        tell(report, as_user)
     finally:
         os._exit(0)
 

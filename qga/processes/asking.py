@@ -98,24 +98,28 @@ def _await_report(child: int, report: int, output: int, timeout: float) -> Outco
     poll = select.poll()
     poll.register(report, select.POLLIN)
     poll.register(output, select.POLLIN)
-    while True:
-        ready = dict(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
-        if output in ready:
-            data = os.read(output, MAX_OUTPUT)
-            said = (said + data)[-MAX_OUTPUT:]
-            if not data:
-                poll.unregister(output)
-        if report in ready:
-            data = os.read(report, 4096)
-            told += data
-            if not data:
-                break
-        elif time.monotonic() >= deadline:
-            if timed_out:
-                break
-            timed_out = True
-            deadline = time.monotonic() + KILL_GRACE
-            _kill(_facts(told).get("pid", child))
+    try:
+        while True:
+            ready = dict(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
+            if output in ready:
+                data = os.read(output, MAX_OUTPUT)
+                said = (said + data)[-MAX_OUTPUT:]
+                if not data:
+                    poll.unregister(output)
+            if report in ready:
+                data = os.read(report, 4096)
+                told += data
+                if not data:
+                    break
+            elif time.monotonic() >= deadline:
+                if timed_out:
+                    break
+                timed_out = True
+                deadline = time.monotonic() + KILL_GRACE
+                _kill(_facts(told).get("pid", child))
+    except BaseException:  # this process is told to end: the helper goes with it
+        _kill(_facts(told).get("pid", child))
+        raise
     said = (said + _rest(output))[-MAX_OUTPUT:]
     return _outcome(_facts(told), timeout if timed_out else None, said)
 

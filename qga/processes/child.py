@@ -1,11 +1,45 @@
-"""What a forked child does first: it lets go of all that is the agent's."""
+"""What a forked child does: let go of all that is the agent's, and give the result of its work through a pipe."""
 
 from __future__ import annotations
 
+import logging
+import marshal
 import os
 import signal
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from qga.errors import CommandError
+
+log = logging.getLogger(__name__)
 
 RESET_SIGNALS = (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
+
+
+class NotStartedError(CommandError):
+    """There is no process to do it in."""
+
+
+class WorkerDiedError(CommandError):
+    """The process has ended, or was ended, before it had told how it went. Nobody knows how much it did."""
+
+
+def fork(child: Callable[[int], NoReturn]) -> tuple[int, int]:
+    """Fork; ``child(report)`` is called in the child. Returns its pid and a descriptor to read its report from."""
+    try:
+        reading, writing = os.pipe()
+    except OSError as error:
+        raise NotStartedError("cannot create pipe FDs") from error
+    try:
+        pid = os.fork()
+    except OSError as error:
+        os.close(reading)
+        os.close(writing)
+        raise NotStartedError(f"failed to create child process: {error.strerror}") from error
+    if pid == 0:
+        child(writing)
+    os.close(writing)
+    return pid, reading
 
 
 def leave_the_agent() -> None:
@@ -20,3 +54,46 @@ def close_all_but(descriptor: int, first: int = 0) -> None:
     """Neither child holds anything of the agent's open: not its channel, not its sockets."""
     os.closerange(first, descriptor)
     os.closerange(descriptor + 1, os.sysconf("SC_OPEN_MAX"))
+
+
+def tell(report: int, work: Callable[[], Any]) -> None:
+    """Carry out ``work`` and write down how it went: what was logged, and its result, which must suit marshal."""
+    records = _Records()
+    logging.getLogger().handlers[:] = [records]
+    failure, result = None, None
+    try:
+        result = work()
+    except CommandError as error:
+        failure = str(error)
+    except Exception as error:
+        failure = f"internal error: {type(error).__name__}: {error}"
+        log.error("%s", failure)
+    with open(report, "wb") as pipe:
+        marshal.dump((records.kept, failure, result), pipe)
+
+
+def told(report: bytes, who: str) -> Any:
+    """The result that a child wrote down; what it logged is logged now.
+
+    Raises CommandError: the one that its work raised, or that it died before it had told all.
+    """
+    try:
+        records, failure, result = marshal.loads(report)  # noqa: S302, nobody else writes to that pipe
+    except (EOFError, ValueError, TypeError):
+        raise WorkerDiedError(f"{who} ended without a result") from None
+    for name, level, text in records:
+        logging.getLogger(name).log(level, "%s", text)
+    if failure is not None:
+        raise CommandError(failure)
+    return result
+
+
+class _Records(logging.Handler):
+    """Keeps what is logged, for the agent to log: it knows where to, and when."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[tuple[str, int, str]] = []  # logger, level, text
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.kept.append((record.name, record.levelno, record.getMessage()))

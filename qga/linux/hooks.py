@@ -1,0 +1,79 @@
+"""The owner's hooks: programs that make ready for a freeze, and go on after the thaw.
+
+A hook is a program, or a directory of them. Each is run with one word, ``freeze`` or ``thaw``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+
+from qga.errors import CommandError
+from qga.linux.host import Host
+
+NO_TIMEOUT = 1_000_000.0  # seconds
+MAX_SAID = 4096  # bytes of its output, the end, that go into an error
+
+# What editors and package managers leave lying about, in a directory of hooks.
+_LEFTOVER = re.compile(
+    r"\..*|.*~|#.*#|.*[.,](bak|old|orig|rej|save|sample|swp|tmp|disabled|cfsaved|"
+    r"dpkg-[a-z]+|ucf-[a-z]+|rpmnew|rpmorig|rpmsave|pacnew|pacsave)"
+)
+
+
+def list_hooks(host: Host, path: str) -> list[str]:
+    """The programs, in the order to run them before a freeze. Raises CommandError for what must not be run.
+
+    Of a directory: every executable file but leftovers, by name. A ``path`` that does not exist is a program that
+    cannot be run.
+    """
+    try:
+        names = sorted(os.listdir(host.path(path)))
+    except NotADirectoryError:
+        hooks = [path]
+    except FileNotFoundError:
+        return [path]
+    except OSError as error:
+        raise CommandError(f"failed to list fsfreeze hooks: {path}: {error.strerror}") from error
+    else:
+        _check(host, path)
+        files = [os.path.join(path, name) for name in names if not _LEFTOVER.fullmatch(name)]
+        hooks = [file for file in files if os.path.isfile(host.path(file)) and os.access(host.path(file), os.X_OK)]
+    for hook in hooks:
+        _check(host, hook)
+    return hooks
+
+
+def run_hook(host: Host, hook: str, event: str, timeout: float) -> None:
+    """Run one, at most ``timeout`` seconds if not 0; then its whole process group is ended. Raises CommandError."""
+    outcome = host.run((hook, event), timeout=timeout or NO_TIMEOUT)
+    if outcome.ok:
+        return
+    said = outcome.output[-MAX_SAID:].decode(errors="replace")
+    ended = "has terminated abnormally" if outcome.signal else "has failed to execute fsfreeze hook"
+    raise CommandError(f"child process {ended}: {hook}: {outcome}{': ' if said else ''}{said}")
+
+
+def _check(host: Host, path: str) -> None:
+    """Nobody but root may be able to change the file, or to put another in its place. Raises CommandError."""
+    real = host.path(path).resolve()
+    for checked in (real, *real.parents):
+        refusal = _refusal(checked)
+        if refusal is not None:
+            raise CommandError(f"fsfreeze hook {path} is refused: {refusal}")
+
+
+def _refusal(path: Path) -> str | None:
+    """None if only root, or whoever the agent is, can write there. In a sticky directory nobody replaces a file."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    if status.st_uid not in (0, os.geteuid()):
+        return f"{path} belongs to user {status.st_uid}, expected root"
+    sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
+        return f"others than root may write to {path} (mode {stat.S_IMODE(status.st_mode):04o})"
+    return None

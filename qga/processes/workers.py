@@ -1,0 +1,133 @@
+"""Work that may take long, in a forked worker beside the loop; its result comes to whoever awaits it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+from functools import partial
+from types import FrameType
+from typing import Any, NoReturn, TypeVar
+
+from qga.errors import CommandError
+from qga.loop import READ, Loop
+from qga.processes.child import NotStartedError, WorkerDiedError, close_all_but, fork, leave_the_agent, tell, told
+from qga.waiting import Pending
+
+T = TypeVar("T")
+
+DEFAULT_LIMIT = 600.0  # seconds that a worker may take; each helper that it asks is bounded by itself
+END_GRACE = 5.0  # seconds that one gets to clean up, and again to die: the kernel may hold it in a call
+MAX_WORKERS = 16  # at a time: they are slow commands whose clients have given up
+
+_CHUNK = 64 * 1024  # bytes read at a time
+
+
+class _EndedError(BaseException):
+    """The worker is told to end, whatever it is doing: what it has begun is undone on the way out."""
+
+
+class Workers:
+    """``await workers(work)``. Before ``attach`` and after ``detach`` work is carried out on the spot."""
+
+    def __init__(self) -> None:
+        self._loop: Loop | None = None
+        self._running: dict[int, _Worker] = {}
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def attach(self, loop: Loop) -> None:
+        self._loop = loop
+
+    def detach(self) -> None:
+        """The loop is about to end. Workers live on, and what they find out is told to nobody."""
+        self._loop = None
+
+    def __call__(self, work: Callable[[], T], limit: float = DEFAULT_LIMIT) -> Pending[T]:
+        """Carry out ``work`` in a worker, which has nothing of the agent's open; its result must suit marshal.
+
+        The result fails with CommandError: the one that ``work`` raised, or that the worker died or took longer
+        than ``limit`` (seconds), a WorkerDiedError; or a NotStartedError.
+        """
+        pending: Pending[T] = Pending()
+        try:
+            if self._loop is None:
+                pending.resolve(work())
+            else:
+                self._start(self._loop, work, limit, pending)
+        except CommandError as error:
+            pending.fail(error)
+        return pending
+
+    def _start(self, loop: Loop, work: Callable[[], T], limit: float, pending: Pending[T]) -> None:
+        if len(self._running) >= MAX_WORKERS:
+            raise NotStartedError(f"{MAX_WORKERS} slow commands are under way already")
+        child, report = fork(partial(_be_worker, work))
+        self._running[child] = _Worker(loop, child, report, limit, pending)
+        pending.then(partial(self._running.__delitem__, child))
+
+
+class _Worker:
+    """The agent's side of one worker: reads its report, ends it when its time is up."""
+
+    def __init__(self, loop: Loop, pid: int, report: int, limit: float, pending: Pending[Any]) -> None:
+        self._loop = loop
+        self._pid = pid
+        self._report = report
+        self._limit = limit
+        self._pending = pending
+        self._told = bytearray()
+        self._timed_out = False
+        self._ends = iter((signal.SIGTERM, signal.SIGKILL))
+        loop.watch(report, READ, self._on_readable)
+        self._timer = loop.call_later(limit, self._on_limit)
+
+    def _on_readable(self, events: int) -> None:
+        data = os.read(self._report, _CHUNK)
+        self._told += data
+        if not data:
+            self._settle()
+
+    def _on_limit(self) -> None:
+        self._timed_out = True
+        number = next(self._ends, None)
+        if number is None:  # in a call that the kernel does not return from
+            self._settle()
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, number)
+        self._timer = self._loop.call_later(END_GRACE, self._on_limit)
+
+    def _settle(self) -> None:
+        self._timer.cancel()
+        self._loop.forget(self._report)
+        os.close(self._report)
+        try:
+            result = told(bytes(self._told), "the process that carried it out")
+        except WorkerDiedError as error:
+            self._pending.fail(WorkerDiedError(f"timed out after {self._limit:g} s") if self._timed_out else error)
+        except CommandError as error:
+            self._pending.fail(error)
+        else:
+            self._pending.resolve(result)
+
+
+def _be_worker(work: Callable[[], Any], report: int) -> NoReturn:
+    """The child. Does not return."""
+    try:
+        leave_the_agent()
+        null = os.open(os.devnull, os.O_RDWR)
+        for standard in range(3):
+            os.dup2(null, standard)
+        close_all_but(report, first=3)
+        signal.signal(signal.SIGTERM, _end)
+        tell(report, work)
+    finally:
+        os._exit(0)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    raise _EndedError

@@ -1,0 +1,97 @@
+"""Waiting without holding up the loop: a coroutine goes on when what it awaits is there.
+
+Whoever starts what takes long gives out a Pending and resolves it later, from the loop. A Task drives a coroutine
+that awaits such results, and is one itself. There is no scheduler: a coroutine runs whenever its result comes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from types import TracebackType
+from typing import Any, Generic, TypeVar, cast
+
+T = TypeVar("T")
+
+
+class Pending(Generic[T]):
+    """A result that is to come, or an exception in its place."""
+
+    def __init__(self) -> None:
+        self.done = False
+        self._result: T | None = None
+        self._error: BaseException | None = None
+        self._callbacks: list[Callable[[], None]] = []
+
+    def resolve(self, result: T) -> None:
+        self._result = result
+        self._settle()
+
+    def fail(self, error: BaseException) -> None:
+        self._error = error
+        self._settle()
+
+    def then(self, callback: Callable[[], None]) -> None:
+        """Call back when it is done; at once, if it is."""
+        if self.done:
+            callback()
+        else:
+            self._callbacks.append(callback)
+
+    def result(self) -> T:
+        """What it was resolved with; raises what it failed with. Only when it is done."""
+        if self._error is not None:
+            raise self._error
+        return cast(T, self._result)
+
+    def __await__(self) -> Generator[Pending[T], None, T]:
+        if not self.done:
+            yield self
+        return self.result()
+
+    def _settle(self) -> None:
+        self.done = True
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
+
+
+class Task(Pending[T]):
+    """Runs a coroutine: at once as far as it goes, and on whenever what it awaits is done."""
+
+    def __init__(self, coroutine: Coroutine[Pending[Any], None, T]) -> None:
+        super().__init__()
+        self._coroutine = coroutine
+        self._step()
+
+    def _step(self) -> None:
+        try:
+            awaited = self._coroutine.send(None)
+        except StopIteration as end:
+            self.resolve(end.value)
+        except Exception as error:
+            self.fail(error)
+        else:
+            awaited.then(self._step)
+
+
+class Turn:
+    """``async with turn:`` one at a time, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._taken = False
+        self._queue: deque[Pending[None]] = deque()
+
+    async def __aenter__(self) -> None:
+        if self._taken:
+            self._queue.append(Pending())
+            await self._queue[-1]
+        self._taken = True
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        if self._queue:
+            self._queue.popleft().resolve(None)  # whoever takes it over runs now
+        else:
+            self._taken = False

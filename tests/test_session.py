@@ -1,0 +1,139 @@
+"""The order of replies beside slow commands, by literal bytes. A handler waits for what the test resolves."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from qga import schema
+from qga.commands import filesystem
+from qga.context import Context
+from qga.dispatch import Dispatcher, bind
+from qga.linux.host import Host
+from qga.policy import Policy
+from qga.session import MAX_AHEAD, Session
+from qga.waiting import Pending
+
+SLOW = b'{"execute":"guest-fstrim","id":"slow"}\n'
+PING = b'{"execute":"guest-ping","id":"ping"}\n'
+SYNC = b'{"execute":"guest-sync","arguments":{"id":7}}\n'
+DELIMITED = b'\xff{"execute":"guest-sync-delimited","arguments":{"id":8}}\n'
+
+SLOWED = {"return": {"paths": []}, "id": "slow"}
+PONG = {"return": {}, "id": "ping"}
+SYNCED = {"return": 7}
+
+
+class Peer:
+    """A session, what it has said so far, and the slow commands that it has begun."""
+
+    def __init__(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun: list[Pending[dict[str, object]]] = []
+
+        async def trim(ctx: Context, *, minimum: int = 0) -> dict[str, object]:
+            self.begun.append(Pending())
+            return await self.begun[-1]
+
+        monkeypatch.setattr(filesystem, "guest_fstrim", trim)
+        commands = schema.load()
+        self.said: list[Any] = []
+        self.session = Session(Dispatcher(Context(host, commands, Policy()), bind(commands)), self.listen)
+
+    def send(self, data: bytes) -> None:
+        self.session.receive(data)
+        self.listen()
+
+    def listen(self) -> None:
+        for line in iter(self.session.next_reply, None):
+            self.said.append(json.loads(line.lstrip(b"\xff")))
+
+    def finish(self, number: int) -> None:
+        self.begun[number].resolve({"paths": []})
+
+
+@pytest.fixture
+def peer(host: Host, monkeypatch: pytest.MonkeyPatch) -> Peer:
+    return Peer(host, monkeypatch)
+
+
+def test_replies_keep_the_order_of_the_requests(peer: Peer) -> None:
+    peer.send(PING + SLOW + PING)
+    peer.send(PING + SLOW)
+    assert peer.said == [PONG]
+    assert peer.session.waiting
+    peer.finish(0)
+    assert peer.said == [PONG, SLOWED, PONG, PONG]
+    peer.finish(1)
+    assert peer.said == [PONG, SLOWED, PONG, PONG, SLOWED]
+    assert not peer.session.waiting
+
+
+def test_sync_that_comes_later_is_answered_and_the_late_reply_dropped(peer: Peer) -> None:
+    peer.send(SLOW)
+    peer.send(SYNC + PING)
+    assert peer.said == [SYNCED, PONG]
+    peer.finish(0)
+    assert peer.said == [SYNCED, PONG]
+
+
+def test_delimited_sync_too(peer: Peer) -> None:
+    peer.send(SLOW)
+    peer.send(DELIMITED)
+    stray, synced = peer.said
+    assert "stray" in stray["error"]["desc"]
+    assert synced == {"return": 8}
+
+
+def test_sync_in_the_same_read_is_a_pipeline(peer: Peer) -> None:
+    peer.send(SLOW + SYNC)
+    assert peer.said == []
+    peer.finish(0)
+    assert peer.said == [SLOWED, SYNCED]
+
+
+def test_what_was_sent_before_the_sync_is_done_in_order_but_not_waited_for(peer: Peer) -> None:
+    peer.send(SLOW)
+    peer.send(PING + SLOW)
+    peer.send(PING + SYNC)
+    assert peer.said == [PONG, PONG, SYNCED]
+    assert len(peer.begun) == 2
+    peer.finish(1)
+    peer.finish(0)
+    assert peer.said == [PONG, PONG, SYNCED]
+
+
+def test_sync_that_was_answered_gives_up_nothing_that_came_after_it(peer: Peer) -> None:
+    peer.send(SLOW)
+    peer.send(SYNC)
+    peer.send(SLOW)
+    assert peer.said == [SYNCED]
+    peer.finish(1)
+    assert peer.said == [SYNCED, SLOWED]
+
+
+def test_half_a_sync_is_none(peer: Peer) -> None:
+    peer.send(SLOW)
+    peer.send(SYNC[:20])
+    assert peer.said == []
+    peer.send(SYNC[20:])
+    assert peer.said == [SYNCED]
+
+
+def test_message_that_is_null_is_a_message(peer: Peer) -> None:
+    peer.send(b"null\n" + PING)
+    assert peer.said[0]["error"]["desc"] == "QMP input must be a JSON object"
+    assert peer.said[1:] == [PONG]
+
+
+def test_peer_that_goes_on_sending_has_to_wait(peer: Peer) -> None:
+    peer.send(SLOW)
+    count = 0
+    while not peer.session.full:
+        peer.send(PING * 100)
+        count += 100
+    assert MAX_AHEAD < count * len(PING) < MAX_AHEAD + 2 * 100 * len(PING)
+    peer.finish(0)
+    assert peer.said == [SLOWED] + [PONG] * count
+    assert not peer.session.full

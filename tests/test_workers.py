@@ -1,0 +1,169 @@
+"""Work beside a real loop, in real processes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from qga.errors import CommandError
+from qga.loop import Loop
+from qga.processes import Children, NotStartedError, WorkerDiedError, Workers, ask, workers
+from qga.waiting import Pending
+
+pytestmark = [pytest.mark.forks, pytest.mark.usefixtures("descriptors")]
+
+T = TypeVar("T")
+SOON = 20.0  # seconds that anything may take
+
+
+class Machine:
+    def __init__(self) -> None:
+        self.loop = Loop()
+        self.workers = Workers()
+        self.workers.attach(self.loop)
+        self.loop.on_signal(signal.SIGCHLD, Children().reap)
+
+    def wait(self, *pending: Pending[T]) -> T:
+        """The result of the last."""
+        left = len(pending)
+
+        def count() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                self.loop.stop()
+
+        for one in pending:
+            one.then(count)
+        guard = self.loop.call_later(SOON, self.loop.stop)
+        self.loop._stopped = not left
+        self.loop.run()
+        guard.cancel()
+        assert all(one.done for one in pending), "it takes too long"
+        return pending[-1].result()
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    made = Machine()
+    yield made
+    made.loop.close()
+
+
+def test_result_and_failure_of_work_elsewhere(machine: Machine) -> None:
+    assert machine.wait(machine.workers(os.getpid)) != os.getpid()
+    result = {"a": [1, "b\udc80", None, 1.5, True], "c": b"\xff"}
+    assert machine.wait(machine.workers(lambda: result)) == result
+
+    def refuse() -> None:
+        raise CommandError("not today")
+
+    with pytest.raises(CommandError, match=r"^not today$"):
+        machine.wait(machine.workers(refuse))
+    with pytest.raises(CommandError, match=r"^internal error: ZeroDivisionError: "):
+        machine.wait(machine.workers(lambda: 1 // 0))
+    assert len(machine.workers) == 0
+
+
+def test_large_result(machine: Machine) -> None:
+    assert machine.wait(machine.workers(lambda: b"x" * 5_000_000)) == b"x" * 5_000_000
+
+
+def test_what_it_logs_is_logged_by_the_agent(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+    def work() -> None:
+        logging.getLogger("qga.linux.power").warning("the guest has %s", "slept")
+        raise CommandError("but")
+
+    with pytest.raises(CommandError):
+        machine.wait(machine.workers(work))
+    assert [(r.name, r.levelname, r.getMessage()) for r in caplog.records] == [
+        ("qga.linux.power", "WARNING", "the guest has slept")
+    ]
+
+
+def test_it_has_nothing_of_the_agents_open(machine: Machine) -> None:
+    def look() -> dict[str, str]:
+        own = "/proc/self/fd"
+        return {fd: os.readlink(f"{own}/{fd}") for fd in os.listdir(own) if os.path.lexists(f"{own}/{fd}")}
+
+    with open(__file__):
+        found = machine.wait(machine.workers(look))
+    assert [found.pop(fd) for fd in "012"] == ["/dev/null"] * 3
+    assert [kind.partition(":")[0] for kind in found.values()] == ["pipe"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_worker_that_is_killed(machine: Machine, number: int) -> None:
+    with pytest.raises(WorkerDiedError, match=r"^the process that carried it out ended without a result$"):
+        machine.wait(machine.workers(lambda: os.kill(os.getpid(), number)))
+
+
+def test_worker_that_takes_too_long_cleans_up(machine: Machine, tmp_path: Path) -> None:
+    """And the helper that it asks ends with it."""
+
+    def work() -> None:
+        try:
+            ask(["sh", "-c", f"echo $$ > {tmp_path}/helper; sleep 600"])
+        finally:
+            (tmp_path / "undone").touch()
+
+    with pytest.raises(WorkerDiedError, match=r"^timed out after 0\.5 s$"):
+        machine.wait(machine.workers(work, limit=0.5))
+    assert (tmp_path / "undone").exists()
+    helper = int((tmp_path / "helper").read_text())
+    gone_by(lambda: os.kill(helper, 0), ProcessLookupError)
+
+
+def gone_by(look: Callable[[], object], error: type[Exception]) -> None:
+    deadline = time.monotonic() + SOON
+    while time.monotonic() < deadline:
+        try:
+            look()
+        except error:
+            return
+        time.sleep(0.01)
+    pytest.fail("it is still there")
+
+
+def test_worker_that_does_not_end_is_killed(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "END_GRACE", 0.2)
+
+    def work() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(600)
+
+    with pytest.raises(WorkerDiedError, match=r"^timed out after 0\.1 s$"):
+        machine.wait(machine.workers(work, limit=0.1))
+
+
+def test_workers_run_beside_each_other_up_to_a_bound(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "MAX_WORKERS", 3)
+    begun = time.monotonic()
+    three = [machine.workers(lambda: time.sleep(0.5)) for _ in range(3)]
+    with pytest.raises(NotStartedError, match=r"^3 slow commands are under way already$"):
+        machine.workers(os.getpid).result()
+    machine.wait(*three)
+    assert time.monotonic() - begun < 1.4
+    machine.wait(machine.workers(os.getpid))
+
+
+def test_fork_that_fails(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> int:
+        raise OSError(11, os.strerror(11))
+
+    monkeypatch.setattr(os, "fork", refuse)
+    with pytest.raises(NotStartedError, match=r"^failed to create child process: Resource temporarily unavailable$"):
+        machine.workers(os.getpid).result()
+
+
+def test_without_a_loop_work_is_done_on_the_spot(machine: Machine) -> None:
+    assert Workers()(os.getpid).result() == os.getpid()
+    machine.workers.detach()
+    assert machine.workers(os.getpid).result() == os.getpid()
