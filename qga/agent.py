@@ -17,6 +17,7 @@ from qga.config import Config
 from qga.context import Context
 from qga.dispatch import Dispatcher, bind
 from qga.errors import CommandError
+from qga.execs import Execs
 from qga.files import FileTable
 from qga.freeze import FreezeState
 from qga.linux.host import Host
@@ -53,7 +54,8 @@ class Agent:
             host,
             schema,
             policy,
-            FileTable(config.statedir),
+            FileTable(config.statedir, config.max_handles),
+            Execs(config.max_execs, config.max_captured),
             freeze=freeze,
             config=config,
         )
@@ -84,6 +86,7 @@ class Agent:
                 self._open()
             ready()
             systemd.notify("READY=1")
+            self._feed_watchdog()
             self._loop.run()
             systemd.notify("STOPPING=1")
             return 0
@@ -92,6 +95,13 @@ class Agent:
             if self._channel is not None:
                 self._channel.close()
             self._loop.close()
+
+    def _feed_watchdog(self) -> None:
+        """From the loop, so that systemd starts an agent anew that has got stuck."""
+        interval = systemd.watchdog_interval(os.environ)
+        if interval is not None:
+            systemd.notify("WATCHDOG=1")
+            self._loop.call_later(interval / 2, self._feed_watchdog)
 
     def _on_freeze(self, frozen: bool) -> None:
         """A freeze that nobody ends ends by itself."""

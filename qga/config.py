@@ -62,6 +62,12 @@ class Config:
     fsfreeze_timeout: int
     fsfreeze_hook_timeout: int
     exclude_fs: tuple[str, ...]
+    exclude_nics: tuple[str, ...]
+    primary_nics: tuple[str, ...]
+    max_handles: int
+    max_execs: int
+    max_captured: int
+    max_reply: int
 
 
 @dataclass(frozen=True)

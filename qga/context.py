@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 
 from qga.config import Config, defaults
@@ -26,3 +27,11 @@ class Context:
     freeze: FreezeState = field(default_factory=FreezeState)
     workers: Workers = field(default_factory=Workers)
     config: Config = field(default_factory=defaults)
+
+
+_BESIDE_PAYLOAD = 512  # bytes of a reply: the members around it, and a short id
+
+
+def payload_room(config: Config) -> int:
+    """Bytes that fit into a reply in base64, by ``max-reply``."""
+    return max(1, (config.max_reply - _BESIDE_PAYLOAD) // 4 * 3) if config.max_reply else sys.maxsize

@@ -21,6 +21,7 @@ from qga.errors import CommandError, CommandNotFound, QgaError, RequestError
 from qga.log import AUDIT
 from qga.schema import Command, Schema, SchemaError
 from qga.validate import Validator
+from qga.wire import encode
 
 log = logging.getLogger(__name__)
 audit = logging.getLogger(AUDIT)
@@ -97,6 +98,18 @@ class Dispatcher:
         if "id" in message:
             body["id"] = message["id"]
         return Reply(body, delimited=command is not None and command.delimited)
+
+    def encode(self, reply: Reply) -> bytes:
+        """The line for a reply; where it would be larger than the owner wants any to be, the refusal."""
+        line = encode(reply.body, delimited=reply.delimited)
+        limit = self._ctx.config.max_reply
+        if not limit or len(line) <= limit:
+            return line
+        refusal = {"error": CommandError(f"the reply has {len(line)} bytes, more than {limit} (max-reply)").wire()}
+        if "id" not in reply.body:
+            return encode(refusal)
+        with_id = encode({**refusal, "id": reply.body["id"]})
+        return with_id if len(with_id) <= limit else encode(refusal)
 
     def is_sync(self, message: object) -> bool:
         """Whether a client that sends this has given up on what it asked for earlier."""

@@ -11,10 +11,12 @@ import errno
 import fcntl
 import os
 import stat
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from qga.errors import CommandError
 from qga.loop import READ, Loop
 from qga.processes import Children, input_file
 
@@ -47,12 +49,14 @@ class Output:
         self.size = 0
         self.truncated = False
 
-    def add(self, data: bytes) -> None:
-        kept = data[: MAX_OUTPUT - self.size]
+    def add(self, data: bytes, room: int) -> int:
+        """Keep what there is room for; returns how many bytes that is."""
+        kept = data[: max(0, min(MAX_OUTPUT - self.size, room))]
         self.truncated |= len(kept) < len(data)
         if kept:
             self._pieces.append(kept)
             self.size += len(kept)
+        return len(kept)
 
     def data(self) -> bytes:
         return b"".join(self._pieces)
@@ -77,7 +81,11 @@ class Program:
 class Execs:
     """Nothing can be started before ``attach``."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_running: int = 0, max_captured: int = 0) -> None:
+        """Programs that may run at a time, and bytes of their output that are kept of all together; 0: any number."""
+        self._max_running = max_running
+        self._max_captured = max_captured or sys.maxsize
+        self._captured = 0
         self._programs: list[Program] = []  # in the order of their start
         self._loop: Loop | None = None
         self._children = Children()
@@ -97,8 +105,10 @@ class Execs:
         """Start a program; returns its pid. Raises OSError if it cannot be started.
 
         One without a slash in its name is found through PATH, of ``env`` or else the agent's. ``stdin`` is all that
-        it can read; None stands for /dev/null.
+        it can read; None stands for /dev/null. Raises CommandError if too many are running.
         """
+        if self._max_running and sum(not program.exited for program in self._programs) >= self._max_running:
+            raise CommandError(f"{self._max_running} programs are running already (max-execs): wait for one to end")
         path = env.get(b"PATH", os.environb.get(b"PATH", os.defpath.encode()))
         candidates = _candidates(argv[0], path)
         if self._loop is None:
@@ -134,6 +144,7 @@ class Execs:
 
     def forget(self, program: Program) -> None:
         self._programs.remove(program)
+        self._captured -= program.out.size + program.err.size
 
     def _spawn(
         self,
@@ -160,7 +171,7 @@ class Execs:
     def _watch(self, loop: Loop, program: Program, descriptor: int, output: Output) -> None:
         def on_readable(events: int) -> None:
             data = os.read(descriptor, _READ_SIZE)
-            output.add(data)
+            self._captured += output.add(data, self._max_captured - self._captured)
             if not data:
                 loop.forget(descriptor)
                 os.close(descriptor)

@@ -41,8 +41,12 @@ class StateError(Exception):
 
 
 class FileTable:
-    def __init__(self, statedir: str | None = None) -> None:
-        """Raises StateError. Without a state directory the counter lives in memory."""
+    def __init__(self, statedir: str | None = None, limit: int = 0) -> None:
+        """Raises StateError. Without a state directory the counter lives in memory.
+
+        ``limit``: handles that there may be at a time; 0 is any number.
+        """
+        self._limit = limit
         self._state = None if statedir is None else os.path.join(statedir, STATE_FILE)
         self._descriptors: dict[int, int] = {}
         self._next = FIRST_HANDLE if self._state is None else _read_counter(self._state)
@@ -57,6 +61,8 @@ class FileTable:
         flags = MODES.get(mode)
         if flags is None:
             raise CommandError(f"invalid file open mode '{mode}'")
+        if self._limit and len(self._descriptors) >= self._limit:
+            raise CommandError(f"{self._limit} files are open already (max-handles): close one first")
         try:
             descriptor = _open(path, mode, flags | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from qga.dispatch import Dispatcher, Reply
 from qga.waiting import Task
-from qga.wire import Decoder, encode
+from qga.wire import Decoder
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Session:
                 self._task = None
                 reply = task.result()
                 if reply is not None:
-                    return encode(reply.body, delimited=reply.delimited)
+                    return self._dispatcher.encode(reply)
             elif self._last_sync > self._task_read:
                 log.info("the client has given up waiting for a slow command: its reply will be dropped")
                 self._task = None

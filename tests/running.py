@@ -37,6 +37,10 @@ class RunningAgent:
                 env={**os.environ, "QGA_CONF": str(directory / "no.conf"), "NOTIFY_SOCKET": address, **(env or {})},
             )
 
+    def told(self) -> str:
+        """The next that it tells systemd: sd_notify(3)."""
+        return self._notify.recv(100).decode()
+
     def __enter__(self) -> Self:
         try:
             assert self._notify.recv(100) == b"READY=1"

@@ -159,6 +159,19 @@ def test_idle_agent_does_not_wake_up(agent: RunningAgent, path: str, state: str)
     peer.close()
 
 
+def test_watchdog_is_fed_from_the_loop(tmp_path: Path, path: str) -> None:
+    options = ("-m", "unix-listen", "-p", path)
+    with RunningAgent(tmp_path, *options, env={"WATCHDOG_USEC": "400000"}) as agent:
+        before = time.monotonic()
+        assert [agent.told() for _ in range(4)] == ["WATCHDOG=1"] * 4
+        assert time.monotonic() - before > 0.5
+    another = tmp_path / "another"
+    another.mkdir()
+    with RunningAgent(another, *options, env={"WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}) as agent:
+        assert agent.terminate() == 0
+        assert agent.told() == "STOPPING=1"
+
+
 def test_agent_without_descriptors_waits_for_one(agent: RunningAgent, path: str) -> None:
     with Lines.connect(path) as peer:
         assert ask(peer) == PONG

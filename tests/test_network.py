@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from qga.commands import network
+from qga.config import defaults
 from qga.context import Context
 from qga.errors import CommandError
 from qga.linux import routes, rtnetlink
@@ -137,6 +138,21 @@ def test_address_of_an_interface_that_came_later_is_left_out(interfaces: Interfa
     assert interfaces([link(1, "lo")], [address(9, "10.0.0.1", 8, "new")]) == [
         {"name": "lo", "hardware-address": "00:00:00:00:00:00"}
     ]
+
+
+def test_excluded_are_absent_and_primary_ones_first(host: Host) -> None:
+    names = ("lo", "docker0", "vethab", "eth0", "wg0", "eth1")
+    links = [link(number, name) for number, name in enumerate(names, 1)]
+    addresses = [
+        address(4, "10.0.0.1", 24, "eth0:9"),
+        address(4, "10.0.0.2", 24, "eth0:1"),
+        address(2, "172.17.0.1", 16, "docker0:x"),
+    ]
+    ANSWERS.update({RTM_GETLINK: links, RTM_GETADDR: addresses})
+    config = defaults(exclude_nics=("docker*", "veth*", "*:9"), primary_nics=("wg0", "eth*"))
+    ctx = Context(Kernel(host.run, host.which, host.root), Schema({}), Policy(), config=config)
+    found = [str(interface["name"]) for interface in network.guest_network_get_interfaces(ctx)]
+    assert found == ["wg0", "eth0", "eth1", "eth0:1", "lo"]
 
 
 def test_kernel_that_refuses(host: Host) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from qga import b64
-from qga.context import Context
+from qga.context import Context, payload_room
 from qga.errors import CommandError
 from qga.execs import NOTHING, Capture, Output
 from qga.literals import c_string
@@ -49,7 +49,11 @@ def guest_exec_status(ctx: Context, *, pid: int) -> dict[str, object]:
     ctx.execs.forget(program)
     code = os.waitstatus_to_exitcode(program.status)
     ended = {"exitcode": code} if code >= 0 else {"signal": -code}
-    return {"exited": True, **ended, **_told("out", program.out), **_told("err", program.err)}
+    room = payload_room(ctx.config)
+    of_out = max(room - program.err.size, room // 2)
+    out = _told("out", program.out, of_out)
+    err = _told("err", program.err, room - min(of_out, program.out.size))
+    return {"exited": True, **ended, **out, **err}
 
 
 def _environment(entries: list[str]) -> dict[bytes, bytes]:
@@ -62,10 +66,11 @@ def _environment(entries: list[str]) -> dict[bytes, bytes]:
     return environment
 
 
-def _told(stream: str, output: Output) -> dict[str, object]:
+def _told(stream: str, output: Output, room: int) -> dict[str, object]:
+    """What was captured, as much of it as there is room for in the reply (bytes)."""
     if not output.size:
         return {}
     return {
-        f"{stream}-data": b64.encode(output.data()),
-        f"{stream}-truncated": output.truncated,
+        f"{stream}-data": b64.encode(output.data()[:room]),
+        f"{stream}-truncated": output.truncated or output.size > room,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from qga import b64, files
-from qga.context import Context
+from qga.context import Context, payload_room
 from qga.errors import CommandError
 
 DEFAULT_COUNT = 4096  # bytes read where the host does not say, as QEMU
@@ -26,7 +26,7 @@ def guest_file_read(ctx: Context, *, handle: int, count: int = DEFAULT_COUNT) ->
     if not 0 <= count <= files.MAX_READ:
         raise CommandError(f"value '{count}' is invalid for argument count")
     try:
-        data, eof = files.read(descriptor, count)
+        data, eof = files.read(descriptor, min(count, payload_room(ctx.config)))
     except OSError as error:
         raise CommandError(f"failed to read file: {error.strerror}") from error
     return {"count": len(data), "buf-b64": b64.encode(data), "eof": eof}

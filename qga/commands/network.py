@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from dataclasses import asdict
+from fnmatch import fnmatchcase
 
 from qga.context import Context
 from qga.errors import CommandError
@@ -20,18 +22,33 @@ def guest_network_get_interfaces(ctx: Context) -> list[dict[str, object]]:
         addresses = rtnetlink.parse_addresses(ctx.host.rtnetlink(RTM_GETADDR))
     except OSError as error:
         raise CommandError(f"getifaddrs failed: {error.strerror}") from error
+    config = ctx.config
+    links = [link for link in links if _first_match(link.name, config.exclude_nics) is None]
     interfaces = {link.name: _interface(link.name, link) for link in links}
     by_index = {link.index: link for link in links}
     for address in addresses:
         link = by_index.get(address.index)
         if link is None:
-            continue  # it came after the links were listed
+            continue  # it came after the links were listed, or is not to be told of
         name = address.label or link.name
+        if name != link.name and _first_match(name, config.exclude_nics) is not None:
+            continue
         interface = interfaces.setdefault(name, _interface(name, link))
         interface.setdefault("ip-addresses", []).append(_address(address))  # type: ignore[attr-defined]
         if name == link.name and link.statistics is not None:
             interface.setdefault("statistics", _statistics(link.statistics))
-    return list(interfaces.values())
+    return [interfaces[name] for name in sorted(interfaces, key=lambda name: _rank(name, config.primary_nics))]
+
+
+def _first_match(name: str, globs: Sequence[str]) -> int | None:
+    """The number of the first pattern that it matches: fnmatch(3)."""
+    return next((number for number, glob in enumerate(globs) if fnmatchcase(name, glob)), None)
+
+
+def _rank(name: str, primary: Sequence[str]) -> int:
+    """The primary ones in the order of their patterns, then the rest as they came."""
+    number = _first_match(name, primary)
+    return len(primary) if number is None else number
 
 
 def _interface(name: str, link: Link) -> dict[str, object]:
