@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 
 from qga import keyfile
 from qga.errors import CommandError
 from qga.literals import c_string
+
+log = logging.getLogger(__name__)
 
 FIRST_HANDLE = 1000  # as QEMU
 STATE_FILE = "qga.state"
@@ -37,7 +40,7 @@ MODES = {
 
 
 class StateError(Exception):
-    """The state file cannot be read or written: which, and why."""
+    """The state file cannot be read: which, and why."""
 
 
 class FileTable:
@@ -50,11 +53,8 @@ class FileTable:
         self._state = None if statedir is None else os.path.join(statedir, STATE_FILE)
         self._descriptors: dict[int, int] = {}
         self._next = FIRST_HANDLE if self._state is None else _read_counter(self._state)
-        if self._state is not None and not os.path.exists(self._state):
-            try:
-                self._commit(self._next)
-            except OSError as error:
-                raise StateError(f"cannot write {self._state}: {error.strerror}") from error
+        if statedir is not None and not os.access(statedir, os.W_OK):
+            log.warning("cannot write to %s: no file will be opened, and a freeze will leave no marker", statedir)
 
     def open(self, path: str, mode: str) -> int:
         """A new handle. Raises CommandError."""
@@ -104,6 +104,11 @@ class FileTable:
                 file.flush()
                 os.fsync(file.fileno())
             os.rename(temporary, self._state)
+            directory = os.open(os.path.dirname(self._state), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
         except OSError:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
