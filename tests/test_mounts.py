@@ -54,6 +54,17 @@ def test_what_was_mounted_over_it(upper: str, path: str, found: str) -> None:
     assert at(parse_mountinfo(f"{MOUNTINFO}{upper}\n"), path) == found
 
 
+def test_mounts_that_changed_while_they_were_listed() -> None:
+    mounts = parse_mountinfo(
+        "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
+        "30 31 8:2 / /x rw - ext4 /dev/sda2 rw\n"
+        "31 30 8:3 / /x rw - ext4 /dev/sda3 rw\n"
+        "31 22 8:4 / /x rw - ext4 /dev/sda4 rw\n"
+    )
+    assert at(mounts, "/y") == "/dev/sda1"
+    assert at(mounts, "/x/y") in ("/dev/sda2", "/dev/sda3")
+
+
 def test_root_that_is_its_own_parent() -> None:
     mounts = parse_mountinfo("1 1 0:2 / / rw - rootfs none rw\n2 1 8:1 / / rw - ext4 /dev/sda1 rw\n")
     assert at(mounts, "/x") == "/dev/sda1"

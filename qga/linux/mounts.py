@@ -116,7 +116,11 @@ class MountTree:
         at = ""
         for name in path.rstrip("/").split("/"):
             at = f"{at.rstrip('/')}/{name}"
-            while current is not None and (upper := self._upon.get((current.id, at))) is not None:
+            # Where mounts change while the kernel lists them, an id can be there twice, and the way be a circle.
+            for _ in self._upon:
+                upper = current and self._upon.get((current.id, at))
+                if upper is None:
+                    break
                 current = upper
         return current
 
