@@ -20,8 +20,8 @@ _MOUNTINFO = "/proc/self/mountinfo"
 _MOUNTS = "/proc/self/mounts"
 _ANONYMOUS = 0  # major number of what has no block device (proc, tmpfs, NFS, overlay) or may have several (btrfs)
 
-_NUMBERS = re.compile(r"([0-9]+) ([0-9]+) ([0-9]+):([0-9]+) \S+ (\S+)")
-_ESCAPE = re.compile(r"\\([0-7]{3}|\\)")
+_NUMBERS = re.compile(r"([0-9]{1,10}) ([0-9]{1,10}) ([0-9]{1,10}):([0-9]{1,10}) \S+ (\S+)")
+_ESCAPE = re.compile(r"\\(?!000)([0-7]{3}|\\)")  # no path has a NUL
 
 
 @dataclass(frozen=True)
