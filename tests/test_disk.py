@@ -331,6 +331,10 @@ def test_diskstats_that_cannot_be_read(execute: Execute) -> None:
     assert parse_diskstats("") == []
 
 
+def test_only_decimal_digits_are_a_number() -> None:
+    assert sorted(["1²", "1"], key=natural) == ["1", "1²"]
+
+
 def test_natural_order() -> None:
     assert sorted(["sda10", "sdb", "sda2", "sda", "nvme10n1", "nvme2n1p1", "nvme2n1"], key=natural) == [
         "nvme2n1",

@@ -122,7 +122,7 @@ def attachment(device: Device) -> Attachment | None:
 
 def natural(name: str) -> list[tuple[int, str]]:
     """A sorting key by which sd10 comes after sd9."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _on_pci(path: str, target: int, unit: int, *, is_scsi: bool) -> Attachment | None:
