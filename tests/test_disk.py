@@ -13,7 +13,7 @@ import pytest
 from qga.commands import disk, filesystem
 from qga.context import Context
 from qga.linux import nvme
-from qga.linux.block import natural
+from qga.linux.block import Device, attachment, natural
 from qga.linux.diskstats import parse_diskstats
 from qga.linux.host import Host
 from qga.policy import Policy
@@ -182,6 +182,14 @@ def test_where_a_disk_is_attached(
     assert execute("guest-get-disks") == {
         "return": [{"name": expected["dev"], "partition": False, "dependencies": [], "address": expected}]
     }
+
+
+def test_port_that_is_gone_while_it_is_looked_at(tree: Tree) -> None:
+    controller = f"{PCI}/0000:00:1f.2"
+    tree.driver(controller, "ahci")
+    disk = Device(tree.host.path(f"{controller}/ata1/host0/target0:0:0/0:0:0:0/block/sda"), "/dev/sda", {})
+    with pytest.raises(FileNotFoundError):
+        attachment(disk)
 
 
 def lvm(tree: Tree) -> None:
