@@ -66,7 +66,7 @@ def parse_ipv4(text: str, byteorder: Literal["little", "big"] = sys.byteorder) -
                 dotted(gateway),
                 dotted(mask),
                 int(metric),
-                int(flags, 16),
+                _hexadecimal(flags),
                 int(refcnt),
                 int(use),
                 int(mtu),
@@ -86,13 +86,13 @@ def parse_ipv6(text: str) -> list[Route6]:
             continue
         destination, desprefixlen, source, srcprefixlen, nexthop, *rest, iface = fields[:10]
         with contextlib.suppress(ValueError):
-            metric, refcnt, use, flags = (int(number, 16) for number in rest)
+            metric, refcnt, use, flags = map(_hexadecimal, rest)
             route = Route6(
                 iface,
                 _ipv6(destination),
-                int(desprefixlen, 16),
+                _hexadecimal(desprefixlen),
                 _ipv6(source),
-                int(srcprefixlen, 16),
+                _hexadecimal(srcprefixlen),
                 _ipv6(nexthop),
                 metric,
                 flags,
@@ -101,6 +101,13 @@ def parse_ipv6(text: str) -> list[Route6]:
             )
             routes.append(route)
     return routes
+
+
+def _hexadecimal(digits: str) -> int:
+    """Raises ValueError, also for a number so long that no reply could tell it."""
+    if len(digits) > 16:
+        raise ValueError(digits)
+    return int(digits, 16)
 
 
 def _ipv6(digits: str) -> str:

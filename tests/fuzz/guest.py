@@ -76,11 +76,6 @@ def file(path: str, *commands: str) -> Callable[[bytes], None]:
     return run
 
 
-def memory_block_size(data: bytes) -> None:
-    number = data[:32]  # 64 bits have 16 digits
-    _ask("guest-get-memory-block-info", _guest({"/sys/devices/system/memory/block_size_bytes": number}))
-
-
 def interfaces(data: bytes) -> None:
     _ask("guest-network-get-interfaces", _guest(datagrams=(data,)))
 

@@ -92,7 +92,11 @@ TARGETS: dict[str, Target] = {
         guest.file("/proc/stat", "guest-get-cpustats"),
         (b"cpu  1 2 3 4\ncpu0 1 2 3 4 5 6 7 8 9 10\ncpu1 10 20 30 40 50 60\nintr 1 2\n",),
     ),
-    "memory block size": Target(guest.memory_block_size, (b"8000000\n",), (CommandError,)),
+    "memory block size": Target(
+        guest.file("/sys/devices/system/memory/block_size_bytes", "guest-get-memory-block-info"),
+        (b"8000000\n",),
+        (CommandError,),
+    ),
     "power states": Target(guest.power_states, (b"freeze mem disk|[platform] shutdown suspend\n",), (CommandError,)),
     "os-release": Target(
         guest.os_release,

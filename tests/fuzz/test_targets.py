@@ -13,6 +13,7 @@ FOUND = [
     ("interfaces", bytes(16)),
     ("route", b"\neth0 0 0 0 0 0 0 x 0 0 0"),
     ("ipv6_route", b"fd 40 00 00 00 0 0 0 0 lo"),
+    ("ipv6_route", b"fd%030d 40 %032d 00 %032d " % (0, 0, 0) + b"f" * 5000 + b" 0 0 0 lo"),
     ("mountinfo", b"22 1 8:1 / / - a a\n33 22 8:2 / / - b b\n22 33 8:3 / / - c c\n"),
     ("mounts", b"/\\000 / ext4 rw"),
     ("memory block size", b"x"),
