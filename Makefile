@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run run-vm test lint vm clean
+.PHONY: run run-vm test lint fuzz vm clean
 
 run: $(VENV)/.run
 	$(BIN)/python -m tests.demo
@@ -18,6 +18,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
+
+fuzz: $(VENV)/.dev
+	-$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz $(or $(SECONDS),60)
 
 vm: $(VENV)/.dev
 	$(BIN)/python -m tests.vm.image

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 
 from qga import keyfile
 from qga.errors import CommandError
@@ -182,8 +183,7 @@ def _read_counter(path: str) -> int:
     entry = entries.get("fd_counter")
     if entry is None:
         return FIRST_HANDLE
-    try:
-        counter = int(entry.string())
-    except ValueError:
-        raise StateError(f"{path}, line {entry.line}: fd_counter: expected a number") from None
+    # A handle travels as an int of the schema.
+    if not re.fullmatch("-?[0-9]{1,18}", entry.raw) or (counter := int(entry.raw)) < -(2**32):
+        raise StateError(f"{path}, line {entry.line}: fd_counter: expected a number")
     return counter if counter >= 0 else counter + 2**32  # QEMU's agent writes 32 bits, with a sign

@@ -126,6 +126,7 @@ def test_cpustats_in_milliseconds(ctx: Context) -> None:
         ("cpu3 1 2 3 4 5 6", {"cpu": 3, "user": 10, "nice": 20, "system": 30, "idle": 40, "iowait": 50}),
         ("cpu3 1 2 3", None),
         ("cpu3 1 2 3 x", None),
+        ("cpu3 1 2 3 " + "9" * 5000, None),  # int() refuses it
     ],
 )
 def test_parse_stat(line: str, found: dict[str, int] | None) -> None:

@@ -13,7 +13,7 @@ import pytest
 from qga.commands import disk, filesystem
 from qga.context import Context
 from qga.linux import nvme
-from qga.linux.block import natural
+from qga.linux.block import Device, attachment, natural
 from qga.linux.diskstats import parse_diskstats
 from qga.linux.host import Host
 from qga.policy import Policy
@@ -184,6 +184,14 @@ def test_where_a_disk_is_attached(
     }
 
 
+def test_port_that_is_gone_while_it_is_looked_at(tree: Tree) -> None:
+    controller = f"{PCI}/0000:00:1f.2"
+    tree.driver(controller, "ahci")
+    disk = Device(tree.host.path(f"{controller}/ata1/host0/target0:0:0/0:0:0:0/block/sda"), "/dev/sda", {})
+    with pytest.raises(FileNotFoundError):
+        attachment(disk)
+
+
 def lvm(tree: Tree) -> None:
     """Two disks, one partitioned; a volume over the partition and the other disk; md below it; a loop device."""
     one, two = f"{PCI}/0000:00:05.0/virtio2/block/vda", f"{PCI}/0000:00:06.0/virtio3/block/vdb"
@@ -329,6 +337,10 @@ def test_diskstats_of_every_kernel(host: Host, execute: Execute) -> None:
 def test_diskstats_that_cannot_be_read(execute: Execute) -> None:
     assert execute("guest-get-diskstats") == failed('open("/proc/diskstats"): No such file or directory')
     assert parse_diskstats("") == []
+
+
+def test_only_decimal_digits_are_a_number() -> None:
+    assert sorted(["1²", "1"], key=natural) == ["1", "1²"]
 
 
 def test_natural_order() -> None:

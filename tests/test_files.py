@@ -216,7 +216,10 @@ def test_counter_of_another_agent_goes_on(tmp_path: Path, content: str, handle: 
     assert FileTable(str(tmp_path)).open("/dev/null", "r") == handle
 
 
-@pytest.mark.parametrize("content", ["[global]\nfd_counter=x\n", "rubbish\n"])
+@pytest.mark.parametrize(
+    "content",
+    ["[global]\nfd_counter=x\n", "rubbish\n", "[global]\nfd_counter=\\x\n", "[global]\nfd_counter=" + "9" * 19],
+)
 def test_state_that_means_nothing(tmp_path: Path, content: str) -> None:
     (tmp_path / "qga.state").write_text(content)
     with pytest.raises(StateError, match="line "):

@@ -99,6 +99,13 @@ def test_block_size_is_hexadecimal(ctx: Context) -> None:
     assert commands.guest_get_memory_block_info(ctx) == {"size": 0x8000000}
 
 
+@pytest.mark.parametrize("content", ["large\n", "1" + "0" * 16])
+def test_block_size_that_is_none(ctx: Context, content: str) -> None:
+    write(ctx.host, f"{MEMORY}/block_size_bytes", content)
+    with pytest.raises(CommandError, match=r'^sysfs file "block_size_bytes" holds no number$'):
+        commands.guest_get_memory_block_info(ctx)
+
+
 def test_block_size_that_is_not_there(ctx: Context, tmp_path_factory: pytest.TempPathFactory) -> None:
     with pytest.raises(CommandError, match=r'^open sysfs file "block_size_bytes": No such file or directory$'):
         commands.guest_get_memory_block_info(ctx)

@@ -6,7 +6,7 @@ import pytest
 
 from qga.errors import CommandError
 from qga.linux.host import Host
-from qga.linux.mounts import Mount, MountTree, list_mounts, opened, parse_mountinfo
+from qga.linux.mounts import Mount, MountTree, list_mounts, opened, parse_mountinfo, parse_mounts
 from tests.conftest import write
 
 MOUNTINFO = r"""22 1 254:1 / / rw,noatime shared:1 - ext4 /dev/vda1 rw
@@ -18,6 +18,7 @@ MOUNTINFO = r"""22 1 254:1 / / rw,noatime shared:1 - ext4 /dev/vda1 rw
 broken line
 34 22 x:y / /z rw - ext4 /dev/z rw
 """
+ENDLESS = "9" * 5000  # int() refuses it
 
 
 def at(mounts: list[Mount], path: str) -> str | None:
@@ -29,6 +30,11 @@ def test_lines() -> None:
     mounts = parse_mountinfo(MOUNTINFO)
     assert [mount.mountpoint for mount in mounts] == ["/", "/proc", r"/data \x", r"/data \x/inner", "/bind", "/nfs"]
     assert mounts[2] == Mount(254, 2, r"/data \x", "xfs", "/dev/vda2", 30, 22)
+
+
+def test_numbers_and_names_that_no_kernel_has() -> None:
+    assert parse_mountinfo(f"{ENDLESS} 1 254:1 / / rw - ext4 /dev/vda1 rw\n") == []
+    assert parse_mounts(r"/dev/\000a /\000 ext4 rw 0 0") == [(r"/dev/\000a", r"/\000", "ext4")]
 
 
 def test_where_paths_lead() -> None:
@@ -52,6 +58,17 @@ def test_where_paths_lead() -> None:
 )
 def test_what_was_mounted_over_it(upper: str, path: str, found: str) -> None:
     assert at(parse_mountinfo(f"{MOUNTINFO}{upper}\n"), path) == found
+
+
+def test_mounts_that_changed_while_they_were_listed() -> None:
+    mounts = parse_mountinfo(
+        "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
+        "30 31 8:2 / /x rw - ext4 /dev/sda2 rw\n"
+        "31 30 8:3 / /x rw - ext4 /dev/sda3 rw\n"
+        "31 22 8:4 / /x rw - ext4 /dev/sda4 rw\n"
+    )
+    assert at(mounts, "/y") == "/dev/sda1"
+    assert at(mounts, "/x/y") in ("/dev/sda2", "/dev/sda3")
 
 
 def test_root_that_is_its_own_parent() -> None:

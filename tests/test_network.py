@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,31 +20,7 @@ from qga.linux.rtnetlink import RTM_GETADDR, RTM_GETLINK
 from qga.policy import Policy
 from qga.schema import Schema
 from tests.conftest import failed, write
-
-NEWLINK, NEWADDR = 16, 20
-
-
-def message(kind: int, body: bytes, *attributes: tuple[int, bytes]) -> bytes:
-    for number, value in attributes:
-        body += struct.pack("=HH", len(value) + 4, number) + value + b"\0" * (-len(value) % 4)
-    return struct.pack("=IHHII", len(body) + 16, kind, 2, 0, 0) + body
-
-
-def link(index: int, name: str, hardware: bytes | None = None, *counters: int) -> bytes:
-    attributes = [(3, name.encode() + b"\0")]
-    if hardware is not None:
-        attributes.append((1, hardware))
-    if counters:
-        attributes.append((23, struct.pack("=23Q", *counters, *[0] * (23 - len(counters)))))
-    return message(NEWLINK, struct.pack("=BxHiII", 0, 1, index, 0, 0), *attributes)
-
-
-def address(index: int, ip: str, prefix: int, label: str | None = None, peer: str | None = None) -> bytes:
-    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
-    attributes = [(1, socket.inet_pton(family, peer or ip)), (2, socket.inet_pton(family, ip))]
-    if label:
-        attributes.append((3, label.encode() + b"\0"))
-    return message(NEWADDR, struct.pack("=BBBBI", family, prefix, 0, 0, index), *attributes)
+from tests.netlink import NEWADDR, NEWLINK, address, link, message
 
 
 class Kernel(Host):
@@ -165,6 +140,29 @@ def test_kernel_that_refuses(host: Host) -> None:
         network.guest_network_get_interfaces(ctx)
 
 
+@pytest.mark.parametrize("size", range(1, len(link(1, "lo"))))
+def test_answer_that_is_cut_short(interfaces: Interfaces, size: int) -> None:
+    with pytest.raises(CommandError, match=r"^getifaddrs failed: Bad message$"):
+        interfaces([link(1, "lo")[:size]], [])
+    with pytest.raises(CommandError, match=r"^getifaddrs failed: Bad message$"):
+        interfaces([], [address(1, "127.0.0.1", 8)[:size]])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        message(NEWLINK, b""),
+        message(NEWADDR, bytes((socket.AF_INET, 8, 0, 0, 1, 0, 0, 0)), (2, b"\x7f\0\0")),  # an address of three bytes
+        message(NEWLINK, bytes(16)) + bytes(16),  # a message of no length
+        message(NEWLINK, bytes(16) + b"\x03\0\x01\0"),  # an attribute shorter than its header
+        message(NEWLINK, bytes(16) + b"\x09\0\x01\0"),  # and one that is longer than the message
+    ],
+)
+def test_answer_that_makes_no_sense(interfaces: Interfaces, answer: bytes) -> None:
+    with pytest.raises(CommandError, match=r"^getifaddrs failed: Bad message$"):
+        interfaces([answer], [answer])
+
+
 def test_this_machines_own(host: Host) -> None:
     links = rtnetlink.parse_links(rtnetlink.dump(RTM_GETLINK))
     assert {link.name for link in links} == {name for _, name in socket.if_nameindex()}
@@ -186,8 +184,14 @@ IPV4 = (
     "eth0\t00000000\t0100000A\t0003\t1\t2\t4294967295\t00000000\t1400\t5\t6\n"
     "eth0\t000AA8C0\t00000000\t0001\t0\t0\t100\t00FFFFFF\t0\t0\t0\n"
     "broken\n"
+    "eth1\t00000000\t1\t0001\t0\t0\tmany\t0\t0\t0\t0\n"
+    "eth1\t100000000\t1\t0001\t0\t0\t0\t0\t0\t0\t0\n"
 )
 IPV6 = (
+    f"fd000000000000000000000000000000 {'f' * 5000} 00000000000000000000000000000000 00 "
+    "fe800000000000000000000000000001 00000400 0000000a 0000000b 00000003     eth1\n"
+    "fd00 40 00000000000000000000000000000000 00 "
+    "fe800000000000000000000000000001 00000400 0000000a 0000000b 00000003     eth1\n"
     "fd000000000000000000000000000000 40 00000000000000000000000000000000 00 "
     "fe800000000000000000000000000001 00000400 0000000a 0000000b 00000003     eth0\n"
     "00000000000000000000000000000000 00 00000000000000000000000000000000 00 "

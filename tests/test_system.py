@@ -146,6 +146,7 @@ def test_users_of_logind_where_utmp_is_gone(host: Host, execute: Execute) -> Non
     [
         "",
         SESSION.format("soon"),
+        SESSION.format("9" * 400),
         SESSION.format(1).replace("CLASS=user", "CLASS=manager"),
         SESSION.format(1).replace("CLASS=user", "CLASS=background"),
         SESSION.format(1).replace("active\n", "closing\n"),

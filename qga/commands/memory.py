@@ -69,3 +69,5 @@ def guest_get_memory_block_info(ctx: Context) -> dict[str, int]:
             raise CommandError(f'open("{MEMORY}/"): {error.strerror}') from error
         call = failed_call(error, "pread")
         raise CommandError(f'{call} sysfs file "block_size_bytes": {error.strerror}') from error
+    except ValueError as error:
+        raise CommandError('sysfs file "block_size_bytes" holds no number') from error

@@ -5,6 +5,7 @@ Source: Documentation/ABI/testing/sysfs-block; what udev knows is read from its 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -122,7 +123,7 @@ def attachment(device: Device) -> Attachment | None:
 
 def natural(name: str) -> list[tuple[int, str]]:
     """A sorting key by which sd10 comes after sd9."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _on_pci(path: str, target: int, unit: int, *, is_scsi: bool) -> Attachment | None:
@@ -148,13 +149,16 @@ def _on_pci(path: str, target: int, unit: int, *, is_scsi: bool) -> Attachment |
 
 
 def _rank(controller: Path, path: str) -> int:
-    """Which of the controller's ports it is, from 0."""
+    """Which of the controller's ports it is, from 0. Raises OSError if it is gone."""
     port = _PORT.search(path, len(str(controller)))
     if port is None:
         return 0
     kind, number = port.groups()
     numbers = [entry[len(kind) :] for entry in os.listdir(controller) if re.fullmatch(rf"{kind}\d+", entry)]
-    return sorted(map(int, numbers)).index(int(number))
+    try:
+        return sorted(map(int, numbers)).index(int(number))
+    except ValueError:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from None
 
 
 def _readable(host: Host, paths: Iterator[Path]) -> Iterator[Device]:

@@ -16,6 +16,7 @@ CPUS = "/sys/devices/system/cpu"
 # The columns of a cpuN line, in its order.
 _STATES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal", "guest", "guestnice")
 _ALWAYS = 4  # how many of them every kernel has
+_NUMBER = re.compile("[0-9]{1,20}")
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,11 @@ def parse_stat(text: str, ticks_per_second: int) -> list[dict[str, int]]:
     """
     found = []
     for line in text.splitlines():
-        match = re.match(r"cpu([0-9]+) (.*)", line)
+        match = re.match(r"cpu([0-9]{1,9}) (.*)", line)
         if match is None:
             continue
         columns = match[2].split()
-        if len(columns) < _ALWAYS or not all(column.isdecimal() for column in columns):
+        if len(columns) < _ALWAYS or not all(map(_NUMBER.fullmatch, columns)):
             break
         times = [int(column) * 1000 // ticks_per_second for column in columns]
         if len(times) == _STATES.index("softirq"):

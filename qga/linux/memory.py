@@ -52,4 +52,7 @@ def set_online(host: Host, index: int, online: bool) -> None:
 
 def read_block_size(host: Host) -> int:
     """Bytes. Raises OSError, and ValueError where the file holds no number."""
-    return int(host.read_attribute(f"{MEMORY}/block_size_bytes"), 16)
+    digits = host.read_attribute(f"{MEMORY}/block_size_bytes").strip()
+    if len(digits) > 16:  # more than 64 bits
+        raise ValueError(digits)
+    return int(digits, 16)

@@ -21,8 +21,8 @@ _MOUNTINFO = "/proc/self/mountinfo"
 _MOUNTS = "/proc/self/mounts"
 _ANONYMOUS = 0  # major number of what has no block device (proc, tmpfs, NFS, overlay) or may have several (btrfs)
 
-_NUMBERS = re.compile(r"([0-9]+) ([0-9]+) ([0-9]+):([0-9]+) \S+ (\S+)")
-_ESCAPE = re.compile(r"\\([0-7]{3}|\\)")
+_NUMBERS = re.compile(r"([0-9]{1,10}) ([0-9]{1,10}) ([0-9]{1,10}):([0-9]{1,10}) \S+ (\S+)")
+_ESCAPE = re.compile(r"\\(?!000)([0-7]{3}|\\)")  # no path has a NUL
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,11 @@ class MountTree:
         at = ""
         for name in path.rstrip("/").split("/"):
             at = f"{at.rstrip('/')}/{name}"
-            while current is not None and (upper := self._upon.get((current.id, at))) is not None:
+            # Where mounts change while the kernel lists them, an id can be there twice, and the way be a circle.
+            for _ in self._upon:
+                upper = current and self._upon.get((current.id, at))
+                if upper is None:
+                    break
                 current = upper
         return current
 

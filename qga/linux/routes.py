@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 from dataclasses import dataclass
@@ -44,7 +45,10 @@ class Route6:
 
 
 def parse_ipv4(text: str, byteorder: Literal["little", "big"] = sys.byteorder) -> list[Route4]:
-    """All lines after the header. The kernel writes an address as the number that its bytes are to this machine."""
+    """All lines after the header that make sense.
+
+    The kernel writes an address as the number that its bytes are to this machine.
+    """
 
     def dotted(number: str) -> str:
         return socket.inet_ntop(socket.AF_INET, int(number, 16).to_bytes(4, byteorder))
@@ -55,48 +59,55 @@ def parse_ipv4(text: str, byteorder: Literal["little", "big"] = sys.byteorder) -
         if len(fields) < 11:
             continue
         iface, destination, gateway, flags, refcnt, use, metric, mask, mtu, window, irtt = fields[:11]
-        routes.append(
-            Route4(
+        with contextlib.suppress(ValueError, OverflowError):
+            route = Route4(
                 iface,
                 dotted(destination),
                 dotted(gateway),
                 dotted(mask),
                 int(metric),
-                int(flags, 16),
+                _hexadecimal(flags),
                 int(refcnt),
                 int(use),
                 int(mtu),
                 int(window),
                 int(irtt),
             )
-        )
+            routes.append(route)
     return routes
 
 
 def parse_ipv6(text: str) -> list[Route6]:
-    """All lines; every number in them is hexadecimal."""
+    """All lines that make sense; every number in them is hexadecimal."""
     routes = []
     for line in text.splitlines():
         fields = line.split()
         if len(fields) < 10:
             continue
         destination, desprefixlen, source, srcprefixlen, nexthop, *rest, iface = fields[:10]
-        metric, refcnt, use, flags = (int(number, 16) for number in rest)
-        routes.append(
-            Route6(
+        with contextlib.suppress(ValueError):
+            metric, refcnt, use, flags = map(_hexadecimal, rest)
+            route = Route6(
                 iface,
                 _ipv6(destination),
-                int(desprefixlen, 16),
+                _hexadecimal(desprefixlen),
                 _ipv6(source),
-                int(srcprefixlen, 16),
+                _hexadecimal(srcprefixlen),
                 _ipv6(nexthop),
                 metric,
                 flags,
                 refcnt,
                 use,
             )
-        )
+            routes.append(route)
     return routes
+
+
+def _hexadecimal(digits: str) -> int:
+    """Raises ValueError, also for a number so long that no reply could tell it."""
+    if len(digits) > 16:
+        raise ValueError(digits)
+    return int(digits, 16)
 
 
 def _ipv6(digits: str) -> str:

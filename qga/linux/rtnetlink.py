@@ -23,10 +23,13 @@ _REQUEST = struct.Struct("=IHHIIB3x")  # the same, and rtgenmsg: family
 _LINK = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
 _ADDRESS = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix length, flags, scope, index
 _ATTRIBUTE = struct.Struct("=HH")  # rtattr: length, type
+_ERROR = struct.Struct("=i")  # nlmsgerr, and what ends a dump
 _STATISTICS = struct.Struct("=24Q")  # rtnl_link_stats64, of which older kernels have 23
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_STATS64 = 1, 3, 23
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL = 1, 2, 3
+
+_ADDRESS_SIZES: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 16}
 
 _RECEIVE = 256 * 1024  # bytes; the kernel fills at most 32 KiB of it, or one message, if that is larger
 _TRIES = 10  # a dump during which something changed is asked for again
@@ -85,25 +88,22 @@ def _receive(kernel: socket.socket) -> tuple[list[bytes], bool]:
     while True:
         data = kernel.recv(_RECEIVE)
         datagrams.append(data)
-        offset = 0
-        while offset < len(data):
-            length, kind, flags, _, _ = _HEADER.unpack_from(data, offset)
+        for kind, flags, offset, end in _messages(data):
             whole &= not flags & _NLM_F_DUMP_INTR
             if kind in (_NLMSG_DONE, _NLMSG_ERROR):
-                (error,) = struct.unpack_from("=i", data, offset + _HEADER.size)
+                (error,) = _unpack(_ERROR, data, offset, end)
                 if error < 0:
                     raise OSError(-error, os.strerror(-error))
                 return datagrams, whole
-            offset += length + 3 & ~3
         if not data:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def parse_links(datagrams: list[bytes]) -> list[Link]:
-    """The interfaces, in the kernel's order."""
+    """The interfaces, in the kernel's order. Raises OSError for what is cut short."""
     links = []
-    for data, offset, end in _messages(datagrams, RTM_GETLINK - 2):
-        _, _, index, _, _ = _LINK.unpack_from(data, offset)
+    for data, offset, end in _payloads(datagrams, RTM_GETLINK - 2):
+        _, _, index, _, _ = _unpack(_LINK, data, offset, end)
         name, hardware, statistics = "", b"", None
         for kind, value in _attributes(data, offset + _LINK.size, end):
             if kind == _IFLA_IFNAME:
@@ -117,37 +117,60 @@ def parse_links(datagrams: list[bytes]) -> list[Link]:
 
 
 def parse_addresses(datagrams: list[bytes]) -> list[Address]:
-    """The IP addresses of this machine's own side, in the kernel's order."""
+    """The IP addresses of this machine's own side, in the kernel's order. Raises OSError for what is cut short."""
     addresses = []
-    for data, offset, end in _messages(datagrams, RTM_GETADDR - 2):
-        family, prefix, _, _, index = _ADDRESS.unpack_from(data, offset)
-        if family not in (socket.AF_INET, socket.AF_INET6):
+    for data, offset, end in _payloads(datagrams, RTM_GETADDR - 2):
+        family, prefix, _, _, index = _unpack(_ADDRESS, data, offset, end)
+        if family not in _ADDRESS_SIZES:
             continue
         found = dict(_attributes(data, offset + _ADDRESS.size, end))
         address = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS)  # where there is a peer, the latter is the peer's
         label = found.get(_IFA_LABEL)
         if address:
+            if len(address) != _ADDRESS_SIZES[family]:
+                raise _cut_short()
             name = None if label is None else os.fsdecode(label.rstrip(b"\0"))
             addresses.append(Address(index, family, address, prefix, name))
     return addresses
 
 
-def _messages(datagrams: list[bytes], kind: int) -> Iterator[tuple[bytes, int, int]]:
+def _payloads(datagrams: list[bytes], kind: int) -> Iterator[tuple[bytes, int, int]]:
     """Where the payload of each message of this kind lies: datagram, start, end."""
     for data in datagrams:
-        offset = 0
-        while offset < len(data):
-            length, found, _, _, _ = _HEADER.unpack_from(data, offset)
+        for found, _, offset, end in _messages(data):
             if found == kind:
-                yield data, offset + _HEADER.size, offset + length
-            offset += max(length, _HEADER.size) + 3 & ~3
+                yield data, offset, end
+
+
+def _messages(data: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """The type and flags of each message of a datagram, and where its payload starts and ends."""
+    offset = 0
+    while offset < len(data):
+        length, kind, flags, _, _ = _unpack(_HEADER, data, offset, len(data))
+        end = offset + length
+        if length < _HEADER.size or end > len(data):
+            raise _cut_short()
+        yield kind, flags, offset + _HEADER.size, end
+        offset = end + 3 & ~3
 
 
 def _attributes(data: bytes, offset: int, end: int) -> Iterator[tuple[int, bytes]]:
     while offset < end:
-        length, kind = _ATTRIBUTE.unpack_from(data, offset)
-        yield kind, data[offset + 4 : offset + length]
-        offset += max(length, 4) + 3 & ~3
+        length, kind = _unpack(_ATTRIBUTE, data, offset, end)
+        if length < _ATTRIBUTE.size or offset + length > end:
+            raise _cut_short()
+        yield kind, data[offset + _ATTRIBUTE.size : offset + length]
+        offset += length + 3 & ~3
+
+
+def _unpack(layout: struct.Struct, data: bytes, offset: int, end: int) -> tuple[int, ...]:
+    if offset + layout.size > end:
+        raise _cut_short()
+    return layout.unpack_from(data, offset)
+
+
+def _cut_short() -> OSError:
+    return OSError(errno.EBADMSG, os.strerror(errno.EBADMSG))
 
 
 def _statistics(value: bytes) -> Statistics:

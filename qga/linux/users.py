@@ -46,7 +46,7 @@ def parse_session(text: str) -> Login | None:
     try:
         if fields["CLASS"].partition("-")[0] == "user" and fields.get("STATE") != "closing":
             return Login(fields["USER"], int(fields["REALTIME"]) / 1e6)
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         pass
     return None
 

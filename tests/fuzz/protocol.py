@@ -1,0 +1,152 @@
+"""What holds for any bytes that a peer sends: nothing raises, they mean one thing only, and 0xFF always helps."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+from jsonschema import Draft4Validator
+
+from qga import dialect, literals, schema, wire
+from qga.context import Context
+from qga.dialect import Dialect
+from qga.dispatch import Dispatcher, bind
+from qga.errors import RequestError
+from qga.linux.host import Host, Outcome
+from qga.policy import Policy
+from qga.session import FLUSH, Session
+from qga.validate import Validator
+from qga.wire import Decoder
+from tests.fuzz.choices import Choices
+
+SYNC = b'{"execute":"guest-sync-delimited","arguments":{"id":99}}'
+SCHEMA = schema.load()
+
+_COMPLAINT = re.compile(
+    r"Parameter '[^']+' (is missing|is unexpected|expects uint64|does not accept value '.*')"
+    r"|Parameter '(x|id|Handle|cpu\0|)' is unexpected"
+    r"|Invalid parameter type for '[^']+', expected: (array|boolean|integer|number|object|string|[A-Z]\w+)",
+    re.DOTALL,
+)
+_SETTINGS = 1  # byte: which bounds are made small
+_SIZES = 3  # bytes: how the rest is cut
+
+
+def framing(data: bytes) -> None:
+    """The fast decoder and the dialect give the same messages, in whatever pieces the bytes come."""
+    pieces, stream = _cut(data)
+    with _bounds(data[:_SETTINGS]):
+        told = _messages(Dialect(), [stream])
+        assert _messages(Dialect(), pieces) == told
+        if len(stream) < wire.LONG:
+            assert _messages(Decoder(), pieces) == told
+        ended = _messages(Dialect(), [stream + b"\n"])
+        assert _messages(Decoder(), [*pieces, b"\n"]) == ended
+        assert _messages(Decoder(), [*pieces, b"\xff" + SYNC])[-1] == _shown(json.loads(SYNC))
+
+
+def meaning(data: bytes) -> None:
+    """What is JSON by the book means the same in the dialect, or is complained of."""
+    try:
+        text = data.decode()
+        expected = json.loads(text, parse_int=lambda digits: literals.number(digits.encode()))
+    except (ValueError, RecursionError):
+        return
+    for kind in (Decoder, Dialect):
+        messages = list(kind().feed(data + b"\n"))
+        if not any(isinstance(message, RequestError) for message in messages):
+            assert [_shown(message) for message in messages] == [_shown(expected)]
+
+
+def conversation(data: bytes) -> None:
+    """Every reply is one line of ASCII, and none of them speaks of an internal error."""
+    pieces, stream = _cut(data)
+    session = Session(_dispatcher())
+    replies = [reply for piece in pieces for reply in session.receive(piece) if reply is not FLUSH]
+    assert len(replies) <= len(_messages(Dialect(), [stream]))
+    for reply in replies:
+        line = reply.removeprefix(b"\xff")
+        assert line.isascii()
+        assert line.index(b"\n") == len(line) - 1
+        body = json.loads(line)
+        assert body.keys() - {"id"} in ({"return"}, {"error"})
+        assert "internal error" not in body.get("error", {}).get("desc", "")
+    assert list(session.receive(b"\xff" + SYNC))[-1] == b'\xff{"return":99}\n'
+
+
+def arguments(data: bytes) -> None:
+    """The validator that decides and the one that explains agree, and what they explain is in QAPI's words."""
+    choices = Choices(data)
+    name = choices.pick(list(SCHEMA.commands))
+    command = SCHEMA.commands[name]
+    given = choices.value(command.arguments)
+    refusal = None
+    try:
+        _validator(name)(given)
+    except RequestError as error:
+        refusal = str(error)
+    assert Draft4Validator(command.arguments).is_valid(given) == (refusal is None), (name, given, refusal)
+    if isinstance(given, dict):  # what is none is refused before
+        assert refusal is None or _COMPLAINT.fullmatch(refusal), (name, given, refusal)
+
+
+@cache
+def _validator(name: str) -> Validator:
+    return SCHEMA.commands[name].validator()
+
+
+@cache
+def _dispatcher() -> Dispatcher:
+    """One whose commands do nothing, but for those that touch nothing anyway."""
+    handlers = {
+        name: handler if SCHEMA.commands[name].area == "session" else lambda ctx, **arguments: None
+        for name, handler in bind(SCHEMA).items()
+    }
+    host = Host(run=lambda *_, **__: Outcome(errno=2), which=lambda _: None, root=Path("/nonexistent"))
+    return Dispatcher(Context(host, SCHEMA, Policy()), handlers)
+
+
+def _cut(data: bytes) -> tuple[list[bytes], bytes]:
+    """The bytes in pieces as the first of them say, and whole."""
+    sizes = [size + 1 for size in data[_SETTINGS : _SETTINGS + _SIZES]] or [1]
+    stream = data[_SETTINGS + _SIZES :]
+    pieces: list[bytes] = []
+    at = 0
+    while at < len(stream):
+        size = sizes[len(pieces) % len(sizes)]
+        pieces.append(stream[at : at + size])
+        at += size
+    return pieces, stream
+
+
+@contextmanager
+def _bounds(settings: bytes) -> Iterator[None]:
+    """Small ones, so that a short input meets them."""
+    small: list[tuple[object, str, int]] = []
+    if settings and settings[0] & 1:
+        small += [(wire, "LONG", 1)]
+    if settings and settings[0] & 2:
+        small += [(module, "MAX_TOKENS", 20) for module in (wire, dialect)]
+    if settings and settings[0] & 4:
+        small += [(module, "MAX_SIZE", 100) for module in (wire, dialect)]
+    usual = [(module, name, getattr(module, name)) for module, name, _ in small]
+    for module, name, value in small:
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for module, name, value in usual:
+            setattr(module, name, value)
+
+
+def _messages(decoder: Decoder | Dialect, pieces: list[bytes]) -> list[object]:
+    return [_shown(message) for piece in pieces for message in decoder.feed(piece)]
+
+
+def _shown(message: object) -> object:
+    """Comparable, and 1 apart from 1.0 and True."""
+    return ("error", str(message)) if isinstance(message, RequestError) else json.dumps(message)

@@ -1,0 +1,44 @@
+"""The fuzz targets for a moment each, and the inputs that were findings; ``make fuzz`` takes its time."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+
+from tests.fuzz.engines import inputs, run
+from tests.fuzz.targets import TARGETS
+
+FOUND = [
+    ("interfaces", b"\0"),
+    ("interfaces", bytes(16)),
+    ("route", b"\neth0 0 0 0 0 0 0 x 0 0 0"),
+    ("ipv6_route", b"fd 40 00 00 00 0 0 0 0 lo"),
+    ("ipv6_route", b"fd%030d 40 %032d 00 %032d " % (0, 0, 0) + b"f" * 5000 + b" 0 0 0 lo"),
+    ("mountinfo", b"22 1 8:1 / / - a a\n33 22 8:2 / / - b b\n22 33 8:3 / / - c c\n"),
+    ("mounts", b"/\\000 / ext4 rw"),
+    ("memory block size", b"x"),
+    ("natural order", "1²".encode()),
+    ("logind session", b"CLASS=user\nUSER=a\nREALTIME=" + b"9" * 400),
+    ("cpustats", b"cpu0 1 2 3 " + b"9" * 5000),
+    ("handle counter", b"[global]\nfd_counter=\\x"),
+    ("device path", b"devices/pci0000:00/0000:00:00.0/ata0"),
+]
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_copes_with_whatever_comes(name: str) -> None:
+    target = TARGETS[name]
+    for seed in target.seeds:
+        run(target, seed)
+
+    @given(inputs(target))
+    @settings(max_examples=300, deadline=None)
+    def copes(data: bytes) -> None:
+        run(target, data)
+
+    copes()
+
+
+@pytest.mark.parametrize(("name", "data"), FOUND)
+def test_findings(name: str, data: bytes) -> None:
+    run(TARGETS[name], data)
