@@ -9,11 +9,11 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from qga import b64, cmdline, config, keyfile
 from qga.context import Context
@@ -27,6 +27,7 @@ from qga.policy import Policy
 from qga.schema import INT64_MAX
 from qga.validate import Validator, compile_validator
 from qga.wire import encode
+from tests.conftest import now
 from tests.fuzz.protocol import SCHEMA
 
 _HANDLERS = bind(SCHEMA)
@@ -214,6 +215,8 @@ def handle_counter(data: bytes) -> None:
 def _ask(command: str, guest: Guest, **arguments: object) -> None:
     """Carry out a command, and hold what it returns to the schema."""
     returned = _HANDLERS[command](Context(guest, SCHEMA, Policy()), **arguments)
+    if SCHEMA.commands[command].slow:
+        returned = now(cast("Coroutine[Any, None, object]", returned))
     returns = SCHEMA.commands[command].returns
     if returns is not None:
         _fits(returns, returned)
