@@ -11,43 +11,57 @@ import time
 
 DEV_LOG = "/dev/log"
 IDENT = "qemu-ga"
+ABSENCE = 5.0  # seconds that a daemon which was not there is not looked for again
 FACILITY_USER = 1 << 3
 
 
 class Syslog:
-    """A sender of datagrams to ``path``. It connects on first use and again after a failure."""
+    """A sender of datagrams to ``path``. It connects on first use, and again when the daemon was restarted."""
 
     def __init__(self, path: str = DEV_LOG) -> None:
         self._path = path
         self._socket: socket.socket | None = None
+        self._absent_until = 0.0
+        self._second, self._stamp = 0, ""
 
     def send(self, created: float, priority: int, text: str) -> None:
         """Send one line. ``created`` in seconds since 1970, ``priority`` 0 to 7 as in syslog(3)."""
-        stamp = time.strftime("%b %e %H:%M:%S", time.localtime(created))
-        line = f"<{FACILITY_USER | priority}>{stamp} {IDENT}: {text}".encode("utf-8", "backslashreplace")
-        # The second attempt is for a daemon that was restarted since the last line.
-        for _ in range(2):
-            try:
-                self._connected().send(line)
-            except BlockingIOError:
-                return
-            except OSError:
-                self.close()
-            else:
-                return
+        if self._socket is None and time.monotonic() < self._absent_until:
+            return
+        if int(created) != self._second:
+            self._second = int(created)
+            self._stamp = time.strftime("%b %e %H:%M:%S", time.localtime(created))
+        line = f"<{FACILITY_USER | priority}>{self._stamp} {IDENT}: {text}".encode("utf-8", "backslashreplace")
+        if self._socket is None or not self._sent(self._socket, line):
+            sock = self._connect()
+            if sock is not None:
+                self._sent(sock, line)
 
     def close(self) -> None:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
-    def _connected(self) -> socket.socket:
-        if self._socket is None:
+    def _sent(self, sock: socket.socket, line: bytes) -> bool:
+        """Or lost, as the daemon is slow. False if it is not there any more."""
+        try:
+            sock.send(line)
+        except BlockingIOError:
+            return True
+        except OSError:
+            self.close()
+            return False
+        return True
+
+    def _connect(self) -> socket.socket | None:
+        sock = None
+        try:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-            try:
-                sock.connect(self._path)
-            except OSError:
+            sock.connect(self._path)
+        except OSError:
+            if sock is not None:
                 sock.close()
-                raise
-            self._socket = sock
-        return self._socket
+            self._absent_until = time.monotonic() + ABSENCE
+            return None
+        self._socket = sock
+        return sock

@@ -101,18 +101,18 @@ class Log(logging.Handler):
             self._main = self._open()
 
     def emit(self, record: logging.LogRecord) -> None:
-        record = settled(record)
         if self._paused:
             self._lost += len(self._held) == MAX_HELD
-            self._held.append(record)
+            self._held.append(settled(record))
         else:
             self._write(record)
 
     def _write(self, record: logging.LogRecord) -> None:
         if self._main is not None and record.levelno >= self._main_level:
+            record = settled(record)
             self._main.handle(record)
         if record.name == AUDIT:
-            self._syslog.send(record.created, PRIORITIES[logging.INFO], f"info: {record.msg}")
+            self._syslog.send(record.created, PRIORITIES[logging.INFO], f"info: {_line(record)}")
 
     def pause(self) -> None:
         """Hold every line from now on, up to MAX_HELD of them (the newest)."""
@@ -214,6 +214,9 @@ def setup(
     ``verbose`` shows message and info lines as well, ``debug`` all. ``paused``: start as after pause().
     """
     level = logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING
+    # No line shows where it came from, and to find that out costs more than all else of it.
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     log = Log(logfile, level, journal=_journal(environ), paused=paused, syslog=syslog)
     logging.getLogger().addHandler(log)
     logging.getLogger("qga").setLevel(level)
@@ -226,17 +229,21 @@ def settled(record: logging.LogRecord) -> logging.LogRecord:
 
     It keeps none of the objects alive that the record was made of.
     """
+    copied = copy.copy(record)
+    copied.msg, copied.args, copied.exc_info = _line(record), None, None
+    if record.exc_info and not record.exc_text:
+        copied.exc_text = logging.Formatter().formatException(record.exc_info)
+    return copied
+
+
+def _line(record: logging.LogRecord) -> str:
     try:
         text = record.getMessage()
     except Exception:  # a format that does not fit its arguments is no reason to lose the line
         text = f"{record.msg!r} {record.args!r}"
     if len(text) > MAX_LINE:
         text = f"{text[:MAX_LINE]}... ({len(text)} characters)"
-    copied = copy.copy(record)
-    copied.msg, copied.args, copied.exc_info = text.translate(_CONTROLS), None, None
-    if record.exc_info and not record.exc_text:
-        copied.exc_text = logging.Formatter().formatException(record.exc_info)
-    return copied
+    return text if text.isprintable() else text.translate(_CONTROLS)
 
 
 def _journal(environ: Mapping[str, str]) -> bool:

@@ -9,11 +9,12 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from qga import log
+from qga import devlog, log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -172,9 +173,13 @@ def test_audit_lines_go_to_syslog_always_and_to_the_log_when_verbose(
     assert file.read_text().endswith("info: guest-ping called\n")
 
 
-def test_a_missing_full_or_restarted_syslog_harms_nobody(file: Path, dev_log: str) -> None:
+def test_a_missing_full_or_restarted_syslog_harms_nobody(
+    file: Path, dev_log: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devlog, "ABSENCE", 0.05)
     log.setup(logfile=str(file), syslog=dev_log)
     AUDIT.info("nobody listens")
+    time.sleep(0.1)  # until it is looked for again
     with listening(dev_log) as first:
         for _ in range(2000):  # far more than a receive queue holds: a blocking send would hang here
             AUDIT.info("x" * 1000)
