@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: run run-vm test lint fuzz vm clean
+.PHONY: run run-vm test lint bench fuzz vm clean
 
 run: $(VENV)/.run
 	$(BIN)/python -m tests.demo
@@ -18,6 +19,11 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
+
+bench: $(VENV)/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	command -v /usr/sbin/qemu-ga >/dev/null || $(SUDO) apt-get install -y --no-install-recommends qemu-guest-agent
+	$(BIN)/python -m tests.bench
 
 fuzz: $(VENV)/.dev
 	-$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[fuzz]'

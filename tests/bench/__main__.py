@@ -1,0 +1,143 @@
+"""``make bench``: ours beside QEMU's agent in one run, rounds interleaved, medians; a table, JSON and a picture.
+
+A ratio above 1 is ahead of the reference. Absolute times are of this machine and this hour; ratios hold.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.bench import crowd
+from tests.bench.agents import OURS, Agent, reference
+from tests.bench.client import Client, request
+from tests.bench.growth import growth
+from tests.bench.report import Result, draw, table
+from tests.bench.rows import MIB, ROWS, Row
+
+ROUNDS = 7
+FLOOR = (sys.executable, "-m", "tests.bench.floor")
+OUTPUT = Path("build/bench")
+
+
+def timed(rows: Sequence[Row], ours: Client, theirs: Client, floor: Client | None, rounds: int) -> list[Result]:
+    results = []
+    for row in rows:
+        peers = [ours, theirs] + ([floor] if floor is not None and row.floor else [])
+        spans: list[list[float]] = [[] for _ in peers]
+        runs = [row.prepare(peer, row.count) for peer in peers]
+        for run in runs:
+            run()  # imports what it needs, fills the caches
+        for _ in range(rounds):
+            for run, kept in zip(runs, spans, strict=True):
+                begun = time.perf_counter()
+                run()
+                kept.append((time.perf_counter() - begun) / row.count)
+        our, their, *least = map(statistics.median, spans)
+        results.append(
+            Result(
+                row.name,
+                our,
+                their,
+                "s",
+                target=row.target,
+                payload=row.payload,
+                floor=least[0] if least else None,
+                of_floor=row.floor,
+            )
+        )
+        print(results[-1], flush=True)
+    return results
+
+
+def processes(directory: Path) -> list[Result]:
+    """What an agent costs while nothing happens, and how long it takes to be there."""
+    python = interpreter()
+    starts: list[list[float]] = [[], []]
+    for number in range(ROUNDS):
+        for program, kept in zip((OURS, (reference(),)), starts, strict=True):
+            with Agent(f"start-{len(kept)}-{program[-1].rpartition('/')[2]}-{number}", program, directory) as agent:
+                client = agent.connect()
+                client.ask("guest-ping")
+                kept.append(time.perf_counter() - agent.begun)
+                client.close()
+    with Agent("idle", OURS, directory) as ours, Agent("idle-reference", (reference(),), directory) as theirs:
+        clients = ours.connect(), theirs.connect()
+        for client in clients:
+            client.ask("guest-ping")
+        time.sleep(1)
+        idle = ours.resident(), theirs.resident()
+        woken = ours.wake_ups(3), theirs.wake_ups(3)
+        after = loaded(ours, clients[0]), loaded(theirs, clients[1])
+    ours_start, their_start = statistics.median(starts[0]), statistics.median(starts[1])
+    bare = resident_interpreter()
+    kept = "resident memory after eight 16 MiB reads and a 16 MiB exec"
+    return [
+        Result(
+            "start to first reply", ours_start, their_start, "s", note=f"{ours_start / python:.1f} interpreters (≤ 9)"
+        ),
+        Result("resident memory, idle", *idle, "B", note=f"{idle[0] / bare:.2f} interpreters (≤ 2.1), ≤ 18 MB"),
+        Result(kept, *after, "B", note=f"{(after[0] - idle[0]) / 1e6:+.1f} MB (≤ +4)"),
+        Result("wake-ups a second, idle", *woken, "/s", note="0"),
+    ]
+
+
+def loaded(agent: Agent, client: Client) -> int:
+    path = f"{client.directory}/large"
+    with open(path, "wb") as file:
+        file.truncate(16 * MIB)
+    handle = client.ask("guest-file-open", path=path)
+    for _ in range(8):
+        client.ask("guest-file-seek", handle=handle, offset=0, whence=0)
+        client.exchange(request("guest-file-read", handle=handle, count=16 * MIB))
+    pid = client.ask("guest-exec", path="head", arg=["-c", str(16 * MIB), "/dev/zero"], capture_output=True)["pid"]
+    while not client.has_exited(request("guest-exec-status", pid=pid)):
+        time.sleep(0.01)
+    time.sleep(5)
+    return agent.resident()
+
+
+def interpreter() -> float:
+    """Seconds that ``python3 -c pass`` takes."""
+    spans = []
+    for _ in range(ROUNDS):
+        begun = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "pass"], check=True)
+        spans.append(time.perf_counter() - begun)
+    return statistics.median(spans)
+
+
+def resident_interpreter() -> int:
+    code = "print(open('/proc/self/status').read().split('VmRSS:')[1].split()[0])"
+    return int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout) * 1024
+
+
+def main() -> None:
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
+    with tempfile.TemporaryDirectory(prefix="qga-bench-") as name:
+        directory = Path(name)
+        with (
+            Agent("ours", OURS, directory) as ours,
+            Agent("reference", (reference(),), directory) as theirs,
+            Agent("floor", FLOOR, directory) as floor,
+        ):
+            results = timed(ROWS, ours.connect(), theirs.connect(), floor.connect(), rounds)
+        results += crowd.results(rounds)
+        results += processes(directory)
+        grown = growth(directory)
+    print("\n" + table(results))
+    print("\n".join(grown))
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    (OUTPUT / "bench.json").write_text(json.dumps([result.as_json() for result in results], indent=1) + "\n")
+    draw(results, OUTPUT / "bench.svg")
+    print(f"\nin {OUTPUT}: bench.json, bench.svg")
+
+
+if __name__ == "__main__":
+    main()
