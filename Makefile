@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run run-vm test lint fuzz vm clean
+.PHONY: run run-vm test lint fuzz soak vm clean
 
 run: $(VENV)/.run
 	$(BIN)/python -m tests.demo
@@ -22,6 +22,9 @@ lint: $(VENV)/.dev
 fuzz: $(VENV)/.dev
 	-$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
 	$(BIN)/python -m tests.fuzz $(or $(SECONDS),60)
+
+soak: $(VENV)/.dev
+	$(BIN)/python -m tests.soak $(or $(SECONDS),600) $(SEED)
 
 vm: $(VENV)/.dev
 	$(BIN)/python -m tests.vm.image
