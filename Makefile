@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: run run-vm test lint bench fuzz vm clean
+.PHONY: run run-vm test lint bench fuzz soak vm clean
 
 run: $(VENV)/.run
 	$(BIN)/python -m tests.demo
@@ -28,6 +28,9 @@ bench: $(VENV)/.dev
 fuzz: $(VENV)/.dev
 	-$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
 	$(BIN)/python -m tests.fuzz $(or $(SECONDS),60)
+
+soak: $(VENV)/.dev
+	$(BIN)/python -m tests.soak $(or $(SECONDS),600) $(SEED)
 
 vm: $(VENV)/.dev
 	$(BIN)/python -m tests.vm.image

@@ -77,13 +77,13 @@ def processes(directory: Path) -> list[Result]:
         after = loaded(ours, clients[0]), loaded(theirs, clients[1])
     ours_start, their_start = statistics.median(starts[0]), statistics.median(starts[1])
     bare = resident_interpreter()
-    kept = "resident memory after eight 16 MiB reads and a 16 MiB exec"
+    after_load = "resident memory after eight 16 MiB reads and a 16 MiB exec"
     return [
         Result(
             "start to first reply", ours_start, their_start, "s", note=f"{ours_start / python:.1f} interpreters (≤ 9)"
         ),
         Result("resident memory, idle", *idle, "B", note=f"{idle[0] / bare:.2f} interpreters (≤ 2.1), ≤ 18 MB"),
-        Result(kept, *after, "B", note=f"{(after[0] - idle[0]) / 1e6:+.1f} MB (≤ +4)"),
+        Result(after_load, *after, "B", note=f"{(after[0] - idle[0]) / 1e6:+.1f} MB (≤ +4)"),
         Result("wake-ups a second, idle", *woken, "/s", note="0"),
     ]
 
