@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import signal
 import sys
 import time
@@ -44,7 +43,7 @@ class Agent:
     ) -> None:
         """Raises SchemaError where handlers and schema do not match, StateError for the state directory."""
         self._config = config
-        host = host or Host(run=ask, which=shutil.which, run_as=run_as)
+        host = host or Host(run=ask, which=_which, run_as=run_as)
         policy = Policy(config.allow_rpcs, config.block_rpcs, schema.allowed_while_frozen)
         freeze = freeze or FreezeState(config.statedir, config.fsfreeze_timeout)
         freeze.subscribe(policy.on_freeze)
@@ -172,6 +171,12 @@ class Agent:
         log.log(logging.INFO if hung_up else logging.WARNING, "channel %s is lost: %s", self._config.path, reason)
         self._waiting = True
         self._loop.call_later(HANGUP_PAUSE if hung_up else RETRY_PAUSE, self._keep_trying)
+
+
+def _which(program: str) -> str | None:
+    import shutil  # here: it brings every compression that Python knows
+
+    return shutil.which(program)
 
 
 def _hold_bytecode(frozen: bool) -> None:

@@ -190,11 +190,9 @@ def _check_signature(command: Command, handler: Handler) -> None:
     """Every argument of the schema is a keyword of the handler, optional where it is optional, and no other."""
     required = set(command.arguments.get("required", ()))
     expected = {name.replace("-", "_"): name in required for name in command.members}
-    taken = {
-        parameter.name: parameter.default is parameter.empty
-        for parameter in inspect.signature(handler).parameters.values()
-        if parameter.kind is parameter.KEYWORD_ONLY
-    }
+    code, defaults = handler.__code__, handler.__kwdefaults__ or {}
+    keywords = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+    taken = {name: name not in defaults for name in keywords}
     if taken != expected:
         raise SchemaError(
             f"qga/commands/{command.area}.py: {command.function}() takes {_spell(taken)}:"

@@ -7,9 +7,9 @@ definitions, so whoever holds a Schema holds a sound one.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import fastjsonschema
@@ -164,38 +164,39 @@ def _kind(entry: Mapping[str, Any]) -> str:
     return next(kind for kind in _KINDS if kind in entry)
 
 
-def directory() -> Path:
+def directory() -> str:
     """Where the schema lies: inside an installed package, beside the package in a checkout."""
-    package = Path(__file__).parent
-    installed = package / "_schema"
-    return installed if installed.is_dir() else package.parent / "schema"
+    package = os.path.dirname(__file__)
+    installed = os.path.join(package, "_schema")
+    return installed if os.path.isdir(installed) else os.path.join(os.path.dirname(package), "schema")
 
 
-def load(where: Path | None = None) -> Schema:
+def load(where: str | None = None) -> Schema:
     """Read, check and resolve the schema in a directory. Raises SchemaError."""
     where = where or directory()
-    meta = _read(where / _META)
+    meta = _read(where, _META)
     check = fastjsonschema.compile(meta, use_default=False, use_formats=False, detailed_exceptions=False)
     files: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted(where.glob("*.json")):
-        if path.name == _META:
+    for name in sorted(os.listdir(where)):
+        if not name.endswith(".json") or name == _META:
             continue
-        definitions = _read(path)
+        definitions = _read(where, name)
         try:
             check(definitions)
         except fastjsonschema.JsonSchemaException:
-            raise SchemaError(f"schema/{path.name}: {_explain(meta, definitions)}") from None
-        files[path.stem] = definitions
+            raise SchemaError(f"schema/{name}: {_explain(meta, definitions)}") from None
+        files[name.removesuffix(".json")] = definitions
     return Schema(files)
 
 
-def _read(path: Path) -> Any:
+def _read(where: str, name: str) -> Any:
     try:
-        return orjson.loads(path.read_bytes())
+        with open(os.path.join(where, name), "rb") as file:
+            return orjson.loads(file.read())
     except OSError as error:
-        raise SchemaError(f"schema/{path.name}: cannot read it: {error.strerror}") from error
+        raise SchemaError(f"schema/{name}: cannot read it: {error.strerror}") from error
     except orjson.JSONDecodeError as error:
-        raise SchemaError(f"schema/{path.name}:{error.lineno}: no valid JSON: {error.msg}") from error
+        raise SchemaError(f"schema/{name}:{error.lineno}: no valid JSON: {error.msg}") from error
 
 
 def _explain(meta: dict[str, Any], definitions: object) -> str:

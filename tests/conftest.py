@@ -80,7 +80,7 @@ def host(tmp_path: Path, programs: FakePrograms) -> Host:
     """A guest whose files lie below ``host.root`` and whose programs are ``programs``."""
     root = tmp_path / "guest"
     root.mkdir()
-    return Host(run=programs.run, which=programs.which, root=root, run_as=as_whoever_tests)
+    return Host(run=programs.run, which=programs.which, root=str(root), run_as=as_whoever_tests)
 
 
 @pytest.fixture
@@ -132,6 +132,6 @@ def failed(desc: str) -> dict[str, Any]:
 
 def write(host: Host, path: str, text: str) -> None:
     """Put a file into the guest's tree."""
-    target = host.path(path)
+    target = Path(host.path(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text)

@@ -160,7 +160,7 @@ def _serve(directory: Path, line: str, ready: Callable[[], None]) -> int:
     root.mkdir()
     options = ["-c", os.devnull, "-m", "isa-serial", "-p", line, "-t", str(directory)]
     settings = config.load(options, {}).config
-    return Agent(settings, schema.load(), Guest(run=ask, which=shutil.which, root=root)).run(ready)
+    return Agent(settings, schema.load(), Guest(run=ask, which=shutil.which, root=str(root))).run(ready)
 
 
 if __name__ == "__main__":

@@ -50,14 +50,14 @@ def _ann(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """The guest's one user, with a home but no .ssh in it."""
     ann = struct_passwd(("ann", "x", os.getuid(), os.getgid(), "Ann", "/home/ann", "/bin/sh"))
     monkeypatch.setattr(Host, "user", lambda self, name: {"ann": ann}[name])
-    host.path("/home/ann").mkdir(parents=True)
+    Path(host.path("/home/ann")).mkdir(parents=True)
 
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left(descriptors: None, host: Host) -> Any:
     """Neither a descriptor nor a temporary file."""
     yield
-    assert list(host.root.rglob(".authorized_keys.*")) == []
+    assert list(Path(host.root).rglob(".authorized_keys.*")) == []
 
 
 # guest-set-user-password
@@ -146,7 +146,7 @@ def test_only_a_newline_ends_a_line() -> None:
 
 def test_what_is_no_utf_8_is_replaced(execute: Execute, host: Host) -> None:
     write(host, KEYS, "")
-    host.path(KEYS).write_bytes(b"ssh-rsa A \xff\n")
+    Path(host.path(KEYS)).write_bytes(b"ssh-rsa A \xff\n")
     assert execute(GET, username="ann") == {"return": {"keys": ["ssh-rsa A \ufffd"]}}
 
 
@@ -158,10 +158,10 @@ def test_empty_file_has_no_keys(execute: Execute, host: Host) -> None:
 def test_no_file_no_directory_no_home(execute: Execute, host: Host) -> None:
     missing = failed(f"{UNREADABLE}No such file or directory")
     assert execute(GET, username="ann") == missing
-    host.path(KEYS).parent.mkdir()
+    Path(host.path(KEYS)).parent.mkdir()
     assert execute(GET, username="ann") == missing
-    host.path(KEYS).parent.rmdir()
-    host.path("/home/ann").rmdir()
+    Path(host.path(KEYS)).parent.rmdir()
+    Path(host.path("/home/ann")).rmdir()
     assert execute(GET, username="ann") == missing
 
 
@@ -178,9 +178,9 @@ def test_first_key_makes_directory_and_file(execute: Execute, host: Host) -> Non
         assert added(execute, "ssh-rsa A", "ssh-rsa Ä") == {"return": {}}
     finally:
         os.umask(previous)
-    assert host.path(KEYS).read_text() == "ssh-rsa A\nssh-rsa Ä\n"
-    assert stat.S_IMODE(host.path(KEYS).stat().st_mode) == 0o600
-    assert stat.S_IMODE(host.path(KEYS).parent.stat().st_mode) == 0o700
+    assert Path(host.path(KEYS)).read_text() == "ssh-rsa A\nssh-rsa Ä\n"
+    assert stat.S_IMODE(Path(host.path(KEYS)).stat().st_mode) == 0o600
+    assert stat.S_IMODE(Path(host.path(KEYS)).parent.stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize(
@@ -202,53 +202,53 @@ def test_keys_that_are_not_there_are_appended(
 ) -> None:
     write(host, KEYS, before)
     assert added(execute, *keys) == {"return": {}}
-    assert host.path(KEYS).read_text() == after
+    assert Path(host.path(KEYS)).read_text() == after
     assert added(execute, *keys) == {"return": {}}
-    assert host.path(KEYS).read_text() == after
+    assert Path(host.path(KEYS)).read_text() == after
 
 
 @pytest.mark.parametrize(("keys", "after"), [(["B", "C", "B"], "B\nC\n"), ([], "")])
 def test_reset_drops_what_was_there(execute: Execute, host: Host, keys: list[str], after: str) -> None:
     write(host, KEYS, "A\nB\n")
     assert added(execute, *keys, reset=True) == {"return": {}}
-    assert host.path(KEYS).read_text() == after
+    assert Path(host.path(KEYS)).read_text() == after
 
 
 def test_reset_also_where_there_is_nothing(execute: Execute, host: Host) -> None:
     assert added(execute, reset=True) == {"return": {}}
-    assert host.path(KEYS).read_bytes() == b""
+    assert Path(host.path(KEYS)).read_bytes() == b""
 
 
 def test_bytes_that_are_no_utf_8_stay(execute: Execute, host: Host) -> None:
     write(host, KEYS, "")
-    host.path(KEYS).write_bytes(b"# \xff\r\n")
+    Path(host.path(KEYS)).write_bytes(b"# \xff\r\n")
     added(execute, "A")
-    assert host.path(KEYS).read_bytes() == b"# \xff\r\nA\n"
+    assert Path(host.path(KEYS)).read_bytes() == b"# \xff\r\nA\n"
 
 
 def test_directory_that_is_there_keeps_its_mode_and_the_file_gets_its_own(execute: Execute, host: Host) -> None:
     write(host, KEYS, "A\n")
-    host.path(KEYS).parent.chmod(0o755)
-    host.path(KEYS).chmod(0o666)
+    Path(host.path(KEYS)).parent.chmod(0o755)
+    Path(host.path(KEYS)).chmod(0o666)
     added(execute, "B")
-    assert stat.S_IMODE(host.path(KEYS).stat().st_mode) == 0o600
-    assert stat.S_IMODE(host.path(KEYS).parent.stat().st_mode) == 0o755
+    assert stat.S_IMODE(Path(host.path(KEYS)).stat().st_mode) == 0o600
+    assert stat.S_IMODE(Path(host.path(KEYS)).parent.stat().st_mode) == 0o755
 
 
 def test_file_is_replaced_not_written_over(execute: Execute, host: Host) -> None:
     """sshd never reads half a file, and a hard link to it keeps what it had."""
     write(host, KEYS, "A\n")
-    os.link(host.path(KEYS), host.path("/home/ann/link"))
+    os.link(Path(host.path(KEYS)), Path(host.path("/home/ann/link")))
     added(execute, "B")
-    assert host.path("/home/ann/link").read_text() == "A\n"
-    assert host.path(KEYS).read_text() == "A\nB\n"
+    assert Path(host.path("/home/ann/link")).read_text() == "A\n"
+    assert Path(host.path(KEYS)).read_text() == "A\nB\n"
 
 
 def test_home_that_is_not_there(execute: Execute, host: Host) -> None:
-    host.path("/home/ann").rmdir()
+    Path(host.path("/home/ann")).rmdir()
     said = "failed to create directory '/home/ann/.ssh': No such file or directory"
     assert added(execute, "A") == failed(said)
-    assert not host.path("/home/ann").exists()
+    assert not Path(host.path("/home/ann")).exists()
 
 
 # guest-ssh-remove-authorized-keys
@@ -269,17 +269,17 @@ def test_lines_that_are_exactly_a_key_are_removed(
 ) -> None:
     write(host, KEYS, before)
     assert execute(REMOVE, username="ann", keys=keys) == {"return": {}}
-    assert host.path(KEYS).read_text() == after
+    assert Path(host.path(KEYS)).read_text() == after
 
 
 def test_nothing_to_remove_from(execute: Execute, host: Host) -> None:
     assert execute(REMOVE, username="ann", keys=["A"]) == {"return": {}}
-    assert list(host.path("/home/ann").iterdir()) == []
-    host.path(KEYS).parent.mkdir()
+    assert list(Path(host.path("/home/ann")).iterdir()) == []
+    Path(host.path(KEYS)).parent.mkdir()
     assert execute(REMOVE, username="ann", keys=["A"]) == {"return": {}}
-    assert list(host.path(KEYS).parent.iterdir()) == []
-    host.path(KEYS).parent.rmdir()
-    host.path("/home/ann").rmdir()
+    assert list(Path(host.path(KEYS)).parent.iterdir()) == []
+    Path(host.path(KEYS)).parent.rmdir()
+    Path(host.path("/home/ann")).rmdir()
     assert execute(REMOVE, username="ann", keys=["A"]) == {"return": {}}
 
 
@@ -316,26 +316,26 @@ def all_of_them(execute: Execute) -> list[dict[str, Any]]:
 def test_file_that_is_a_symbolic_link(execute: Execute, host: Host) -> None:
     write(host, KEYS, "")
     write(host, "/etc/shadow", "A\n")
-    host.path(KEYS).unlink()
-    host.path(KEYS).symlink_to(host.path("/etc/shadow"))
+    Path(host.path(KEYS)).unlink()
+    Path(host.path(KEYS)).symlink_to(Path(host.path("/etc/shadow")))
     assert all_of_them(execute) == [failed(f"{UNREADABLE}it is a symbolic link")] * 4
-    assert host.path(KEYS).is_symlink()
-    assert host.path("/etc/shadow").read_text() == "A\n"
+    assert Path(host.path(KEYS)).is_symlink()
+    assert Path(host.path("/etc/shadow")).read_text() == "A\n"
 
 
 @pytest.mark.parametrize("target", ["/etc/keys", "/home/ann/keys"])
 def test_directory_that_is_a_symbolic_link(execute: Execute, host: Host, target: str) -> None:
     write(host, f"{target}/authorized_keys", "A\n")
-    host.path(KEYS).parent.symlink_to(host.path(target))
+    Path(host.path(KEYS)).parent.symlink_to(Path(host.path(target)))
     assert all_of_them(execute) == [failed(f"{UNREADABLE}its directory is a symbolic link")] * 4
-    assert [path.name for path in host.path(target).iterdir()] == ["authorized_keys"]
-    assert host.path(f"{target}/authorized_keys").read_text() == "A\n"
+    assert [path.name for path in Path(host.path(target)).iterdir()] == ["authorized_keys"]
+    assert Path(host.path(f"{target}/authorized_keys")).read_text() == "A\n"
 
 
 def test_directory_that_is_a_dangling_symbolic_link(execute: Execute, host: Host) -> None:
-    host.path(KEYS).parent.symlink_to(host.path("/etc-ssh"))
+    Path(host.path(KEYS)).parent.symlink_to(Path(host.path("/etc-ssh")))
     assert all_of_them(execute) == [failed(f"{UNREADABLE}its directory is a symbolic link")] * 4
-    assert not host.path("/etc-ssh").exists()
+    assert not Path(host.path("/etc-ssh")).exists()
 
 
 def test_directory_that_is_a_file(execute: Execute, host: Host) -> None:
@@ -356,8 +356,8 @@ def make_socket(path: Path) -> None:
 
 @pytest.mark.parametrize("make", [make_fifo, make_socket, Path.mkdir])
 def test_file_that_is_none(execute: Execute, host: Host, make: Callable[[Path], None]) -> None:
-    host.path(KEYS).parent.mkdir()
-    make(host.path(KEYS))
+    Path(host.path(KEYS)).parent.mkdir()
+    make(Path(host.path(KEYS)))
     assert all_of_them(execute) == [failed(f"{UNREADABLE}it is no regular file")] * 4
 
 
@@ -366,12 +366,12 @@ def test_file_exchanged_after_it_was_looked_at(
     execute: Execute, host: Host, monkeypatch: pytest.MonkeyPatch, put_there: Callable[[Path], None]
 ) -> None:
     """Opening does not trust the look before: no link is followed, no FIFO waited for."""
-    host.path(KEYS).parent.mkdir()
-    put_there(host.path(KEYS))
+    Path(host.path(KEYS)).parent.mkdir()
+    put_there(Path(host.path(KEYS)))
     monkeypatch.setattr(sshkeys, "_exists", lambda directory: True)
     told = execute(GET, username="ann")
     linked = failed(f"{UNREADABLE}Too many levels of symbolic links")
-    assert told == (linked if host.path(KEYS).is_symlink() else {"return": {"keys": []}})
+    assert told == (linked if Path(host.path(KEYS)).is_symlink() else {"return": {"keys": []}})
 
 
 def test_file_that_is_too_large(execute: Execute, host: Host) -> None:
@@ -380,11 +380,11 @@ def test_file_that_is_too_large(execute: Execute, host: Host) -> None:
     assert added(execute, "B") == failed(
         f"failed to write to '{KEYS}': it would be larger than {sshkeys.MAX_SIZE} bytes"
     )
-    with host.path(KEYS).open("a") as file:
+    with Path(host.path(KEYS)).open("a") as file:
         file.write("A")
     too_large = failed(f"{UNREADABLE}it is larger than {sshkeys.MAX_SIZE} bytes")
     assert all_of_them(execute) == [too_large, too_large, {"return": {}}, {"return": {}}]
-    assert host.path(KEYS).read_text() == "B\n"
+    assert Path(host.path(KEYS)).read_text() == "B\n"
 
 
 def test_read_that_fails_never_drops_the_keys(execute: Execute, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -396,7 +396,7 @@ def test_read_that_fails_never_drops_the_keys(execute: Execute, host: Host, monk
     write(host, KEYS, "A\n")
     monkeypatch.setattr(sshkeys, "_read", fail)
     assert added(execute, "B") == failed(f"{UNREADABLE}Input/output error")
-    assert host.path(KEYS).read_text() == "A\n"
+    assert Path(host.path(KEYS)).read_text() == "A\n"
 
 
 @pytest.mark.parametrize("call", ["fsync", "rename", "fchmod"])
@@ -412,7 +412,7 @@ def test_write_that_fails_changes_nothing(
     assert execute(REMOVE, username="ann", keys=["A"]) == failed(
         f"failed to write to '{KEYS}': No space left on device"
     )
-    assert host.path(KEYS).read_text() == "A\n"
+    assert Path(host.path(KEYS)).read_text() == "A\n"
 
 
 def test_directory_that_cannot_be_synced(execute: Execute, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -425,7 +425,7 @@ def test_directory_that_cannot_be_synced(execute: Execute, host: Host, monkeypat
 
     monkeypatch.setattr(os, "fsync", sync)
     assert added(execute, "A") == {"return": {}}
-    assert host.path(KEYS).read_text() == "A\n"
+    assert Path(host.path(KEYS)).read_text() == "A\n"
 
 
 def test_all_of_it_is_done_as_the_user(execute: Execute, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -440,7 +440,7 @@ def test_all_of_it_is_done_as_the_user(execute: Execute, host: Host, monkeypatch
     object.__setattr__(host, "run_as", refuse)
     assert all_of_them(execute) == [{"return": {"keys": []}}, *[{"return": {}}] * 3]
     assert users == ["ann"] * 4
-    assert host.path(KEYS).read_text() == "A\n"
+    assert Path(host.path(KEYS)).read_text() == "A\n"
 
 
 def test_host_that_was_given_no_way_to_become_a_user(host: Host) -> None:

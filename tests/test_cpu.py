@@ -23,10 +23,10 @@ CPUS = "/sys/devices/system/cpu"
 def ctx(host: Host) -> Context:
     """Twelve processors: the first cannot be taken offline, the last is."""
     for number in range(12):
-        host.path(f"{CPUS}/cpu{number}").mkdir(parents=True)
+        Path(host.path(f"{CPUS}/cpu{number}")).mkdir(parents=True)
         if number:
             write(host, f"{CPUS}/cpu{number}/online", "0\n" if number == 11 else "1\n")
-    host.path(f"{CPUS}/cpufreq").mkdir()
+    Path(host.path(f"{CPUS}/cpufreq")).mkdir()
     return Context(host, Schema({}), Policy())
 
 
@@ -54,7 +54,7 @@ def test_no_processors_to_list(host: Host) -> None:
         (lambda file: file.write_text(""), 'pread("/sys/devices/system/cpu/cpu5//online"): unexpected EOF'),
         (
             lambda file: (file.unlink(), file.mkdir()),
-            'open("/sys/devices/system/cpu/cpu5//online"): Is a directory',
+            'pread("/sys/devices/system/cpu/cpu5//online"): Is a directory',
         ),
         (
             lambda file: (file.unlink(), file.parent.rmdir(), file.parent.symlink_to("/no/such")),
@@ -63,7 +63,7 @@ def test_no_processors_to_list(host: Host) -> None:
     ],
 )
 def test_processor_that_cannot_be_read(ctx: Context, spoil: Callable[[Path], object], said: str) -> None:
-    spoil(ctx.host.path(f"{CPUS}/cpu5/online"))
+    spoil(Path(ctx.host.path(f"{CPUS}/cpu5/online")))
     for ask in (commands.guest_get_vcpus, lambda ctx: now(commands.guest_set_vcpus(ctx, vcpus=[vcpu(5, False)]))):
         with pytest.raises(CommandError) as caught:
             ask(ctx)

@@ -32,8 +32,8 @@ class Tree:
 
     def __init__(self, host: Host) -> None:
         self.host = host
-        host.path("/sys/block").mkdir(parents=True)
-        host.path("/sys/dev/block").mkdir(parents=True)
+        Path(host.path("/sys/block")).mkdir(parents=True)
+        Path(host.path("/sys/dev/block")).mkdir(parents=True)
 
     def device(
         self, path: str, number: str, *, size: str = "2048", slaves: list[str] | None = None, **udev: str
@@ -47,7 +47,7 @@ class Tree:
             write(self.host, f"/run/udev/data/b{number}", "".join(f"E:{k}={v}\n" for k, v in udev.items()) + "S:x\n")
         self.link(f"/sys/dev/block/{number}", path)
         if slaves is not None:
-            self.host.path(f"{path}/slaves").mkdir()
+            Path(self.host.path(f"{path}/slaves")).mkdir()
             for slave in slaves:
                 self.link(f"{path}/slaves/{slave.rsplit('/', 1)[1]}", slave)
 
@@ -56,12 +56,12 @@ class Tree:
         self.link(f"/sys/block/{path.rsplit('/', 1)[1]}", path)
 
     def driver(self, path: str, name: str) -> None:
-        self.host.path(path).mkdir(parents=True, exist_ok=True)
+        Path(self.host.path(path)).mkdir(parents=True, exist_ok=True)
         self.link(f"{path}/driver", f"/sys/bus/pci/drivers/{name}")
 
     def link(self, path: str, target: str) -> None:
-        link = self.host.path(path)
-        link.symlink_to(os.path.relpath(self.host.path(target), link.parent))
+        link = Path(self.host.path(path))
+        link.symlink_to(os.path.relpath(Path(self.host.path(target)), link.parent))
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_where_a_disk_is_attached(
         tree.driver(controller, driver)
         tree.driver(f"{PCI}/0000:00:03.0", "pcieport")
         for number in (1, 9, 11):  # of other ports, whose numbers are not in the order of their names
-            host_path = tree.host.path(f"{controller}/ata{number}")
+            host_path = Path(tree.host.path(f"{controller}/ata{number}"))
             host_path.mkdir(exist_ok=True)
     assert execute("guest-get-disks") == {
         "return": [{"name": expected["dev"], "partition": False, "dependencies": [], "address": expected}]
@@ -200,7 +200,7 @@ def lvm(tree: Tree) -> None:
     tree.disk(one, "254:0", ID_SERIAL="first")
     tree.device(f"{one}/vda2", "254:2", ID_SERIAL="first")
     tree.device(f"{one}/vda10", "254:10")
-    tree.host.path(f"{one}/vda3x").mkdir()
+    Path(tree.host.path(f"{one}/vda3x")).mkdir()
     tree.disk(two, "254:16", ID_SERIAL="second")
     tree.disk(f"{VIRTUAL}/md127", "9:127", slaves=[f"{one}/vda2"])
     tree.disk(f"{VIRTUAL}/dm-0", "253:0", slaves=[two, f"{VIRTUAL}/md127"], DM_NAME="vg-data")
@@ -234,8 +234,8 @@ def test_disks_partitions_and_what_lies_on_them(tree: Tree, execute: Execute) ->
 def test_device_that_cannot_be_read_is_left_out(tree: Tree, execute: Execute) -> None:
     lvm(tree)
     tree.link("/sys/block/sdz", "/sys/devices/gone/sdz")
-    tree.host.path(f"{VIRTUAL}/dm-0/uevent").unlink()
-    tree.host.path(f"{PCI}/0000:00:06.0/virtio3/block/vdb/uevent").write_text("DEVTYPE=disk\n")
+    Path(tree.host.path(f"{VIRTUAL}/dm-0/uevent")).unlink()
+    Path(tree.host.path(f"{PCI}/0000:00:06.0/virtio3/block/vdb/uevent")).write_text("DEVTYPE=disk\n")
     names = [found["name"] for found in execute("guest-get-disks")["return"]]
     assert names == ["/dev/loop0", "/dev/md127", "/dev/vda", "/dev/vda2", "/dev/vda10"]
 
@@ -291,7 +291,7 @@ def test_health_of_an_nvme_disk(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> 
     assert (smart["number-of-error-log-entries-lo"], smart["number-of-error-log-entries-hi"]) == (18, 19)
     monkeypatch.setattr(Nvme, "answer", 0x4002)
     assert "smart" not in disk.guest_get_disks(ctx)[0]
-    tree.host.path("/dev/nvme0n1").unlink()
+    Path(tree.host.path("/dev/nvme0n1")).unlink()
     assert "smart" not in disk.guest_get_disks(ctx)[0]
 
 
@@ -390,7 +390,7 @@ def test_filesystems_last_mounted_first(tree: Tree) -> None:
 
 def test_device_of_a_filesystem_that_cannot_be_read(tree: Tree, tmp_path: Path) -> None:
     lvm(tree)
-    tree.host.path("/sys/dev/block/254:2").unlink()
+    Path(tree.host.path("/sys/dev/block/254:2")).unlink()
     write(tree.host, "/proc/self/mountinfo", MOUNTINFO)
     ctx = Context(Sized(tree.host.run, tree.host.which, tree.host.root), Schema({}), Policy())
     assert [(f["name"], bool(f["disk"])) for f in filesystem.guest_get_fsinfo(ctx)] == [

@@ -54,7 +54,7 @@ def test_machine_that_answers_nothing(
     name: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Broken, "number", number)
-    host = Broken(lambda argv, **keywords: Outcome(errno=number), lambda program: None, tmp_path)
+    host = Broken(lambda argv, **keywords: Outcome(errno=number), lambda program: None, str(tmp_path))
     reply = now(Dispatcher(Context(host, SCHEMA, Policy()), bind(SCHEMA)).handle({"execute": name}))
     assert reply is not None
     if "error" in reply.body:

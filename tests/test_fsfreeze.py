@@ -90,13 +90,13 @@ def make(
     root, statedir = tmp_path / "guest", tmp_path / "state"
     root.mkdir(exist_ok=True)
     statedir.mkdir(exist_ok=True)
-    kernel = Kernel(programs.run, programs.which, root)
+    kernel = Kernel(programs.run, programs.which, str(root))
     lines = [
         f"{n} {n and 1} {number} / {path} rw - ext4 /dev/x rw\n" for n, (path, number) in enumerate(MOUNTS.items(), 1)
     ]
     write(kernel, "/proc/self/mountinfo", mounts or "".join(lines) + OTHERS)
     for path in MOUNTS:
-        kernel.path(path).mkdir(parents=True, exist_ok=True)
+        Path(kernel.path(path)).mkdir(parents=True, exist_ok=True)
     commands = schema.load()
     config = defaults(fsfreeze_hook=hook, **settings)
     freeze = FreezeState(str(statedir), config.fsfreeze_timeout)
@@ -167,7 +167,7 @@ def test_one_that_fails_thaws_the_rest(guest: Guest) -> None:
 
 
 def test_one_that_cannot_be_opened_thaws_the_rest(guest: Guest) -> None:
-    guest.kernel.path("/data").rmdir()
+    Path(guest.kernel.path("/data")).rmdir()
     assert guest.ask("guest-fsfreeze-freeze") == failed("failed to open /data: No such file or directory")
     assert (guest.frozen, guest.status()) == (set(), "thawed")
 
@@ -194,7 +194,7 @@ def test_thaw_until_the_kernel_has_had_enough(guest: Guest) -> None:
 
 def test_thaw_passes_over_what_cannot_be_opened(guest: Guest) -> None:
     guest.ask("guest-fsfreeze-freeze")
-    guest.kernel.path("/data").rmdir()
+    Path(guest.kernel.path("/data")).rmdir()
     assert guest.ask("guest-fsfreeze-thaw") == {"return": 2}
     assert guest.status() == "thawed"
 
@@ -202,7 +202,7 @@ def test_thaw_passes_over_what_cannot_be_opened(guest: Guest) -> None:
 def test_mount_list_that_cannot_be_read(guest: Guest) -> None:
     no_list = failed("failed to open mtab file: '/proc/self/mounts'")
     guest.ask("guest-fsfreeze-freeze")
-    mountinfo = guest.kernel.path("/proc/self/mountinfo")
+    mountinfo = Path(guest.kernel.path("/proc/self/mountinfo"))
     kept = mountinfo.read_text()
     mountinfo.unlink()
     assert guest.ask("guest-fsfreeze-thaw") == no_list
@@ -455,10 +455,10 @@ def test_filesystem_in_a_file_comes_before_the_one_that_has_the_file(guest: Gues
     write(guest.kernel, "/sys/devices/virtual/block/loop0/loop/backing_file", "/data/images/a.img\n")
     write(guest.kernel, "/sys/devices/virtual/block/loop0/loop0p1/partition", "1\n")
     write(guest.kernel, "/sys/devices/virtual/block/loop1/loop/backing_file", "/inner/b.img\n")
-    dm = guest.kernel.path("/sys/devices/virtual/block/dm-5")
+    dm = Path(guest.kernel.path("/sys/devices/virtual/block/dm-5"))
     (dm / "slaves").mkdir(parents=True)
     (dm / "slaves/loop0p1").symlink_to("../../loop0/loop0p1")
-    numbers = guest.kernel.path("/sys/dev/block")
+    numbers = Path(guest.kernel.path("/sys/dev/block"))
     numbers.mkdir(parents=True)
     (numbers / "253:5").symlink_to("../../devices/virtual/block/dm-5")
     (numbers / "7:1").symlink_to("../../devices/virtual/block/loop1")
@@ -475,8 +475,8 @@ def test_files_that_lie_in_each_other_end(guest: Guest) -> None:
     )
     for number, file in ((0, "/a/x"), (1, "/y")):
         write(guest.kernel, f"/sys/devices/virtual/block/loop{number}/loop/backing_file", f"{file}\n")
-        guest.kernel.path("/sys/dev/block").mkdir(parents=True, exist_ok=True)
-        guest.kernel.path(f"/sys/dev/block/7:{number}").symlink_to(f"../../devices/virtual/block/loop{number}")
+        Path(guest.kernel.path("/sys/dev/block")).mkdir(parents=True, exist_ok=True)
+        Path(guest.kernel.path(f"/sys/dev/block/7:{number}")).symlink_to(f"../../devices/virtual/block/loop{number}")
     order = freezing_order(guest.kernel, list_mounts(guest.kernel))
     assert {mount.mountpoint for mount in order} == {"/", "/a"}
 
@@ -493,7 +493,7 @@ def test_trim(guest: Guest) -> None:
         }
     }
     guest.kernel.refuse[FITRIM, "/data"] = errno.EIO
-    guest.kernel.path("/var/lib").rmdir()
+    Path(guest.kernel.path("/var/lib")).rmdir()
     assert guest.ask("guest-fstrim", minimum=65536)["return"]["paths"] == [
         {"path": "/var/lib", "error": "failed to open: No such file or directory"},
         {"path": "/data", "error": "failed to trim: Input/output error"},

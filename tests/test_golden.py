@@ -50,7 +50,7 @@ def by_name(case: dict[str, Any]) -> str:
 @pytest.fixture(autouse=True)
 def _machine(host: Host) -> None:
     """What the recorded cases assume: a processor that cannot be taken offline, a memory block."""
-    host.path("/sys/devices/system/cpu/cpu0").mkdir(parents=True)
+    Path(host.path("/sys/devices/system/cpu/cpu0")).mkdir(parents=True)
     write(host, "/sys/devices/system/memory/memory0/state", "online\n")
 
 

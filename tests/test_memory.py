@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 import pytest
 
@@ -23,7 +24,7 @@ def ctx(host: Host) -> Context:
         (10, "offline", None),
         (9, None, None),
     ):
-        host.path(f"{MEMORY}/memory{index}").mkdir(parents=True)
+        Path(host.path(f"{MEMORY}/memory{index}")).mkdir(parents=True)
         if state is not None:
             write(host, f"{MEMORY}/memory{index}/state", f"{state}\n")
         if removable is not None:
@@ -50,17 +51,17 @@ def test_no_hot_plug_and_no_blocks(host: Host) -> None:
     assert now(commands.guest_set_memory_blocks(ctx, mem_blks=[block(1, True)])) == [
         {"phys-index": 1, "response": "operation-not-supported", "error-code": errno.ENOENT}
     ]
-    host.path(MEMORY).mkdir(parents=True)
+    Path(host.path(MEMORY)).mkdir(parents=True)
     with pytest.raises(CommandError, match=r"^guest reported zero memory blocks!$"):
         commands.guest_get_memory_blocks(ctx)
 
 
 @pytest.mark.parametrize("name", ["state", "removable"])
 def test_block_that_cannot_be_read(ctx: Context, name: str) -> None:
-    file = ctx.host.path(f"{MEMORY}/memory2/{name}")
+    file = Path(ctx.host.path(f"{MEMORY}/memory2/{name}"))
     file.unlink()
     file.mkdir()
-    with pytest.raises(CommandError, match=f'^open sysfs file "{name}": Is a directory$'):
+    with pytest.raises(CommandError, match=f'^pread sysfs file "{name}": Is a directory$'):
         commands.guest_get_memory_blocks(ctx)
 
 
@@ -109,6 +110,6 @@ def test_block_size_that_is_none(ctx: Context, content: str) -> None:
 def test_block_size_that_is_not_there(ctx: Context, tmp_path_factory: pytest.TempPathFactory) -> None:
     with pytest.raises(CommandError, match=r'^open sysfs file "block_size_bytes": No such file or directory$'):
         commands.guest_get_memory_block_info(ctx)
-    bare = Host(ctx.host.run, ctx.host.which, tmp_path_factory.mktemp("bare"))
+    bare = Host(ctx.host.run, ctx.host.which, str(tmp_path_factory.mktemp("bare")))
     with pytest.raises(CommandError, match=r'^open\("/sys/devices/system/memory/"\): No such file or directory$'):
         commands.guest_get_memory_block_info(Context(bare, Schema({}), Policy()))

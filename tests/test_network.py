@@ -166,11 +166,11 @@ def test_answer_that_makes_no_sense(interfaces: Interfaces, answer: bytes) -> No
 def test_this_machines_own(host: Host) -> None:
     links = rtnetlink.parse_links(rtnetlink.dump(RTM_GETLINK))
     assert {link.name for link in links} == {name for _, name in socket.if_nameindex()}
-    assert [link.index for link in links] == [socket.if_nametoindex(link.name) for link in links]
+    assert [link.ifindex for link in links] == [socket.if_nametoindex(link.name) for link in links]
     loopback = next(link for link in links if link.name == "lo")
     assert loopback.statistics is not None
     assert loopback.statistics.rx_packets <= int(Path("/sys/class/net/lo/statistics/rx_packets").read_text())
-    local = [a for a in rtnetlink.parse_addresses(rtnetlink.dump(RTM_GETADDR)) if a.index == loopback.index]
+    local = [a for a in rtnetlink.parse_addresses(rtnetlink.dump(RTM_GETADDR)) if a.ifindex == loopback.ifindex]
     assert (socket.AF_INET, b"\x7f\0\0\x01", 8) in [(a.family, a.address, a.prefix) for a in local]
 
 
@@ -273,5 +273,5 @@ def test_routes_without_ip(host: Host, execute: Callable[..., dict[str, Any]]) -
 
 
 def test_routes_that_cannot_be_read(host: Host, execute: Callable[..., dict[str, Any]]) -> None:
-    host.path("/proc/net/ipv6_route").mkdir(parents=True)
+    Path(host.path("/proc/net/ipv6_route")).mkdir(parents=True)
     assert execute("guest-network-get-route") == failed('open("/proc/net/ipv6_route"): Is a directory')

@@ -39,7 +39,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def systemd(host: Host, programs: FakePrograms, mode: power.SleepMode) -> None:
     """A guest whose logind would put it to sleep, and does."""
-    host.path("/run/systemd/system").mkdir(parents=True)
+    Path(host.path("/run/systemd/system")).mkdir(parents=True)
     programs.answers |= {
         f"{BUSCTL} Can{mode.logind}": YES,
         f"systemctl reset-failed {mode.unit}": OK,
@@ -242,7 +242,7 @@ def test_kernel_offers_words_not_substrings(host: Host) -> None:
 
 @pytest.mark.parametrize("mode", ["powerdown", "halt", "reboot"])
 def test_shutdown_through_systemd(ctx: Context, programs: FakePrograms, mode: str) -> None:
-    ctx.host.path("/run/systemd/system").mkdir(parents=True)
+    Path(ctx.host.path("/run/systemd/system")).mkdir(parents=True)
     programs.answers["systemctl"] = OK
     now(commands.guest_shutdown(ctx, mode=mode))
     assert programs.calls == [f"systemctl {'poweroff' if mode == 'powerdown' else mode}"]

@@ -11,8 +11,9 @@ from jsonschema import Draft4Validator
 from qga import schema
 from qga.schema import Schema, SchemaError
 
-META = json.loads((schema.directory() / "meta.json").read_text())
-FILES = [path for path in sorted(schema.directory().glob("*.json")) if path.name != "meta.json"]
+DIRECTORY = Path(schema.directory())
+META = json.loads((DIRECTORY / "meta.json").read_text())
+FILES = [path for path in sorted(DIRECTORY.glob("*.json")) if path.name != "meta.json"]
 DOC = "A thing for tests."
 
 
@@ -44,10 +45,10 @@ def test_flags() -> None:
 
 def broken(tmp_path: Path, text: str) -> str:
     """What loading says of a schema with this file in it."""
-    shutil.copy(schema.directory() / "meta.json", tmp_path)
+    shutil.copy(DIRECTORY / "meta.json", tmp_path)
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(SchemaError) as caught:
-        schema.load(tmp_path)
+        schema.load(str(tmp_path))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -78,7 +79,7 @@ def test_broken_schema_says_where_and_what(tmp_path: Path, text: str, said: str)
 
 def test_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match=r"schema/meta\.json: cannot read it: No such file or directory"):
-        schema.load(tmp_path)
+        schema.load(str(tmp_path))
 
 
 def test_types() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,8 +70,8 @@ def test_osinfo(host: Host, execute: Execute, monkeypatch: pytest.MonkeyPatch) -
     assert execute("guest-get-osinfo") == {"return": of_kernel | of_release}
     monkeypatch.setenv("QGA_OS_RELEASE", "/opt/release")
     assert execute("guest-get-osinfo") == {"return": of_kernel}
-    host.path("/opt").mkdir()
-    host.path("/opt/release").write_bytes(b"NAME=\xff\n")
+    Path(host.path("/opt")).mkdir()
+    Path(host.path("/opt/release")).write_bytes(b"NAME=\xff\n")
     assert execute("guest-get-osinfo")["return"]["name"] == "\ufffd"
 
 
@@ -116,9 +117,9 @@ def test_users_each_once_with_the_earliest_login(
     host: Host, execute: Execute, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    host.path("/var/run").mkdir(parents=True)
+    Path(host.path("/var/run")).mkdir(parents=True)
     records = utmp(7, b"bob", 300, 0) + utmp(7, b"ann", 100, 0) + utmp(7, b"bob", 200, 500000)
-    host.path("/var/run/utmp").write_bytes(records)
+    Path(host.path("/var/run/utmp")).write_bytes(records)
     assert execute("guest-get-users") == {
         "return": [{"user": "bob", "login-time": 200.5}, {"user": "ann", "login-time": 100.0}]
     }
@@ -135,7 +136,7 @@ def test_users_of_logind_where_utmp_is_gone(host: Host, execute: Execute) -> Non
     write(host, "/run/systemd/sessions/10", SESSION.format(1_000_000))
     write(host, "/run/systemd/sessions/c1", SESSION.format(3_000_000).replace("ann", "root"))
     write(host, "/run/systemd/sessions/4", SESSION.format(1).replace("CLASS=user", "CLASS=greeter"))
-    os.mkfifo(host.path("/run/systemd/sessions/2.ref"))
+    os.mkfifo(Path(host.path("/run/systemd/sessions/2.ref")))
     assert execute("guest-get-users") == {
         "return": [{"user": "ann", "login-time": 1.0}, {"user": "root", "login-time": 3.0}]
     }

@@ -26,7 +26,7 @@ def _filesystem(ctx: Context, mount: Mount) -> dict[str, object]:
     number = f"{mount.major}:{mount.minor}"
     name, addresses = number, []
     try:
-        device = block.read_device(ctx.host, f"/sys/dev/block/{number}")
+        device = block.read_device(ctx.host, ctx.host.path(f"/sys/dev/block/{number}"))
         name = device.name
         addresses = [disk_address(disk) for disk in block.list_hardware(ctx.host, device)]
     except OSError as error:

@@ -21,7 +21,7 @@ def guest_get_memory_blocks(ctx: Context) -> list[dict[str, object]]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        file = os.path.basename(error.filename or "state")
+        file = os.path.basename(error.filename or error.filename2 or "state")
         if file in ("state", "removable"):
             raise CommandError(f'{failed_call(error, "pread")} sysfs file "{file}": {error.strerror}') from error
         raise CommandError(f'Can\'t open directory"{MEMORY}/": {error.strerror}') from error
@@ -42,7 +42,7 @@ def _set_memory_block(ctx: Context, index: int, online: bool) -> dict[str, objec
     def answer(response: str, code: int | None = None) -> dict[str, object]:
         return {"phys-index": index, "response": response, **({} if code is None else {"error-code": code})}
 
-    if not ctx.host.path(MEMORY).is_dir():
+    if not os.path.isdir(ctx.host.path(MEMORY)):
         return answer("operation-not-supported", errno.ENOENT)
     try:
         block = memory.read_memory_block(ctx.host, index)
@@ -65,7 +65,7 @@ def guest_get_memory_block_info(ctx: Context) -> dict[str, int]:
     try:
         return {"size": memory.read_block_size(ctx.host)}
     except OSError as error:
-        if not ctx.host.path(MEMORY).is_dir():
+        if not os.path.isdir(ctx.host.path(MEMORY)):
             raise CommandError(f'open("{MEMORY}/"): {error.strerror}') from error
         call = failed_call(error, "pread")
         raise CommandError(f'{call} sysfs file "block_size_bytes": {error.strerror}') from error

@@ -13,6 +13,7 @@ from qga.linux import routes, rtnetlink
 from qga.linux.rtnetlink import RTM_GETADDR, RTM_GETLINK, Address, Link, Statistics
 
 _TYPES = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
+_STATISTICS = tuple(name.replace("_", "-") for name in Statistics._fields)
 _HARDWARE_ADDRESS = 6  # bytes told, whatever the network: as SIOCGIFHWADDR and QEMU's agent do
 
 
@@ -25,9 +26,9 @@ def guest_network_get_interfaces(ctx: Context) -> list[dict[str, object]]:
     config = ctx.config
     links = [link for link in links if _first_match(link.name, config.exclude_nics) is None]
     interfaces = {link.name: _interface(link.name, link) for link in links}
-    by_index = {link.index: link for link in links}
+    by_index = {link.ifindex: link for link in links}
     for address in addresses:
-        link = by_index.get(address.index)
+        link = by_index.get(address.ifindex)
         if link is None:
             continue  # it came after the links were listed, or is not to be told of
         name = address.label or link.name
@@ -37,7 +38,10 @@ def guest_network_get_interfaces(ctx: Context) -> list[dict[str, object]]:
         interface.setdefault("ip-addresses", []).append(_address(address))  # type: ignore[attr-defined]
         if name == link.name and link.statistics is not None:
             interface.setdefault("statistics", _statistics(link.statistics))
-    return [interfaces[name] for name in sorted(interfaces, key=lambda name: _rank(name, config.primary_nics))]
+    order = (
+        sorted(interfaces, key=lambda name: _rank(name, config.primary_nics)) if config.primary_nics else interfaces
+    )
+    return [interfaces[name] for name in order]
 
 
 def _first_match(name: str, globs: Sequence[str]) -> int | None:
@@ -65,7 +69,7 @@ def _address(address: Address) -> dict[str, object]:
 
 
 def _statistics(statistics: Statistics) -> dict[str, object]:
-    return {name.replace("_", "-"): value for name, value in asdict(statistics).items()}
+    return dict(zip(_STATISTICS, statistics, strict=True))
 
 
 def guest_network_get_route(ctx: Context) -> list[dict[str, object]]:

@@ -8,11 +8,10 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from qga.linux.host import Host
+from qga.linux.host import Host, read_text
 
 _VIRTUAL = "/devices/virtual/block/"  # device mapper, md, loop: there is no hardware
 
@@ -39,18 +38,18 @@ _PORT = re.compile(r"/(ata|host)(\d+)/")
 class Device:
     """``path`` is its directory in sysfs, a real path; ``devnode`` its file in /dev, if it has one."""
 
-    path: Path
+    path: str
     devnode: str | None
     properties: dict[str, str]
 
     @property
     def name(self) -> str:
         """The kernel's name, in which ``!`` stands for a slash."""
-        return self.path.name
+        return os.path.basename(self.path)
 
     @property
     def virtual(self) -> bool:
-        return _VIRTUAL in str(self.path)
+        return _VIRTUAL in self.path
 
 
 @dataclass(frozen=True)
@@ -65,12 +64,23 @@ class Attachment:
     ccw: tuple[int, int, int, int] | None = None
 
 
-def read_device(host: Host, path: Path | str) -> Device:
-    """The device of a directory of sysfs, or of a link to one. Raises OSError if it is gone."""
-    directory = host.path(path).resolve(strict=True) if isinstance(path, str) else path.resolve(strict=True)
-    node = _fields((directory / "uevent").read_text(errors="surrogateescape")).get("DEVNAME")
-    number = (directory / "dev").read_text().strip()
+def read_device(host: Host, path: str) -> Device:
+    """The device of a directory of sysfs, or of a link to one, by its real path. Raises OSError if it is gone."""
+    directory = resolved(path)
+    node = _fields(read_text(f"{directory}/uevent")).get("DEVNAME")
+    number = read_text(f"{directory}/dev").strip()
     return Device(directory, f"/dev/{node}" if node else None, _udev_properties(host, number))
+
+
+def resolved(path: str) -> str:
+    """Where a link of sysfs leads, which is never to another; a path that is none, itself. Raises OSError."""
+    try:
+        target = os.readlink(path)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return path
+    return os.path.normpath(os.path.join(os.path.dirname(path), target))
 
 
 def list_disks(host: Host) -> list[Device]:
@@ -79,7 +89,7 @@ def list_disks(host: Host) -> list[Device]:
     for name in sorted(os.listdir(host.path("/sys/block")), key=natural):
         entry = host.path(f"/sys/block/{name}")
         try:
-            if entry.is_symlink() and (entry / "size").read_text() != "0\n":
+            if os.path.islink(entry) and read_text(f"{entry}/size") != "0\n":
                 disks.append(read_device(host, entry))
         except OSError:
             continue
@@ -89,13 +99,14 @@ def list_disks(host: Host) -> list[Device]:
 def list_partitions(host: Host, disk: Device) -> list[Device]:
     """By name."""
     pattern = re.compile(re.escape(disk.name) + r"p?\d+")
-    return list(_readable(host, (p for p in disk.path.iterdir() if pattern.fullmatch(p.name) and p.is_dir())))
+    names = [name for name in os.listdir(disk.path) if pattern.fullmatch(name)]
+    return list(_readable(host, disk.path, [name for name in names if os.path.isdir(f"{disk.path}/{name}")]))
 
 
 def list_slaves(host: Host, device: Device) -> list[Device] | None:
     """What it lies on, by name; None for what never lies on anything."""
-    slaves = device.path / "slaves"
-    return list(_readable(host, slaves.iterdir())) if slaves.is_dir() else None
+    slaves = f"{device.path}/slaves"
+    return list(_readable(host, slaves, os.listdir(slaves))) if os.path.isdir(slaves) else None
 
 
 def list_hardware(host: Host, device: Device) -> list[Device]:
@@ -129,9 +140,9 @@ def natural(name: str) -> list[tuple[int, str]]:
 def _on_pci(path: str, target: int, unit: int, *, is_scsi: bool) -> Attachment | None:
     """By the first controller on the way from the root bridge: a bridge in between has no driver that is known."""
     for function in _PCI_FUNCTION.finditer(path):
-        controller = Path(path[: function.end()])
-        link = controller / "driver"
-        driver = os.path.basename(os.readlink(link)) if link.is_symlink() else ""
+        controller = path[: function.end()]
+        link = f"{controller}/driver"
+        driver = os.path.basename(os.readlink(link)) if os.path.islink(link) else ""
         if driver not in _BUSES:
             continue
         domain, bus, slot, number = (int(digits, 16) for digits in function.groups())
@@ -148,9 +159,9 @@ def _on_pci(path: str, target: int, unit: int, *, is_scsi: bool) -> Attachment |
     return None
 
 
-def _rank(controller: Path, path: str) -> int:
+def _rank(controller: str, path: str) -> int:
     """Which of the controller's ports it is, from 0. Raises OSError if it is gone."""
-    port = _PORT.search(path, len(str(controller)))
+    port = _PORT.search(path, len(controller))
     if port is None:
         return 0
     kind, number = port.groups()
@@ -161,10 +172,10 @@ def _rank(controller: Path, path: str) -> int:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from None
 
 
-def _readable(host: Host, paths: Iterator[Path]) -> Iterator[Device]:
-    for path in sorted(paths, key=lambda path: natural(path.name)):
+def _readable(host: Host, directory: str, names: Iterable[str]) -> Iterator[Device]:
+    for name in sorted(names, key=natural):
         try:
-            yield read_device(host, path)
+            yield read_device(host, f"{directory}/{name}")
         except OSError:
             continue  # it has just gone
 

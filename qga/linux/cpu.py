@@ -16,6 +16,7 @@ CPUS = "/sys/devices/system/cpu"
 # The columns of a cpuN line, in its order.
 _STATES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal", "guest", "guestnice")
 _ALWAYS = 4  # how many of them every kernel has
+_CPU = re.compile("cpu[0-9]+")
 _NUMBER = re.compile("[0-9]{1,20}")
 
 
@@ -31,12 +32,12 @@ class Processor:
 def list_numbers(host: Host) -> list[int]:
     """Of all processors, in their order. Raises OSError."""
     names = os.listdir(host.path(CPUS))
-    return sorted(int(name[3:]) for name in names if re.fullmatch("cpu[0-9]+", name))
+    return sorted(int(name[3:]) for name in names if _CPU.fullmatch(name))
 
 
 def read_processor(host: Host, number: int) -> Processor:
     """Raises FileNotFoundError if there is no such processor, and OSError."""
-    host.path(f"{CPUS}/cpu{number}/").stat()
+    os.stat(host.path(f"{CPUS}/cpu{number}/"))
     try:
         return Processor(number, host.read_attribute(f"{CPUS}/cpu{number}/online").startswith("1"), True)
     except FileNotFoundError:

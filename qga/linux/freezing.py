@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 from qga.errors import CommandError
-from qga.linux.host import Host
+from qga.linux.block import resolved
+from qga.linux.host import Host, read_text
 from qga.linux.mounts import Mount, MountTree, all_mounts, opened
 
 FIFREEZE = 0xC0045877  # _IOWR('X', 119, int)
@@ -97,15 +98,15 @@ def _thaw(host: Host, mount: Mount) -> bool:
     return thawed
 
 
-def _backing_files(device: Path) -> Iterator[str]:
+def _backing_files(device: str) -> Iterator[str]:
     """The files that a block device lies in: a loop device, its partitions, and what dm and md make of them.
 
     ``device`` is a directory of sysfs, Documentation/ABI/testing/sysfs-block; a partition's lies within its disk's.
     """
     with contextlib.suppress(OSError):
-        device = device.resolve(strict=True)
-        for disk in (device, device.parent):
+        device = resolved(device)
+        for disk in (device, os.path.dirname(device)):
             with contextlib.suppress(OSError):
-                yield (disk / "loop/backing_file").read_text(errors="surrogateescape").removesuffix("\n")
-        for below in (device / "slaves").iterdir():
-            yield from _backing_files(below)
+                yield read_text(f"{disk}/loop/backing_file").removesuffix("\n")
+        for below in os.listdir(f"{device}/slaves"):
+            yield from _backing_files(f"{device}/slaves/{below}")

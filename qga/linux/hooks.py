@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-from pathlib import Path
 
 from qga.errors import CommandError
 from qga.linux.host import Host
@@ -58,17 +57,17 @@ def run_hook(host: Host, hook: str, event: str, timeout: float) -> None:
 
 def _check(host: Host, path: str) -> None:
     """Nobody but root may be able to change the file, or to put another in its place. Raises CommandError."""
-    real = host.path(path).resolve()
-    for checked in (real, *real.parents):
-        refusal = _refusal(checked)
-        if refusal is not None:
-            raise CommandError(f"fsfreeze hook {path} is refused: {refusal}")
+    checked = os.path.realpath(host.path(path))
+    while (refusal := _refusal(checked)) is None and checked != "/":
+        checked = os.path.dirname(checked)
+    if refusal is not None:
+        raise CommandError(f"fsfreeze hook {path} is refused: {refusal}")
 
 
-def _refusal(path: Path) -> str | None:
+def _refusal(path: str) -> str | None:
     """None if only root, or whoever the agent is, can write there. In a sticky directory nobody replaces a file."""
     try:
-        status = path.stat()
+        status = os.stat(path)
     except OSError as error:
         return f"{path}: {error.strerror}"
     if status.st_uid not in (0, os.geteuid()):

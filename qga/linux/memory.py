@@ -33,7 +33,7 @@ def list_memory_blocks(host: Host) -> list[MemoryBlock]:
 def read_memory_block(host: Host, index: int) -> MemoryBlock:
     """Raises FileNotFoundError if there is no such block, and OSError."""
     directory = f"{MEMORY}/memory{index}"
-    host.path(directory).stat()
+    os.stat(host.path(directory))
     try:
         online = host.read_attribute(f"{directory}/state").startswith("online")
     except FileNotFoundError:

@@ -162,4 +162,6 @@ def _with_device(host: Host, mount: Mount) -> Mount:
 
 def _unescape(field: str) -> str:
     r"""``\040`` is a space; the kernel writes space, tab, newline and backslash so."""
+    if "\\" not in field:
+        return field
     return _ESCAPE.sub(lambda match: "\\" if match[1] == "\\" else chr(int(match[1], 8)), field)

@@ -16,6 +16,7 @@ VARIABLE = "QGA_OS_RELEASE"  # names another file, as with QEMU's agent
 _LINE = re.compile(r"\s*([A-Za-z0-9_]+)\s*=\s*(.*)")
 # A quote that is never closed reaches to the end of the line.
 _PART = re.compile(r"""'([^']*)'?|"((?:[^"\\]|\\.)*)\\?"?|\\(.)|([^\s;'"\\]+)""")
+_SIMPLE = re.compile(r'"([^"\\]*)"|([^\s;\'"\\]*)')  # nearly all are so
 _ESCAPE = re.compile(r"""\\([$"'`\\])""")
 
 
@@ -43,6 +44,9 @@ def read_os_release(host: Host) -> dict[str, str]:
 
 def _value(text: str) -> str:
     """The first word, as a shell would take it."""
+    simple = _SIMPLE.fullmatch(text)
+    if simple is not None:
+        return simple[1] or simple[2] or ""
     value, at = "", 0
     while part := _PART.match(text, at):
         single, double, escaped, plain = part.groups()

@@ -17,7 +17,7 @@ def find_port(host: Host, path: str) -> str:
     missing, the kernel still tells the name, in /sys/class/virtio-ports/vportNpM/name. Returns ``path`` itself where
     it exists, is no such link, or no port has the name.
     """
-    if not path.startswith(_LINKS) or host.path(path).exists():
+    if not path.startswith(_LINKS) or os.path.exists(host.path(path)):
         return path
     wanted = path.removeprefix(_LINKS)
     try:

@@ -7,6 +7,7 @@ hands on to the next method, and when none is left the caller gets them all.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ def _pm_act(host: Host, mode: SleepMode) -> Refusal:
 
 
 def _systemd_probe(host: Host, mode: SleepMode) -> Refusal:
-    if not host.path("/run/systemd/system").is_dir():  # sd_booted(3)
+    if not os.path.isdir(host.path("/run/systemd/system")):  # sd_booted(3)
         return "not the running init"
     outcome = host.run(("busctl", "call", *_LOGIND, f"Can{mode.logind}"))
     if not outcome.ok:
@@ -202,7 +203,7 @@ def shut_down(host: Host, mode: str) -> list[str]:
     """Start the shutdown. Returns nothing, or what each program said if all failed; ``mode`` is a key above."""
     verb, program, flag = SHUTDOWN_MODES[mode]
     commands = [(program,), ("/sbin/shutdown", "-h", flag, "+0", "hypervisor initiated shutdown")]
-    if host.path("/run/systemd/system").is_dir():
+    if os.path.isdir(host.path("/run/systemd/system")):
         commands.insert(0, ("systemctl", verb))
     refusals = []
     for command in commands:

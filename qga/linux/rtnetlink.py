@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 RTM_GETLINK, RTM_GETADDR = 18, 22
 
@@ -35,8 +35,7 @@ _RECEIVE = 256 * 1024  # bytes; the kernel fills at most 32 KiB of it, or one me
 _TRIES = 10  # a dump during which something changed is asked for again
 
 
-@dataclass(frozen=True, slots=True)
-class Statistics:
+class Statistics(NamedTuple):
     """As /proc/net/dev counts: what was missed counts as dropped."""
 
     rx_bytes: int
@@ -49,21 +48,19 @@ class Statistics:
     tx_dropped: int
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """``hardware_address``: as many bytes as its kind of network has, perhaps none."""
 
-    index: int
+    ifindex: int
     name: str
     hardware_address: bytes
     statistics: Statistics | None
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """``label`` is the name that an IPv4 address was given; ``family`` is AF_INET or AF_INET6."""
 
-    index: int
+    ifindex: int
     family: int
     address: bytes
     prefix: int
@@ -73,20 +70,21 @@ class Address:
 def dump(request: int) -> list[bytes]:
     """The kernel's answer to RTM_GETLINK or RTM_GETADDR: datagrams of whole messages. Raises OSError."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as kernel:
+        buffer = memoryview(bytearray(_RECEIVE))
         for sequence in range(_TRIES):
             flags = _NLM_F_REQUEST | _NLM_F_DUMP
             kernel.send(_REQUEST.pack(_REQUEST.size, request, flags, sequence, 0, socket.AF_UNSPEC))
-            datagrams, whole = _receive(kernel)
+            datagrams, whole = _receive(kernel, buffer)
             if whole:
                 break
         return datagrams
 
 
-def _receive(kernel: socket.socket) -> tuple[list[bytes], bool]:
+def _receive(kernel: socket.socket, buffer: memoryview) -> tuple[list[bytes], bool]:
     """One answer, and whether nothing changed while it was made."""
     datagrams, whole = [], True
     while True:
-        data = kernel.recv(_RECEIVE)
+        data = bytes(buffer[: kernel.recv_into(buffer)])
         datagrams.append(data)
         for kind, flags, offset, end in _messages(data):
             whole &= not flags & _NLM_F_DUMP_INTR
@@ -104,15 +102,11 @@ def parse_links(datagrams: list[bytes]) -> list[Link]:
     links = []
     for data, offset, end in _payloads(datagrams, RTM_GETLINK - 2):
         _, _, index, _, _ = _unpack(_LINK, data, offset, end)
-        name, hardware, statistics = "", b"", None
-        for kind, value in _attributes(data, offset + _LINK.size, end):
-            if kind == _IFLA_IFNAME:
-                name = os.fsdecode(value.rstrip(b"\0"))
-            elif kind == _IFLA_ADDRESS:
-                hardware = value
-            elif kind == _IFLA_STATS64:
-                statistics = _statistics(value)
-        links.append(Link(index, name, hardware, statistics))
+        found = _attributes(data, offset + _LINK.size, end, (_IFLA_IFNAME, _IFLA_ADDRESS, _IFLA_STATS64))
+        name = os.fsdecode(found.get(_IFLA_IFNAME, b"").rstrip(b"\0"))
+        counted = found.get(_IFLA_STATS64)
+        statistics = None if counted is None else _statistics(counted)
+        links.append(Link(index, name, found.get(_IFLA_ADDRESS, b""), statistics))
     return links
 
 
@@ -123,7 +117,7 @@ def parse_addresses(datagrams: list[bytes]) -> list[Address]:
         family, prefix, _, _, index = _unpack(_ADDRESS, data, offset, end)
         if family not in _ADDRESS_SIZES:
             continue
-        found = dict(_attributes(data, offset + _ADDRESS.size, end))
+        found = _attributes(data, offset + _ADDRESS.size, end, (_IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL))
         address = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS)  # where there is a peer, the latter is the peer's
         label = found.get(_IFA_LABEL)
         if address:
@@ -154,13 +148,20 @@ def _messages(data: bytes) -> Iterator[tuple[int, int, int, int]]:
         offset = end + 3 & ~3
 
 
-def _attributes(data: bytes, offset: int, end: int) -> Iterator[tuple[int, bytes]]:
+def _attributes(data: bytes, offset: int, end: int, wanted: tuple[int, ...]) -> dict[int, bytes]:
+    """The values of those that are ``wanted``: a link has dozens, and there may be many links."""
+    found = {}
+    unpack, size = _ATTRIBUTE.unpack_from, _ATTRIBUTE.size
     while offset < end:
-        length, kind = _unpack(_ATTRIBUTE, data, offset, end)
-        if length < _ATTRIBUTE.size or offset + length > end:
+        if offset + size > end:
             raise _cut_short()
-        yield kind, data[offset + _ATTRIBUTE.size : offset + length]
+        length, kind = unpack(data, offset)
+        if length < size or offset + length > end:
+            raise _cut_short()
+        if kind in wanted:
+            found[kind] = data[offset + size : offset + length]
         offset += length + 3 & ~3
+    return found
 
 
 def _unpack(layout: struct.Struct, data: bytes, offset: int, end: int) -> tuple[int, ...]:

@@ -14,7 +14,6 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from pwd import struct_passwd
 
 from qga.errors import CommandError
@@ -86,7 +85,7 @@ class _Home:
 
     def add(self, edit: Callable[[bytes], bytes], read: bool) -> bytes:
         with _failing(f"failed to create directory '{self._directory}'"), contextlib.suppress(FileExistsError):
-            self._real.mkdir(0o700)
+            os.mkdir(self._real, 0o700)
         with self._reading(), _opened(self._real) as directory:
             data = _read(directory) if _exists(directory) and read else b""
             self._replace(directory, edit(data))
@@ -115,12 +114,12 @@ def _failing(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[int]:
+def _opened(path: str) -> Iterator[int]:
     """A descriptor of ~/.ssh, which must not be a symbolic link. Raises OSError."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except NotADirectoryError:
-        if path.is_symlink():
+        if os.path.islink(path):
             raise OSError(errno.ELOOP, "its directory is a symbolic link") from None
         raise
     try:

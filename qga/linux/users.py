@@ -54,7 +54,8 @@ def parse_session(text: str) -> Login | None:
 def list_logins(host: Host) -> list[Login]:
     """One for each user, of the earliest login, in the order of their first."""
     try:
-        data = host.path(UTMP).read_bytes()
+        with open(host.path(UTMP), "rb") as file:
+            data = file.read()
     except OSError:
         return _earliest(sorted(_sessions(host), key=lambda login: login.time))
     return _earliest(parse_utmp(data, platform.machine()))

@@ -42,8 +42,8 @@ class Guest(Host):
     files: Mapping[str, bytes] = field(default_factory=dict)
     datagrams: tuple[bytes, ...] = ()
 
-    def path(self, path: str) -> Path:
-        return self.root / path.replace("..", "").lstrip("/")
+    def path(self, path: str) -> str:
+        return self.root + path.replace("..", "")
 
     def read(self, path: str) -> str:
         if path not in self.files:
@@ -60,7 +60,7 @@ class Guest(Host):
 def _guest(
     files: Mapping[str, bytes] | None = None, *, root: Path = _NOWHERE, datagrams: tuple[bytes, ...] = ()
 ) -> Guest:
-    return Guest(_no_program, lambda program: None, root, files=files or {}, datagrams=datagrams)
+    return Guest(_no_program, lambda program: None, str(root), files=files or {}, datagrams=datagrams)
 
 
 def _no_program(argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 0) -> Outcome:
@@ -113,14 +113,14 @@ def nvme_health(data: bytes) -> None:
 def device_path(data: bytes) -> None:
     """Where sysfs has a device; the first byte that is no part of it ends it."""
     path = os.fsdecode(data.partition(b"\0")[0])
-    _fits("GuestDiskAddress", disk_address(block.Device(_directory() / f"sys/{path}", "/dev/x", {})))
+    _fits("GuestDiskAddress", disk_address(block.Device(f"{_directory()}/sys/{path}", "/dev/x", {})))
 
 
 def device_properties(data: bytes) -> None:
     kernel, _, udev = data.partition(b"|")
     directory = _directory()
     (directory / "uevent").write_bytes(kernel)
-    device = block.read_device(_guest({"/run/udev/data/b8:0": udev}), directory)
+    device = block.read_device(_guest({"/run/udev/data/b8:0": udev}), str(directory))
     address = disk_address(device)
     assert (address is None) == (device.devnode is None and "ID_SERIAL" not in device.properties)
     if address is not None:
@@ -153,7 +153,7 @@ def password(data: bytes) -> None:
         return Outcome(status=0)
 
     name, _, secret = data.partition(b"|")
-    guest = Guest(chpasswd, lambda program: None, _NOWHERE)
+    guest = Guest(chpasswd, lambda program: None, str(_NOWHERE))
     _ask("guest-set-user-password", guest, username=_text(name), password=_text(secret), crypted=False)
     (line,) = lines
     assert line.count(b"\n") == 1

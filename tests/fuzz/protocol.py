@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 
 from jsonschema import Draft4Validator
 
@@ -118,7 +117,7 @@ def _dispatcher() -> Dispatcher:
     for name, command in SCHEMA.commands.items():
         if command.area != "session":
             handlers[name] = slowly_nothing if command.slow else nothing
-    host = Host(run=lambda *_, **__: Outcome(errno=2), which=lambda _: None, root=Path("/nonexistent"))
+    host = Host(run=lambda *_, **__: Outcome(errno=2), which=lambda _: None, root="/nonexistent")
     return Dispatcher(Context(host, SCHEMA, Policy()), handlers)
 
 
