@@ -18,7 +18,7 @@ LAYERS: list[tuple[set[str], bool]] = [
     ({"schema"}, False),
     ({"loop", "linux", "waiting"}, True),
     ({"freeze"}, False),
-    ({"policy", "files", "b64"}, False),
+    ({"policy", "files", "b64", "allocator"}, False),
     ({"processes"}, True),
     ({"execs"}, False),
     ({"context"}, False),

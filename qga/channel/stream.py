@@ -9,11 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from qga.allocator import release
 from qga.loop import EDGE, HANGUP, READ, WRITE, Loop, Timer
 from qga.session import Session
 
 READ_SIZE = 64 * 1024  # bytes; the allocator hands out larger ones from the kernel, which costs a ping a third
 ABSENCE = 0.5  # seconds that a port must be hung up before its host counts as gone
+LARGE = 1024 * 1024  # bytes that have gone to and fro, after which memory is given back
+LULL = 2.0  # seconds later: more of them may come
 NOTHING = 0  # but a hang-up, which epoll(7) always tells
 HIGH_WATER = 256 * 1024  # bytes of replies gathered for one write: small ones share it, large ones do not pile up
 
@@ -52,6 +55,8 @@ class Stream:
         self._closed = False
         self._at_end = False
         self._absence: Timer | None = None
+        self._moved = 0
+        self._release: Timer | None = None
         self._wait_for(READ)
 
     def close(self) -> None:
@@ -91,6 +96,7 @@ class Stream:
             return
         if data:
             self._is_present()
+            self._count(len(data))
             self._session.receive(data)
             self._reply()
         elif self._persistent:
@@ -145,8 +151,16 @@ class Stream:
             if reply is None:
                 return False
             self._outgoing.append(reply)
+            self._count(len(reply))
             size += len(reply)
         return True
+
+    def _count(self, size: int) -> None:
+        self._moved += size
+        if self._moved > LARGE:
+            self._moved = 0
+            if self._release is None or self._release.cancelled:
+                self._release = self._loop.call_later(LULL, release)
 
     def _write(self) -> bool:
         """True when all that was gathered is written."""
