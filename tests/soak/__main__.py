@@ -93,7 +93,7 @@ class Soak:
     def look(self) -> Process | None:
         """The agent when no host is connected and what was left has ended; as it is, if that does not come."""
         self.do(acts.sweep)
-        self.do(acts.with_nothing_pending)
+        self._close()
         deadline, start = time.monotonic() + SETTLE, self._world.report.start
         while self._agent.alive:
             found = Process.look(self._agent.process.pid)
