@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from qga.channel.stream import LULL
 from tests.lines import Closed
 from tests.running import RunningAgent
 from tests.soak import acts
@@ -94,6 +95,7 @@ class Soak:
         """The agent when no host is connected and what was left has ended; as it is, if that does not come."""
         self.do(acts.sweep)
         self._close()
+        time.sleep(LULL + 0.5)
         deadline, start = time.monotonic() + SETTLE, self._world.report.start
         while self._agent.alive:
             found = Process.look(self._agent.process.pid)

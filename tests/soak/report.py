@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-MAX_GROWTH = 10 * 1024  # KiB after the warm-up: what nobody fetched is kept, and memory is not given back at once
+MAX_GROWTH = 10 * 1024  # KiB after the warm-up: what nobody fetched is kept
 
 
 @dataclass(frozen=True)
