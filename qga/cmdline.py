@@ -8,11 +8,9 @@ that are no options anywhere (they are ignored, as the reference does).
 
 from __future__ import annotations
 
-import argparse
+import getopt
 import re
-from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Never
+from typing import TYPE_CHECKING, NamedTuple
 
 from qga.options import ACTIONS, BOOL, CONFIG_FILE, GONE, NAMES, OPTIONS, Action, ConfigError
 
@@ -22,9 +20,15 @@ if TYPE_CHECKING:
 PROGRAM = "qemu-ga"
 LIST_WORDS = ("help", "?")
 
+_ROWS = {flag: option for option in OPTIONS for flag in option.flags}
+_ACTIONS = {flag: action for flags, action, _ in ACTIONS for flag in flags}
+_VALUED = {flag for flag, option in _ROWS.items() if option.kind is not BOOL} | {*CONFIG_FILE[0], "-s"}
+_FLAGS = (*_ROWS, *_ACTIONS, *CONFIG_FILE[0], "-s")  # the last is for Windows: QEMU's agent swallows it elsewhere
+_SHORT = "".join(flag[1] + ":" * (flag in _VALUED) for flag in _FLAGS if not flag.startswith("--"))
+_LONG = [flag[2:] + "=" * (flag in _VALUED) for flag in _FLAGS if flag.startswith("--")]
 
-@dataclass(frozen=True)
-class Given:
+
+class Given(NamedTuple):
     """What argv said: ``texts`` has the values by key of the option, in their order, unjudged.
 
     ``config_path`` is None if no -c was given.
@@ -35,52 +39,51 @@ class Given:
     texts: dict[str, list[str]]
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Never:
-        raise ConfigError(f"{message}; try '{PROGRAM} --help'")
-
-
-def _parser() -> _Parser:
-    parser = _Parser(
-        prog=PROGRAM,
-        usage=f"{PROGRAM} [-m METHOD -p PATH] [options]",
-        description="The guest agent: serves requests of the host.",
-        add_help=False,
-    )
-    add = parser.add_argument
-    for option in OPTIONS:
-        # argparse formats help with %, so a row's own % must survive it.
-        text = option.help.replace("%", "%%")
-        if option.kind is BOOL:
-            add(*option.flags, dest=option.key, action="append_const", const="true", help=text)
-        else:
-            nargs = None if option.bare is None else "?"
-            metavar = option.metavar
-            add(*option.flags, dest=option.key, action="append", nargs=nargs, metavar=metavar, help=text)
-    flags, metavar, text = CONFIG_FILE
-    add(*flags, dest="config", metavar=metavar, help=text)
-    for flags, action, text in ACTIONS:
-        add(*flags, dest="actions", action="append_const", const=action, help=text)
-    add("-s", dest="service", help=argparse.SUPPRESS)  # Windows only; the reference swallows it elsewhere
-    return parser
-
-
 def usage() -> str:
     """The text of --help."""
-    return _parser().format_help()
+    import textwrap
+
+    rows = [(_spelled(option.flags, option.metavar, option.bare), option.help) for option in OPTIONS]
+    rows.append((_spelled(*CONFIG_FILE[:2]), CONFIG_FILE[2]))
+    rows += [(_spelled(flags), text) for flags, _, text in ACTIONS]
+    lines = [
+        f"usage: {PROGRAM} [-m METHOD -p PATH] [options]",
+        "",
+        "The guest agent: serves requests of the host.",
+        "",
+    ]
+    for spelled, text in rows:
+        lines.append(f"  {spelled}")
+        lines += textwrap.wrap(text, 78, initial_indent=" " * 8, subsequent_indent=" " * 8)
+    return "\n".join(lines) + "\n"
+
+
+def _spelled(flags: tuple[str, ...], metavar: str = "", bare: str | None = None) -> str:
+    """-m, --method METHOD"""
+    if not metavar:
+        return ", ".join(flags)
+    if bare is not None:
+        return ", ".join(f"{flag}[{'=' * flag.startswith('--')}{metavar}]" for flag in flags)
+    return f"{', '.join(flags)} {metavar}"
 
 
 def parse(argv: Sequence[str]) -> Given:
     """Read the words after the program's name. Raises ConfigError for an unknown or incomplete option."""
-    words = list(argv)
-    if "--" in words:
-        del words[words.index("--") :]
-    found, others = _parser().parse_known_args(_attach_bare(map(_expand, words)))
-    unknown = [word for word in others if word.startswith("-") and word != "-"]
-    if unknown:
-        raise ConfigError(f"unrecognized option '{unknown[0]}'{_hint(unknown[0])}; try '{PROGRAM} --help'")
-    texts = {option.key: getattr(found, option.key) or [] for option in OPTIONS}
-    return Given(_action(found.actions or [], texts), found.config, texts)
+    try:
+        found, _ = getopt.gnu_getopt(list(_attach_bare(map(_expand, argv))), _SHORT, _LONG)
+    except getopt.GetoptError as error:
+        raise ConfigError(f"{error.msg}{_hint(error.opt)}; try '{PROGRAM} --help'") from None
+    texts: dict[str, list[str]] = {option.key: [] for option in OPTIONS}
+    actions, config_path = [], None
+    for flag, text in found:
+        if flag in _ROWS:
+            option = _ROWS[flag]
+            texts[option.key].append("true" if option.kind is BOOL else text)
+        elif flag in _ACTIONS:
+            actions.append(_ACTIONS[flag])
+        elif flag in CONFIG_FILE[0]:
+            config_path = text
+    return Given(_action(actions, texts), config_path, texts)
 
 
 def _action(actions: Sequence[Action], texts: dict[str, list[str]]) -> Action:
@@ -105,10 +108,8 @@ def _expand(word: str) -> str:
 
 
 def _attach_bare(words: Iterable[str]) -> list[str]:
-    """Attach the value meant by an option given bare: argparse would take the next word for it."""
-    flags = [flag for option in OPTIONS if option.kind is BOOL for flag in option.flags]
-    flags += [flag for row in ACTIONS for flag in row[0]]
-    switches = "".join(flag[1] for flag in flags if not flag.startswith("--"))
+    """Attach the value meant by an option given bare: getopt would take the next word for it."""
+    switches = "".join(flag[1] for flag in _FLAGS if flag not in _VALUED and not flag.startswith("--"))
 
     def attach(word: str) -> str:
         for option in OPTIONS:
@@ -123,10 +124,12 @@ def _attach_bare(words: Iterable[str]) -> list[str]:
     return [attach(word) for word in words]
 
 
-def _hint(word: str) -> str:
-    name = word.lstrip("-").partition("=")[0]
+def _hint(name: str) -> str:
+    """What might have been meant by a name without its hyphens."""
+    from difflib import get_close_matches
+
     if name in GONE:
         return f": it is gone, use --{GONE[name]}"
-    names = [flag[2:] for option in OPTIONS for flag in option.flags if flag.startswith("--")]
-    close = get_close_matches(name, names, n=1)
-    return f" (did you mean '--{close[0]}'?)" if close else ""
+    names = [flag[2:] for flag in _FLAGS if flag.startswith("--")]
+    close = [other for other in names if other.startswith(name)] or get_close_matches(name, names, n=1)
+    return f" (did you mean {' or '.join(f'--{other}' for other in close)}?)" if close and name not in names else ""

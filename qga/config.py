@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qga import cmdline, keyfile
 from qga.options import CONFIG_PATH, DEFAULT_PATHS, GONE, NAMES, OPTIONS, PATH, Action, ConfigError, Option
@@ -39,8 +37,7 @@ GROUP = "general"
 VSOCK_MAX = 2**32 - 1  # cid and port are both unsigned 32-bit numbers, see vsock(7)
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(NamedTuple):
     """Everything the agent is told from outside. ``None`` and ``()`` mean: not given.
 
     ``path`` is a device, a socket or ``<cid>:<port>``, according to ``method``; it is None only under socket
@@ -70,8 +67,7 @@ class Config:
     max_reply: int
 
 
-@dataclass(frozen=True)
-class Loaded:
+class Loaded(NamedTuple):
     """What load() found. ``config`` holds the built-in defaults where the action needs none, and is complete
     for RUN and DUMP. ``warnings`` are lines for the log."""
 
@@ -140,7 +136,7 @@ def absolute_paths(config: Config) -> Config:
     if config.method != "vsock-listen":
         names.append("path")
     given = {name: value for name in names if (value := getattr(config, name)) is not None}
-    return replace(config, **{name: os.path.abspath(value) for name, value in given.items()})
+    return config._replace(**{name: os.path.abspath(value) for name, value in given.items()})
 
 
 def dump(config: Config) -> str:
@@ -207,14 +203,14 @@ def _take(values: dict[str, Any], option: Option, text: str, where: str) -> None
 def _finish(config: Config, *, activated: bool) -> Config:
     """Decide what depends on more than one option."""
     if activated:
-        config = replace(config, path=None)
+        config = config._replace(path=None)
     elif config.path is None:
         if config.method not in DEFAULT_PATHS:
             raise ConfigError("must specify a path for this channel")
-        config = replace(config, path=DEFAULT_PATHS[config.method])
+        config = config._replace(path=DEFAULT_PATHS[config.method])
     elif config.method == "vsock-listen":
         vsock_address(config.path)
-    return replace(config, verbose=config.verbose or config.debug)
+    return config._replace(verbose=config.verbose or config.debug)
 
 
 def _activated(environ: Mapping[str, str]) -> bool:
@@ -223,5 +219,7 @@ def _activated(environ: Mapping[str, str]) -> bool:
 
 
 def _nearest(word: str, known: Sequence[str]) -> str:
+    from difflib import get_close_matches
+
     close = get_close_matches(word, known, n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
 
 from qga.config import Config, defaults
 from qga.execs import Execs
@@ -15,18 +14,27 @@ from qga.processes import Workers
 from qga.schema import Schema
 
 
-@dataclass(frozen=True)
 class Context:
     """``workers`` is for what may take long: ``await ctx.workers(work)``."""
 
-    host: Host
-    schema: Schema
-    policy: Policy
-    files: FileTable = field(default_factory=FileTable)
-    execs: Execs = field(default_factory=Execs)
-    freeze: FreezeState = field(default_factory=FreezeState)
-    workers: Workers = field(default_factory=Workers)
-    config: Config = field(default_factory=defaults)
+    def __init__(
+        self,
+        host: Host,
+        schema: Schema,
+        policy: Policy,
+        files: FileTable | None = None,
+        execs: Execs | None = None,
+        freeze: FreezeState | None = None,
+        config: Config | None = None,
+    ) -> None:
+        self.host = host
+        self.schema = schema
+        self.policy = policy
+        self.files = files or FileTable()
+        self.execs = execs or Execs()
+        self.freeze = freeze or FreezeState()
+        self.workers = Workers()
+        self.config = config or defaults()
 
 
 _BESIDE_PAYLOAD = 512  # bytes of a reply: the members around it, and a short id

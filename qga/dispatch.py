@@ -6,14 +6,12 @@ nothing that a handler raises gets past.
 
 from __future__ import annotations
 
-import inspect
 import logging
-import pkgutil
+import os
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import qga.commands
 from qga.context import Context
@@ -31,8 +29,7 @@ Handler = Callable[..., object]
 _MAX_LOGGED = 200  # characters of an argument's value: a log line is for people
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """``body`` goes out as one line; with ``delimited``, after one byte 0xFF."""
 
     body: dict[str, object]
@@ -137,6 +134,7 @@ class Dispatcher:
         return bound
 
 
+_COROUTINE = 0x80  # of co_flags: the inspect module, which has a name for it, takes long to import
 _ENVELOPE = frozenset(("execute", "arguments", "id"))
 
 
@@ -158,10 +156,7 @@ class _Loggable:
 def bind(schema: Schema) -> dict[str, Handler]:
     """The handler of every command. Raises SchemaError where schema and handlers do not match, either way."""
     handlers: dict[str, Handler] = {}
-    modules = {
-        info.name: import_module(f"{qga.commands.__name__}.{info.name}")
-        for info in pkgutil.iter_modules(qga.commands.__path__)
-    }
+    modules = {area: import_module(f"{qga.commands.__name__}.{area}") for area in _areas()}
     for command in schema.commands.values():
         module = modules.get(command.area)
         handler = getattr(module, command.function, None)
@@ -182,6 +177,12 @@ def bind(schema: Schema) -> dict[str, Handler]:
     return handlers
 
 
+def _areas() -> list[str]:
+    """The modules of qga.commands. (The pkgutil module, which has a function for it, takes long to import.)"""
+    files = sorted(os.listdir(qga.commands.__path__[0]))
+    return [name.removesuffix(".py") for name in files if name.endswith(".py") and name != "__init__.py"]
+
+
 def _handler_names(module: ModuleType) -> list[str]:
     return [name for name in vars(module) if name.startswith("guest_")]
 
@@ -198,7 +199,7 @@ def _check_signature(command: Command, handler: Handler) -> None:
             f"qga/commands/{command.area}.py: {command.function}() takes {_spell(taken)}:"
             f" expected {_spell(expected)}, as in schema/{command.area}.json"
         )
-    if command.slow != inspect.iscoroutinefunction(handler):
+    if command.slow != bool(code.co_flags & _COROUTINE):
         told, expected_of = ("slow", "a coroutine") if command.slow else ("not slow", "no coroutine")
         raise SchemaError(
             f"qga/commands/{command.area}.py: {command.function}() must be {expected_of}:"

@@ -14,7 +14,7 @@ import stat
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from qga.errors import CommandError
 from qga.loop import READ, Loop
@@ -29,8 +29,7 @@ _PIPE_SIZE = 1024 * 1024  # bytes, what an unprivileged process may ask for: a c
 _READ_SIZE = 256 * 1024  # bytes at a time, so that one program's output does not hold up the rest
 
 
-@dataclass(frozen=True)
-class Capture:
+class Capture(NamedTuple):
     """Which streams are kept; ``merged``: standard error goes where standard output goes."""
 
     out: bool = False
@@ -62,16 +61,16 @@ class Output:
         return b"".join(self._pieces)
 
 
-@dataclass
 class Program:
     """``status`` is its wait status (waitpid(2)), once it was reaped; ``open`` are the pipes not at their end."""
 
-    pid: int
-    out: Output = field(default_factory=Output)
-    err: Output = field(default_factory=Output)
-    status: int | None = None
-    open: set[int] = field(default_factory=set)
-    ended: float = 0.0
+    def __init__(self) -> None:
+        self.pid = 0
+        self.out = Output()
+        self.err = Output()
+        self.status: int | None = None
+        self.open: set[int] = set()
+        self.ended = 0.0
 
     @property
     def exited(self) -> bool:
@@ -113,7 +112,7 @@ class Execs:
         candidates = _candidates(argv[0], path)
         if self._loop is None:
             raise RuntimeError("no loop is attached")
-        program = Program(pid=0)
+        program = Program()
         theirs: list[int] = []
         ours: dict[int, Output] = {}
         try:

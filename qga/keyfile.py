@@ -11,7 +11,7 @@ at the end of a value do not count (write ``\s``).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _ESCAPES = {"s": " ", "n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
 _ESCAPED = {"\n": r"\n", "\r": r"\r", "\\": r"\\"}
@@ -26,8 +26,7 @@ class KeyFileError(Exception):
         self.line = line
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One ``key=value``: the value as written, stripped of blanks around it, and its line counted from 1."""
 
     raw: str

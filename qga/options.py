@@ -7,9 +7,8 @@ no other list of options exists.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qga import keyfile
 
@@ -33,8 +32,7 @@ class ConfigError(Exception):
     """The options given cannot be meant. The text names the place, what was wrong and what was expected."""
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """How values of one sort are read, written and combined.
 
     ``parse`` raises ValueError or KeyError, and ``expected`` then says what it wanted. An empty text counts
@@ -96,8 +94,7 @@ NAMES = Kind(
 )
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """A row: the key in qemu-ga.conf, the options of the command line, and what they mean.
 
     ``bare`` is the value of an option that may be given without one, and then takes it only attached

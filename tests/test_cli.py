@@ -104,7 +104,7 @@ def test_help_for_a_list_lists_the_commands(capfd: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["--bogus"], "unrecognized option '--bogus'; try 'qemu-ga --help'"),
+        (["--bogus"], "option --bogus not recognized; try 'qemu-ga --help'"),
         (["-m", "unix-listen"], "must specify a path for this channel"),
         (["-c", "/nonexistent"], "error loading configuration from path: /nonexistent, No such file or directory"),
         (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from typing import TYPE_CHECKING
 
@@ -83,7 +82,7 @@ def test_the_dump_shows_everything_in_the_order_of_the_reference() -> None:
 def test_a_dump_read_back_says_the_same(conf: Path) -> None:
     given = load("-dr", "-mvsock-listen", "-p3:1234", "-l", " odd\\name\t ", "-F", "-b", "a,b")
     again = load_file(conf, config.dump(given)).config
-    assert dataclasses.replace(again, block_rpcs=again.block_rpcs[::-1]) == given
+    assert again._replace(block_rpcs=again.block_rpcs[::-1]) == given
 
 
 @pytest.mark.parametrize(
@@ -122,13 +121,14 @@ def test_the_command_line_is_read_as_by_getopt_long(argv: list[str], changes: di
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["--bogus"], ["'--bogus'", "--help"]),
-        (["--vrebose"], ["'--vrebose'", "did you mean '--verbose'"]),
-        (["-q"], ["'-q'", "--help"]),
+        (["--bogus"], ["option --bogus not recognized", "--help"]),
+        (["--vrebose"], ["--vrebose", "did you mean --verbose?"]),
+        (["-q"], ["option -q not recognized", "--help"]),
         (["--blacklist=guest-exec"], ["gone", "--block-rpcs"]),
-        (["--ver"], ["ambiguous", "--verbose", "--version"]),
-        (["-m"], ["--method", "expected one argument"]),
-        (["--verbose=3"], ["--verbose", "'3'"]),
+        (["--ver"], ["option --ver not a unique prefix", "--verbose or --version"]),
+        (["-m"], ["option -m requires argument"]),
+        (["--path"], ["option --path requires argument"]),
+        (["--verbose=3"], ["option --verbose must not have an argument"]),
         (["-m", "serial"], ["--method", "'serial'", "virtio-serial, isa-serial, unix-listen, vsock-listen"]),
         (["-m", ""], ["--method", "''"]),
         (["-m", "unix-listen"], ["must specify a path for this channel"]),
@@ -285,7 +285,7 @@ def test_paths_are_made_absolute_for_a_process_that_leaves_its_directory(
 
 
 def test_every_option_is_a_field_and_every_field_an_option() -> None:
-    assert [option.field for option in OPTIONS] == [field.name for field in dataclasses.fields(Config)]
+    assert [option.field for option in OPTIONS] == list(Config._fields)
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.key)

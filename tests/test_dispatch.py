@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-import qga.commands
 from qga import schema
 from qga.commands import session as session_commands
 from qga.context import Context
@@ -112,8 +111,7 @@ def with_toy(monkeypatch: pytest.MonkeyPatch, handler: object) -> None:
     for name in [name for name in vars(session_commands) if name.startswith("guest_")]:
         monkeypatch.delattr(session_commands, name)
     monkeypatch.setattr(session_commands, "guest_toy", handler, raising=False)
-    monkeypatch.setattr(qga.commands, "__path__", [])
-    monkeypatch.setattr("pkgutil.iter_modules", lambda path: [type("Info", (), {"name": "session"})])
+    monkeypatch.setattr("qga.dispatch._areas", lambda: ["session"])
 
 
 def test_arguments_go_by_keyword_and_secrets_stay_out_of_the_log(

@@ -7,7 +7,7 @@ import fcntl
 import os
 import struct
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,14 @@ MOUNTS = {"/": "254:1", "/data": "254:2", "/var/lib": "254:3"}
 OTHERS = "90 1 0:22 / /proc rw - proc proc rw\n91 1 254:2 /sub /bind rw - xfs /dev/vda2 rw\n"
 
 
-@dataclass(frozen=True)
 class Kernel(Host):
     """``frozen`` counts how often each mount point is frozen; ``refuse`` holds what cannot be done: errno."""
 
-    frozen: dict[str, int] = field(default_factory=dict)
-    refuse: dict[tuple[int, str], int] = field(default_factory=dict)
-    done: list[tuple[str, str]] = field(default_factory=list)
+    def __init__(self, programs: FakePrograms, root: str) -> None:
+        super().__init__(programs.run, programs.which, root)
+        self.frozen: dict[str, int] = {}
+        self.refuse: dict[tuple[int, str], int] = {}
+        self.done: list[tuple[str, str]] = []
 
     def ioctl(self, descriptor: int, request: int, argument: bytearray | int = 0) -> int:
         path = os.readlink(f"/proc/self/fd/{descriptor}").removeprefix(str(self.root)) or "/"
@@ -90,7 +91,7 @@ def make(
     root, statedir = tmp_path / "guest", tmp_path / "state"
     root.mkdir(exist_ok=True)
     statedir.mkdir(exist_ok=True)
-    kernel = Kernel(programs.run, programs.which, str(root))
+    kernel = Kernel(programs, str(root))
     lines = [
         f"{n} {n and 1} {number} / {path} rw - ext4 /dev/x rw\n" for n, (path, number) in enumerate(MOUNTS.items(), 1)
     ]

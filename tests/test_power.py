@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -140,7 +139,7 @@ def test_guest_that_has_slept_is_not_put_to_sleep_again(
             write(host, "/sys/power/suspend_stats/success", "4\n")
         return programs.run(argv)
 
-    assert power.suspend(replace(host, run=run), power.RAM) == (True, [])
+    assert power.suspend(Host(run, host.which, host.root), power.RAM) == (True, [])
     assert programs.calls[-1] == "pm-suspend"
     assert caplog.messages == ["the guest has slept, but then: pm-suspend: exit status 1: it will not"]
 

@@ -27,7 +27,9 @@ def guest_get_memory_blocks(ctx: Context) -> list[dict[str, object]]:
         raise CommandError(f'Can\'t open directory"{MEMORY}/": {error.strerror}') from error
     if not blocks:
         raise CommandError("guest reported zero memory blocks!")
-    return [{"phys-index": block.index, "online": block.online, "can-offline": block.can_offline} for block in blocks]
+    return [
+        {"phys-index": block.number, "online": block.online, "can-offline": block.can_offline} for block in blocks
+    ]
 
 
 async def guest_set_memory_blocks(ctx: Context, *, mem_blks: list[dict[str, Any]]) -> list[dict[str, object]]:

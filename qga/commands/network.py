@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from dataclasses import asdict
 from fnmatch import fnmatchcase
 
 from qga.context import Context
@@ -75,10 +74,10 @@ def _statistics(statistics: Statistics) -> dict[str, object]:
 def guest_network_get_route(ctx: Context) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
     for route4 in routes.parse_ipv4(_read(ctx, routes.IPV4)):
-        found.append({**asdict(route4), "version": 4})
+        found.append({**route4._asdict(), "version": 4})
     for route6 in routes.parse_ipv6(_read(ctx, routes.IPV6)):
         lengths = {"desprefixlen": str(route6.desprefixlen), "srcprefixlen": str(route6.srcprefixlen)}
-        found.append({**asdict(route6), **lengths, "version": 6})
+        found.append({**route6._asdict(), **lengths, "version": 6})
     return found
 
 

@@ -9,7 +9,7 @@ import errno
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qga.linux.host import Host, read_text
 
@@ -34,8 +34,7 @@ _CHANNEL = re.compile(
 _PORT = re.compile(r"/(ata|host)(\d+)/")
 
 
-@dataclass(frozen=True)
-class Device:
+class Device(NamedTuple):
     """``path`` is its directory in sysfs, a real path; ``devnode`` its file in /dev, if it has one."""
 
     path: str
@@ -52,8 +51,7 @@ class Device:
         return _VIRTUAL in self.path
 
 
-@dataclass(frozen=True)
-class Attachment:
+class Attachment(NamedTuple):
     """``pci`` is domain, bus, slot and function; ``ccw`` is cssid, ssid, subchannel and device number."""
 
     bus_type: str

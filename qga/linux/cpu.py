@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qga.linux.host import Host
 
@@ -20,8 +20,7 @@ _CPU = re.compile("cpu[0-9]+")
 _NUMBER = re.compile("[0-9]{1,20}")
 
 
-@dataclass(frozen=True)
-class Processor:
+class Processor(NamedTuple):
     """One that cannot be taken offline has no ``online`` file, and is online."""
 
     number: int

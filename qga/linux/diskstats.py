@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _SINCE_2_6 = (
     "read-ios",
@@ -30,8 +30,7 @@ _LAYOUTS = (
 )
 
 
-@dataclass(frozen=True)
-class DiskStats:
+class DiskStats(NamedTuple):
     """``stats``: sectors of 512 bytes, ticks of a millisecond, by QEMU's names."""
 
     major: int

@@ -14,8 +14,7 @@ import signal
 import stat
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from qga.errors import CommandError
 from qga.linux import rtnetlink
@@ -23,8 +22,7 @@ from qga.linux import rtnetlink
 _PIECE = 64 * 1024  # bytes read at a time
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a program ended. Exactly one of the first four is set.
 
     status: its exit status. signal: the number of the signal that killed it. timeout: the seconds after which
@@ -117,12 +115,18 @@ def _run_as_nobody(user: pwd.struct_passwd, work: Callable[[], bytes]) -> bytes:
     raise CommandError(f"cannot become user '{user.pw_name}'")
 
 
-@dataclass(frozen=True)
 class Host:
-    run: Run
-    which: Callable[[str], str | None]
-    root: str = ""
-    run_as: RunAs = _run_as_nobody
+    def __init__(
+        self,
+        run: Run,
+        which: Callable[[str], str | None],
+        root: str = "",
+        run_as: RunAs = _run_as_nobody,
+    ) -> None:
+        self.run = run
+        self.which = which
+        self.root = root
+        self.run_as = run_as
 
     def path(self, path: str) -> str:
         """Where a file of the guest really lies; ``path`` is absolute."""

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qga.linux.host import Host
 
 MEMORY = "/sys/devices/system/memory"
 
 
-@dataclass(frozen=True)
-class MemoryBlock:
+class MemoryBlock(NamedTuple):
     """One that has no ``state`` file cannot be taken offline, and is online."""
 
-    index: int
+    number: int
     online: bool
     can_offline: bool
     has_state: bool = True
@@ -25,29 +24,29 @@ def list_memory_blocks(host: Host) -> list[MemoryBlock]:
     """By number. Raises OSError: FileNotFoundError where the kernel has no memory hot-plug."""
     names = os.listdir(host.path(MEMORY))
     return [
-        read_memory_block(host, index)
-        for index in sorted(int(n[6:]) for n in names if re.fullmatch("memory[0-9]+", n))
+        read_memory_block(host, number)
+        for number in sorted(int(n[6:]) for n in names if re.fullmatch("memory[0-9]+", n))
     ]
 
 
-def read_memory_block(host: Host, index: int) -> MemoryBlock:
+def read_memory_block(host: Host, number: int) -> MemoryBlock:
     """Raises FileNotFoundError if there is no such block, and OSError."""
-    directory = f"{MEMORY}/memory{index}"
+    directory = f"{MEMORY}/memory{number}"
     os.stat(host.path(directory))
     try:
         online = host.read_attribute(f"{directory}/state").startswith("online")
     except FileNotFoundError:
-        return MemoryBlock(index, online=True, can_offline=False, has_state=False)
+        return MemoryBlock(number, online=True, can_offline=False, has_state=False)
     try:
         can_offline = not host.read_attribute(f"{directory}/removable").startswith("0")
     except FileNotFoundError:
         can_offline = False
-    return MemoryBlock(index, online, can_offline)
+    return MemoryBlock(number, online, can_offline)
 
 
-def set_online(host: Host, index: int, online: bool) -> None:
+def set_online(host: Host, number: int, online: bool) -> None:
     """Raises OSError: EBUSY for memory that is in use."""
-    host.write(f"{MEMORY}/memory{index}/state", "online" if online else "offline")
+    host.write(f"{MEMORY}/memory{number}/state", "online" if online else "offline")
 
 
 def read_block_size(host: Host) -> int:

@@ -11,8 +11,8 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 from qga.errors import CommandError
 from qga.linux.host import Host
@@ -25,8 +25,7 @@ _NUMBERS = re.compile(r"([0-9]{1,10}) ([0-9]{1,10}) ([0-9]{1,10}):([0-9]{1,10}) 
 _ESCAPE = re.compile(r"\\(?!000)([0-7]{3}|\\)")  # no path has a NUL
 
 
-@dataclass(frozen=True)
-class Mount:
+class Mount(NamedTuple):
     """``major`` and ``minor`` name the device; ``source`` is what was mounted, mostly its file in /dev.
 
     ``parent`` is the ``id`` of the mount that it lies upon. One that is ``hidden`` cannot be reached by its mount
@@ -79,7 +78,7 @@ def list_mounts(host: Host) -> list[Mount]:
         if mount.major != _ANONYMOUS and (mount.device not in found or found[mount.device].hidden):
             hidden = mount.id != 0 and tree.at(mount.mountpoint) is not mount
             if not hidden or mount.device not in found:
-                found[mount.device] = replace(mount, hidden=hidden)
+                found[mount.device] = mount._replace(hidden=hidden)
     return list(found.values())
 
 
@@ -157,7 +156,7 @@ def _with_device(host: Host, mount: Mount) -> Mount:
     if mount.major != _ANONYMOUS or mount.fstype != "btrfs":
         return mount
     major, minor = host.block_device(mount.source) or mount.device
-    return replace(mount, major=major, minor=minor)
+    return mount._replace(major=major, minor=minor)
 
 
 def _unescape(field: str) -> str:

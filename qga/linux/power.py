@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qga.linux.host import Host
 
@@ -33,8 +33,7 @@ _LOGIND = (
 Refusal = str | None
 
 
-@dataclass(frozen=True)
-class SleepMode:
+class SleepMode(NamedTuple):
     """What one kind of sleep is called by those who can bring it about."""
 
     name: str
@@ -59,8 +58,7 @@ HYBRID = SleepMode(
 )
 
 
-@dataclass(frozen=True)
-class SleepMethod:
+class SleepMethod(NamedTuple):
     name: str
     probe: Callable[[Host, SleepMode], Refusal]
     act: Callable[[Host, SleepMode], Refusal]

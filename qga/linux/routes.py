@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import socket
 import sys
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 IPV4, IPV6 = "/proc/net/route", "/proc/net/ipv6_route"
 
 
-@dataclass(frozen=True)
-class Route4:
+class Route4(NamedTuple):
     """Addresses are dotted; ``flags`` are RTF_* of linux/route.h."""
 
     iface: str
@@ -28,8 +26,7 @@ class Route4:
     irtt: int
 
 
-@dataclass(frozen=True)
-class Route6:
+class Route6(NamedTuple):
     """``source`` and ``srcprefixlen`` are those of a source-specific route, mostly ``::`` and 0."""
 
     iface: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qga.linux.host import Host
 from qga.linux.mounts import Mount, opened
@@ -16,8 +16,7 @@ _WHOLE = 2**64 - 1
 _UNABLE = (errno.ENOTTY, errno.EOPNOTSUPP)  # the filesystem, or the disk
 
 
-@dataclass(frozen=True)
-class Trimmed:
+class Trimmed(NamedTuple):
     """Bytes that were trimmed, and the least extent that was taken; or, in ``error``, why nothing was."""
 
     trimmed: int | None = None

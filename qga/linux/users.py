@@ -6,7 +6,7 @@ import os
 import platform
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qga.linux.host import Host
 
@@ -21,8 +21,7 @@ _WIDE = struct.Struct("=h2xi32s4s32s256s2hqqq16s20x4x")
 _WIDE_MACHINES = ("aarch64", "loongarch64", "riscv64")
 
 
-@dataclass(frozen=True)
-class Login:
+class Login(NamedTuple):
     """``time``: seconds since 1970."""
 
     user: str

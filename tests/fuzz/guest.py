@@ -10,7 +10,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -35,11 +34,10 @@ _NOWHERE = Path("/nonexistent")
 _validators: dict[str, Validator] = {}
 
 
-@dataclass(frozen=True)
 class Guest(Host):
     """A guest that is only what the fuzzer says: no path leads out of its root, no program or call does anything."""
 
-    files: Mapping[str, bytes] = field(default_factory=dict)
+    files: Mapping[str, bytes] = {}
     datagrams: tuple[bytes, ...] = ()
 
     def path(self, path: str) -> str:
@@ -60,7 +58,9 @@ class Guest(Host):
 def _guest(
     files: Mapping[str, bytes] | None = None, *, root: Path = _NOWHERE, datagrams: tuple[bytes, ...] = ()
 ) -> Guest:
-    return Guest(_no_program, lambda program: None, str(root), files=files or {}, datagrams=datagrams)
+    guest = Guest(_no_program, lambda program: None, str(root))
+    guest.files, guest.datagrams = files or {}, datagrams
+    return guest
 
 
 def _no_program(argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 0) -> Outcome:
@@ -188,7 +188,7 @@ def configuration(data: bytes) -> None:
     def load(data: bytes) -> config.Config:
         path.write_bytes(data)
         read = config.load((), {"QGA_CONF": str(path)}).config
-        return replace(read, block_rpcs=tuple(sorted(read.block_rpcs)), allow_rpcs=tuple(sorted(read.allow_rpcs)))
+        return read._replace(block_rpcs=tuple(sorted(read.block_rpcs)), allow_rpcs=tuple(sorted(read.allow_rpcs)))
 
     assert load(config.dump(load(data)).encode()) == load(data)
 
