@@ -19,6 +19,7 @@ from qga.errors import CommandError, CommandNotFound, QgaError, RequestError
 from qga.log import AUDIT
 from qga.schema import Command, Schema, SchemaError
 from qga.validate import Validator
+from qga.waiting import Task
 from qga.wire import encode
 
 log = logging.getLogger(__name__)
@@ -61,13 +62,14 @@ class Dispatcher:
         self._ctx = ctx
         self._bound = {name: _Bound(command, handlers[name]) for name, command in ctx.schema.commands.items()}
 
-    async def handle(self, message: object) -> Reply | None:
-        """The reply to one message, or None where success is silent. Never raises; waits for a slow command only."""
-        if isinstance(message, RequestError):
-            return Reply({"error": message.wire()})
+    def handle(self, message: object) -> Reply | Task[Reply | None] | None:
+        """The reply to one message, or None where success is silent; of a slow command, a task with that result.
+
+        Never raises, nor does the task.
+        """
         if not isinstance(message, dict):
-            return Reply({"error": RequestError("QMP input must be a JSON object").wire()})
-        body: dict[str, object]
+            unfit = message if isinstance(message, RequestError) else RequestError("QMP input must be a JSON object")
+            return Reply({"error": unfit.wire()})
         command = None
         try:
             bound = self._find(message)
@@ -77,24 +79,11 @@ class Dispatcher:
             bound.validate(arguments)
             audit.info("%s called%s", command.name, _Loggable(command, arguments))
             result = bound.call(self._ctx, arguments)
-            if command.slow:
-                result = await cast("Awaitable[object]", result)
-        except QgaError as error:
-            log.info("%s: %s", command.name if command else "request", error)
-            body = {"error": error.wire()}
-            command = None
         except Exception as error:
-            log.error("%s: internal error: %s: %s", command and command.name, type(error).__name__, error)
-            log.debug("traceback", exc_info=True)
-            body = {"error": CommandError(f"internal error: {type(error).__name__}: {error}").wire()}
-            command = None
-        else:
-            if not command.success_response:
-                return None
-            body = {"return": {} if result is None else result}
-        if "id" in message:
-            body["id"] = message["id"]
-        return Reply(body, delimited=command is not None and command.delimited)
+            return _failure(message, command, error)
+        if command.slow:
+            return Task(_later(message, command, cast("Awaitable[object]", result)))
+        return _success(message, command, result)
 
     def encode(self, reply: Reply) -> bytes:
         """The line for a reply; where it would be larger than the owner wants any to be, the refusal."""
@@ -132,6 +121,36 @@ class Dispatcher:
         if bound is None:
             raise CommandNotFound(f"The command {name} has not been found")
         return bound
+
+
+async def _later(message: Mapping[str, object], command: Command, result: Awaitable[object]) -> Reply | None:
+    try:
+        return _success(message, command, await result)
+    except Exception as error:
+        return _failure(message, command, error)
+
+
+def _success(message: Mapping[str, object], command: Command, result: object) -> Reply | None:
+    if not command.success_response:
+        return None
+    body: dict[str, object] = {"return": {} if result is None else result}
+    if "id" in message:
+        body["id"] = message["id"]
+    return Reply(body, command.delimited)
+
+
+def _failure(message: Mapping[str, object], command: Command | None, error: Exception) -> Reply:
+    name = command.name if command else "request"
+    if isinstance(error, QgaError):
+        log.info("%s: %s", name, error)
+    else:
+        log.error("%s: internal error: %s: %s", name, type(error).__name__, error)
+        log.debug("traceback", exc_info=error)
+        error = CommandError(f"internal error: {type(error).__name__}: {error}")
+    body: dict[str, object] = {"error": error.wire()}
+    if "id" in message:
+        body["id"] = message["id"]
+    return Reply(body)
 
 
 _COROUTINE = 0x80  # of co_flags: the inspect module, which has a name for it, takes long to import

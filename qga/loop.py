@@ -99,7 +99,8 @@ class Loop:
                 callback = self._watched.get(descriptor)
                 if callback is not None:
                     callback(events)
-            self._fire()
+            if self._timers:
+                self._fire()
 
     def _wait(self) -> float | None:
         while self._timers and self._timers[0][2].cancelled:

@@ -33,7 +33,7 @@ class Session:
         self._reads = 0
         self._last_sync = 0  # the read that has brought it
         self._task: Task[Reply | None] | None = None
-        self._task_read = 0
+        self._read = 0  # that which has brought what is carried out
 
     @property
     def waiting(self) -> bool:
@@ -58,34 +58,37 @@ class Session:
 
         A request is carried out when its reply is asked for: a peer that does not read its replies gets nothing done.
         """
-        while (task := self._task or self._begin_next()) is not None:
-            if task.done:
+        while True:
+            if self._task is None:
+                if self._ahead:
+                    self._read, message = self._ahead.popleft()
+                    if not self._ahead:
+                        self._ahead_size = 0
+                else:
+                    self._read, message = self._reads, next(self._incoming, _NONE)
+                    if message is _NONE:
+                        return None
+                reply = self._dispatcher.handle(message)
+                if isinstance(reply, Task):
+                    self._await(reply)
+                    continue
+            elif self._task.done:
+                reply = self._task.result()
                 self._task = None
-                reply = task.result()
-                if reply is not None:
-                    return self._dispatcher.encode(reply)
-            elif self._last_sync > self._task_read:
+            elif self._last_sync > self._read:
                 log.info("the client has given up waiting for a slow command: its reply will be dropped")
                 self._task = None
+                continue
             else:
-                break
-        return None
-
-    def _begin_next(self) -> Task[Reply | None] | None:
-        """Carry out the next request, or let it begin; None if there is none."""
-        if self._ahead:
-            self._task_read, message = self._ahead.popleft()
-            if not self._ahead:
-                self._ahead_size = 0
-        else:
-            self._task_read, message = self._reads, next(self._incoming, _NONE)
-            if message is _NONE:
                 return None
-        self._task = Task(self._dispatcher.handle(message))
-        if not self._task.done:
+            if reply is not None:
+                return self._dispatcher.encode(reply)
+
+    def _await(self, task: Task[Reply | None]) -> None:
+        self._task = task
+        if not task.done:
             self._look_ahead()
-            self._task.then(self._wake)
-        return self._task
+            task.then(self._wake)
 
     def _look_ahead(self) -> None:
         for message in self._incoming:

@@ -41,6 +41,11 @@ class Decoder:
         """
         if self._deferred:
             data = self._join(data)
+        elif self._dialect.idle and data.find(b"\n") == len(data) - 1 and (value := _fast(data)) is not _REFUSED:
+            return iter((value,))
+        return self._messages(data)
+
+    def _messages(self, data: bytes) -> Iterator[object]:
         dialect = self._dialect
         position = 0
         while (end := data.find(b"\n", position) + 1) > 0:

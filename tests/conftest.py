@@ -16,7 +16,7 @@ from jsonschema import Draft4Validator
 
 from qga import schema
 from qga.context import Context
-from qga.dispatch import Dispatcher, bind
+from qga.dispatch import Dispatcher, Reply, bind
 from qga.linux.host import Host, Outcome
 from qga.policy import Policy
 from qga.session import Session
@@ -108,7 +108,7 @@ def execute(host: Host) -> Callable[..., dict[str, Any]]:
 
     def carry_out(name: str, **arguments: object) -> dict[str, Any]:
         arguments = {key.replace("_", "-"): value for key, value in arguments.items()}
-        reply = now(dispatcher.handle({"execute": name, "arguments": arguments}))
+        reply = carried_out(dispatcher, {"execute": name, "arguments": arguments})
         assert reply is not None
         returns = commands.commands[name].returns
         if "return" in reply.body and returns is not None:
@@ -123,6 +123,15 @@ def now(coroutine: Coroutine[Pending[Any], None, T]) -> T:
     task = Task(coroutine)
     assert task.done
     return task.result()
+
+
+def carried_out(dispatcher: Dispatcher, message: object) -> Reply | None:
+    """The reply to a message that has nothing to wait for."""
+    reply = dispatcher.handle(message)
+    if not isinstance(reply, Task):
+        return reply
+    assert reply.done
+    return reply.result()
 
 
 def failed(desc: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from qga.errors import CommandError, RequestError
 from qga.linux.host import Host
 from qga.policy import Policy
 from qga.schema import Schema, SchemaError
-from tests.conftest import now
+from tests.conftest import carried_out
 
 SCHEMA = schema.load()
 
@@ -28,14 +28,14 @@ def error(desc: str, kind: str = "GenericError") -> dict[str, object]:
 
 
 def test_reply_carries_the_id(dispatcher: Dispatcher) -> None:
-    assert now(dispatcher.handle({"execute": "guest-ping"})) == Reply({"return": {}})
-    assert now(dispatcher.handle({"execute": "guest-ping", "id": None})) == Reply({"return": {}, "id": None})
+    assert carried_out(dispatcher, {"execute": "guest-ping"}) == Reply({"return": {}})
+    assert carried_out(dispatcher, {"execute": "guest-ping", "id": None}) == Reply({"return": {}, "id": None})
 
 
 def test_delimited_only_on_success(dispatcher: Dispatcher) -> None:
-    good = now(dispatcher.handle({"execute": "guest-sync-delimited", "arguments": {"id": 5}}))
+    good = carried_out(dispatcher, {"execute": "guest-sync-delimited", "arguments": {"id": 5}})
     assert good == Reply({"return": 5}, delimited=True)
-    bad = now(dispatcher.handle({"execute": "guest-sync-delimited", "arguments": {"id": "5"}}))
+    bad = carried_out(dispatcher, {"execute": "guest-sync-delimited", "arguments": {"id": "5"}})
     assert bad is not None
     assert not bad.delimited
 
@@ -57,19 +57,19 @@ def test_delimited_only_on_success(dispatcher: Dispatcher) -> None:
     ],
 )
 def test_refusals(dispatcher: Dispatcher, message: object, body: dict[str, object]) -> None:
-    assert now(dispatcher.handle(message)) == Reply(body)
+    assert carried_out(dispatcher, message) == Reply(body)
 
 
 def test_policy_is_asked_before_the_arguments_are_looked_at(host: Host) -> None:
     dispatcher = Dispatcher(Context(host, SCHEMA, Policy(block=["guest-sync"])), bind(SCHEMA))
-    assert now(dispatcher.handle({"execute": "guest-sync"})) == Reply(
+    assert carried_out(dispatcher, {"execute": "guest-sync"}) == Reply(
         error("Command guest-sync has been disabled: the command is not allowed", "CommandNotFound")
     )
 
 
 def test_info_tells_what_the_policy_allows(host: Host) -> None:
     dispatcher = Dispatcher(Context(host, SCHEMA, Policy(allow=["guest-info", "guest-ping"])), bind(SCHEMA))
-    reply = now(dispatcher.handle({"execute": "guest-info"}))
+    reply = carried_out(dispatcher, {"execute": "guest-info"})
     assert reply is not None
     info: Any = reply.body["return"]
     assert info["version"] == "10.2.2"
@@ -80,8 +80,8 @@ def test_info_tells_what_the_policy_allows(host: Host) -> None:
 def test_silent_success_and_answered_failure(dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch) -> None:
     answers: list[object] = [(True, []), (True, ["kernel: no"])]
     monkeypatch.setattr("qga.linux.power.suspend", lambda host, mode: answers.pop(0))
-    assert now(dispatcher.handle({"execute": "guest-suspend-ram", "id": 1})) is None
-    assert now(dispatcher.handle({"execute": "guest-suspend-ram", "id": 1})) == Reply(
+    assert carried_out(dispatcher, {"execute": "guest-suspend-ram", "id": 1}) is None
+    assert carried_out(dispatcher, {"execute": "guest-suspend-ram", "id": 1}) == Reply(
         {**error("failed to suspend (ram): kernel: no"), "id": 1}
     )
 
@@ -95,7 +95,7 @@ def test_handler_that_breaks_becomes_an_error_and_a_log_line(
     monkeypatch.setattr(session_commands, "guest_ping", broken)
     dispatcher = Dispatcher(Context(host, SCHEMA, Policy()), bind(SCHEMA))
     with caplog.at_level(logging.ERROR):
-        reply = now(dispatcher.handle({"execute": "guest-ping"}))
+        reply = carried_out(dispatcher, {"execute": "guest-ping"})
     assert reply == Reply(error("internal error: ZeroDivisionError: by zero"))
     assert [record.getMessage() for record in caplog.records] == [
         "guest-ping: internal error: ZeroDivisionError: by zero"
@@ -124,7 +124,7 @@ def test_arguments_go_by_keyword_and_secrets_stay_out_of_the_log(
     toy = toy_schema(secret=["buf-b64"])
     dispatcher = Dispatcher(Context(host, toy, Policy()), bind(toy))
     with caplog.at_level(logging.DEBUG):
-        reply = now(dispatcher.handle({"execute": "guest-toy", "arguments": {"buf-b64": "c2VjcmV0", "count": 3}}))
+        reply = carried_out(dispatcher, {"execute": "guest-toy", "arguments": {"buf-b64": "c2VjcmV0", "count": 3}})
     assert reply == Reply({"return": ["c2VjcmV0", 3]})
     assert caplog.messages == ["guest-toy called, buf-b64: (not shown), count: 3"]
 

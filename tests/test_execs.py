@@ -19,7 +19,7 @@ from qga.linux.host import Host
 from qga.loop import Loop
 from qga.policy import Policy
 from qga.processes import Children
-from tests.conftest import failed, now, write
+from tests.conftest import carried_out, failed, write
 
 pytestmark = pytest.mark.forks
 
@@ -39,11 +39,8 @@ class Runner:
         self._dispatcher = Dispatcher(self.ctx, bind(commands))
 
     def ask(self, name: str, **arguments: object) -> Any:
-        reply = now(
-            self._dispatcher.handle(
-                {"execute": name, "arguments": {k.replace("_", "-"): v for k, v in arguments.items()}}
-            )
-        )
+        given = {key.replace("_", "-"): value for key, value in arguments.items()}
+        reply = carried_out(self._dispatcher, {"execute": name, "arguments": given})
         assert reply is not None
         return reply.body
 

@@ -25,7 +25,7 @@ from qga.context import Context
 from qga.dispatch import Dispatcher, bind
 from qga.linux.host import Host, Outcome
 from qga.policy import Policy
-from tests.conftest import now
+from tests.conftest import carried_out
 from tests.lines import Closed, Lines
 from tests.running import RunningAgent
 
@@ -55,7 +55,7 @@ def test_machine_that_answers_nothing(
 ) -> None:
     monkeypatch.setattr(Broken, "number", number)
     host = Broken(lambda argv, **keywords: Outcome(errno=number), lambda program: None, str(tmp_path))
-    reply = now(Dispatcher(Context(host, SCHEMA, Policy()), bind(SCHEMA)).handle({"execute": name}))
+    reply = carried_out(Dispatcher(Context(host, SCHEMA, Policy()), bind(SCHEMA)), {"execute": name})
     assert reply is not None
     if "error" in reply.body:
         assert "internal error" not in str(reply.body["error"])

@@ -24,7 +24,7 @@ from qga.linux.host import Host, Outcome
 from qga.linux.mounts import list_mounts
 from qga.linux.trimming import FITRIM
 from qga.policy import Policy
-from tests.conftest import FakePrograms, failed, now, write
+from tests.conftest import FakePrograms, carried_out, failed, now, write
 
 MOUNTS = {"/": "254:1", "/data": "254:2", "/var/lib": "254:3"}
 OTHERS = "90 1 0:22 / /proc rw - proc proc rw\n91 1 254:2 /sub /bind rw - xfs /dev/vda2 rw\n"
@@ -66,7 +66,7 @@ class Guest:
     dispatcher: Dispatcher
 
     def ask(self, name: str, **arguments: object) -> Any:
-        reply = now(self.dispatcher.handle({"execute": name, "arguments": arguments}))
+        reply = carried_out(self.dispatcher, {"execute": name, "arguments": arguments})
         assert reply is not None
         return reply.body
 

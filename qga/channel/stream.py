@@ -15,8 +15,7 @@ from qga.session import Session
 
 READ_SIZE = 64 * 1024  # bytes; the allocator hands out larger ones from the kernel, which costs a ping a third
 ABSENCE = 0.5  # seconds that a port must be hung up before its host counts as gone
-LARGE = 1024 * 1024  # bytes that have gone to and fro, after which memory is given back
-LULL = 2.0  # seconds later: more of them may come
+LULL = 2.0  # seconds after large requests or replies until their memory is given back: more may come
 NOTHING = 0  # but a hang-up, which epoll(7) always tells
 HIGH_WATER = 256 * 1024  # bytes of replies gathered for one write: small ones share it, large ones do not pile up
 
@@ -55,7 +54,6 @@ class Stream:
         self._closed = False
         self._at_end = False
         self._absence: Timer | None = None
-        self._moved = 0
         self._release: Timer | None = None
         self._wait_for(READ)
 
@@ -95,8 +93,10 @@ class Stream:
             self._end(f"cannot read: {error.strerror}")
             return
         if data:
-            self._is_present()
-            self._count(len(data))
+            if self._absence is not None:
+                self._is_present()
+            if len(data) == READ_SIZE:
+                self._release_later()
             self._session.receive(data)
             self._reply()
         elif self._persistent:
@@ -145,22 +145,20 @@ class Stream:
 
     def _gather(self) -> bool:
         """Take replies, up to a good size for a write; False when there are no more."""
-        size = sum(map(len, self._outgoing))
+        size = sum(map(len, self._outgoing)) if self._outgoing else 0
         while size < HIGH_WATER:
             reply = self._session.next_reply()
             if reply is None:
                 return False
             self._outgoing.append(reply)
-            self._count(len(reply))
             size += len(reply)
+            if len(reply) > READ_SIZE:
+                self._release_later()
         return True
 
-    def _count(self, size: int) -> None:
-        self._moved += size
-        if self._moved > LARGE:
-            self._moved = 0
-            if self._release is None or self._release.cancelled:
-                self._release = self._loop.call_later(LULL, release)
+    def _release_later(self) -> None:
+        if self._release is None or self._release.cancelled:
+            self._release = self._loop.call_later(LULL, release)
 
     def _write(self) -> bool:
         """True when all that was gathered is written."""
@@ -171,7 +169,7 @@ class Stream:
                 written = os.write(self._descriptor, self._outgoing[0])
             except BlockingIOError:
                 return False
-            rest = memoryview(self._outgoing.pop())[written:]
-            if rest:
-                self._outgoing.append(rest)
+            sent = self._outgoing.pop()
+            if written < len(sent):
+                self._outgoing.append(memoryview(sent)[written:])
         return True
