@@ -40,9 +40,12 @@ class Tree:
     ) -> None:
         """A disk or partition at this path of sysfs; ``slaves`` are paths, None for one without that directory."""
         name = path.rsplit("/", 1)[1]
-        write(self.host, f"{path}/dev", f"{number}\n")
         write(self.host, f"{path}/size", f"{size}\n")
-        write(self.host, f"{path}/uevent", f"MAJOR={number.split(':')[0]}\nDEVNAME={name}\nDEVTYPE=disk\n")
+        write(
+            self.host,
+            f"{path}/uevent",
+            "MAJOR={}\nMINOR={}\n".format(*number.split(":")) + f"DEVNAME={name}\nDEVTYPE=disk\n",
+        )
         if udev:
             write(self.host, f"/run/udev/data/b{number}", "".join(f"E:{k}={v}\n" for k, v in udev.items()) + "S:x\n")
         self.link(f"/sys/dev/block/{number}", path)
@@ -187,7 +190,7 @@ def test_where_a_disk_is_attached(
 def test_port_that_is_gone_while_it_is_looked_at(tree: Tree) -> None:
     controller = f"{PCI}/0000:00:1f.2"
     tree.driver(controller, "ahci")
-    disk = Device(tree.host.path(f"{controller}/ata1/host0/target0:0:0/0:0:0:0/block/sda"), "/dev/sda", {})
+    disk = Device(tree.host.path(f"{controller}/ata1/host0/target0:0:0/0:0:0:0/block/sda"), "/dev/sda", "8:0")
     with pytest.raises(FileNotFoundError):
         attachment(disk)
 

@@ -38,14 +38,14 @@ def guest_get_disks(ctx: Context) -> list[dict[str, object]]:
 
 def _disk(ctx: Context, disk: Device, devnode: str) -> dict[str, object]:
     told: dict[str, object] = {"name": devnode, "partition": False}
-    slaves = block.list_slaves(ctx.host, disk)
+    slaves = block.list_slaves(ctx.host, disk.path)
     if slaves is not None:
         told["dependencies"] = [slave.devnode for slave in slaves if slave.devnode is not None]
-    if alias := disk.properties.get("DM_NAME"):
-        told["alias"] = alias
     if disk.virtual:
+        if alias := block.udev_properties(ctx.host, disk).get("DM_NAME"):
+            told["alias"] = alias
         return told
-    if address := disk_address(disk):
+    if address := disk_address(ctx.host, disk):
         told["address"] = address
         if address["bus-type"] == "nvme":
             try:

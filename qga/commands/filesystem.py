@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 from qga.context import Context
 from qga.linux import block, trimming
@@ -26,9 +27,10 @@ def _filesystem(ctx: Context, mount: Mount) -> dict[str, object]:
     number = f"{mount.major}:{mount.minor}"
     name, addresses = number, []
     try:
-        device = block.read_device(ctx.host, ctx.host.path(f"/sys/dev/block/{number}"))
-        name = device.name
-        addresses = [disk_address(disk) for disk in block.list_hardware(ctx.host, device)]
+        path = block.resolved(ctx.host.path(f"/sys/dev/block/{number}"))
+        disks = block.list_hardware(ctx.host, path)
+        name = os.path.basename(path)
+        addresses = [disk_address(ctx.host, disk) for disk in disks]
     except OSError as error:
         log.debug("%s: no device %s: %s", mount.mountpoint, number, error)
     return {

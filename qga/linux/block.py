@@ -31,15 +31,19 @@ _SCSI = re.compile(r"/target\d+:\d+:\d+/\d+:(\d+):(\d+):(\d+)/")  # bus, target,
 _CHANNEL = re.compile(
     r"/devices/css[0-9a-f]+/([0-9a-f]+)\.([0-9a-f])\.([0-9a-f]{4})/[0-9a-f]+\.[0-9a-f]\.([0-9a-f]{4})/"
 )
+_PART = re.compile(r"p?\d+")  # of a partition's name, after the disk's
 _PORT = re.compile(r"/(ata|host)(\d+)/")
 
 
 class Device(NamedTuple):
-    """``path`` is its directory in sysfs, a real path; ``devnode`` its file in /dev, if it has one."""
+    """``path`` is its directory in sysfs, a real path; ``devnode`` its file in /dev, if it has one.
+
+    ``number`` is ``major:minor``.
+    """
 
     path: str
     devnode: str | None
-    properties: dict[str, str]
+    number: str
 
     @property
     def name(self) -> str:
@@ -65,9 +69,18 @@ class Attachment(NamedTuple):
 def read_device(host: Host, path: str) -> Device:
     """The device of a directory of sysfs, or of a link to one, by its real path. Raises OSError if it is gone."""
     directory = resolved(path)
-    node = _fields(read_text(f"{directory}/uevent")).get("DEVNAME")
-    number = read_text(f"{directory}/dev").strip()
-    return Device(directory, f"/dev/{node}" if node else None, _udev_properties(host, number))
+    told = _fields(read_text(f"{directory}/uevent"))
+    node = told.get("DEVNAME")
+    return Device(directory, f"/dev/{node}" if node else None, f"{told.get('MAJOR')}:{told.get('MINOR')}")
+
+
+def udev_properties(host: Host, device: Device) -> dict[str, str]:
+    """What udev's database says of it; nothing, where that cannot be read."""
+    try:
+        text = host.read(f"/run/udev/data/b{device.number}")
+    except OSError:
+        return {}
+    return _fields("\n".join(line[2:] for line in text.splitlines() if line.startswith("E:")))
 
 
 def resolved(path: str) -> str:
@@ -96,22 +109,26 @@ def list_disks(host: Host) -> list[Device]:
 
 def list_partitions(host: Host, disk: Device) -> list[Device]:
     """By name."""
-    pattern = re.compile(re.escape(disk.name) + r"p?\d+")
-    names = [name for name in os.listdir(disk.path) if pattern.fullmatch(name)]
+    whole, at = disk.name, len(disk.name)
+    names = [name for name in os.listdir(disk.path) if name.startswith(whole) and _PART.fullmatch(name, at)]
     return list(_readable(host, disk.path, [name for name in names if os.path.isdir(f"{disk.path}/{name}")]))
 
 
-def list_slaves(host: Host, device: Device) -> list[Device] | None:
-    """What it lies on, by name; None for what never lies on anything."""
-    slaves = f"{device.path}/slaves"
-    return list(_readable(host, slaves, os.listdir(slaves))) if os.path.isdir(slaves) else None
+def list_slaves(host: Host, path: str) -> list[Device] | None:
+    """What a device lies on, by name; None for what never lies on anything. ``path``: its directory in sysfs."""
+    slaves = f"{path}/slaves"
+    try:
+        names = os.listdir(slaves)
+    except FileNotFoundError:
+        return None
+    return list(_readable(host, slaves, names))
 
 
-def list_hardware(host: Host, device: Device) -> list[Device]:
+def list_hardware(host: Host, path: str) -> list[Device]:
     """The disks and partitions that a device lies on in the end, with hardware behind them: itself, if it has."""
-    if not device.virtual:
-        return [device]
-    return [below for slave in list_slaves(host, device) or () for below in list_hardware(host, slave)]
+    if _VIRTUAL not in path:
+        return [read_device(host, path)]
+    return [below for slave in list_slaves(host, path) or () for below in list_hardware(host, slave.path)]
 
 
 def attachment(device: Device) -> Attachment | None:
@@ -176,14 +193,6 @@ def _readable(host: Host, directory: str, names: Iterable[str]) -> Iterator[Devi
             yield read_device(host, f"{directory}/{name}")
         except OSError:
             continue  # it has just gone
-
-
-def _udev_properties(host: Host, number: str) -> dict[str, str]:
-    try:
-        text = host.read(f"/run/udev/data/b{number}")
-    except OSError:
-        return {}
-    return _fields("\n".join(line[2:] for line in text.splitlines() if line.startswith("E:")))
 
 
 def _fields(text: str) -> dict[str, str]:

@@ -17,7 +17,8 @@ CPUS = "/sys/devices/system/cpu"
 _STATES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal", "guest", "guestnice")
 _ALWAYS = 4  # how many of them every kernel has
 _CPU = re.compile("cpu[0-9]+")
-_NUMBER = re.compile("[0-9]{1,20}")
+_LINE = re.compile("^cpu([0-9]{1,9}) (.*)$", re.MULTILINE)
+_COLUMNS = re.compile(" *[0-9]{1,20}(?: +[0-9]{1,20})* *")
 
 
 class Processor(NamedTuple):
@@ -36,10 +37,11 @@ def list_numbers(host: Host) -> list[int]:
 
 def read_processor(host: Host, number: int) -> Processor:
     """Raises FileNotFoundError if there is no such processor, and OSError."""
-    os.stat(host.path(f"{CPUS}/cpu{number}/"))
+    directory = f"{CPUS}/cpu{number}"
     try:
-        return Processor(number, host.read_attribute(f"{CPUS}/cpu{number}/online").startswith("1"), True)
+        return Processor(number, host.read_attribute(f"{directory}/online").startswith("1"), True)
     except FileNotFoundError:
+        os.stat(host.path(f"{directory}/"))
         return Processor(number, True, False)
 
 
@@ -54,15 +56,12 @@ def parse_stat(text: str, ticks_per_second: int) -> list[dict[str, int]]:
     What a kernel does not count is left out. A malformed line ends the list, as with QEMU's agent.
     """
     found = []
-    for line in text.splitlines():
-        match = re.match(r"cpu([0-9]{1,9}) (.*)", line)
-        if match is None:
-            continue
-        columns = match[2].split()
-        if len(columns) < _ALWAYS or not all(map(_NUMBER.fullmatch, columns)):
+    for number, counted in _LINE.findall(text):
+        columns = counted.split()
+        if len(columns) < _ALWAYS or not _COLUMNS.fullmatch(counted):
             break
         times = [int(column) * 1000 // ticks_per_second for column in columns]
         if len(times) == _STATES.index("softirq"):
             times.pop()  # irq and softirq come together
-        found.append({"cpu": int(match[1]), **dict(zip(_STATES, times, strict=False))})
+        found.append({"cpu": int(number), **dict(zip(_STATES, times, strict=False))})
     return found

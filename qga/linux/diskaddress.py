@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from qga.linux.block import Attachment, Device, attachment
+from qga.linux.block import Attachment, Device, attachment, udev_properties
+from qga.linux.host import Host
 
 _UNKNOWN = Attachment("unknown")
 
 
-def disk_address(device: Device) -> dict[str, Any] | None:
+def disk_address(host: Host, device: Device) -> dict[str, Any] | None:
     """None if nothing at all is known of it. Raises OSError if the device is gone."""
     where = attachment(device)
-    serial, dev = device.properties.get("ID_SERIAL"), device.devnode
+    serial, dev = udev_properties(host, device).get("ID_SERIAL"), device.devnode
     if where is None and serial is None and dev is None:
         return None
     place = where or _UNKNOWN

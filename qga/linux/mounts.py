@@ -21,7 +21,11 @@ _MOUNTINFO = "/proc/self/mountinfo"
 _MOUNTS = "/proc/self/mounts"
 _ANONYMOUS = 0  # major number of what has no block device (proc, tmpfs, NFS, overlay) or may have several (btrfs)
 
-_NUMBERS = re.compile(r"([0-9]{1,10}) ([0-9]{1,10}) ([0-9]{1,10}):([0-9]{1,10}) \S+ (\S+)")
+# id, parent, major:minor, root, mount point, options and optional fields, type, source
+_LINE = re.compile(
+    r"^([0-9]{1,10}) ([0-9]{1,10}) ([0-9]{1,10}):([0-9]{1,10}) [^ \n]+ ([^ \n]+)(?: [^ \n]*)*? - ([^ \n]*) ([^ \n]*)",
+    re.MULTILINE,
+)
 _ESCAPE = re.compile(r"\\(?!000)([0-7]{3}|\\)")  # no path has a NUL
 
 
@@ -49,15 +53,12 @@ class Mount(NamedTuple):
 
 def parse_mountinfo(text: str) -> list[Mount]:
     """All lines, in their order; one that makes no sense is left out."""
-    mounts = []
-    for line in text.split("\n"):  # splitlines() would cut at characters that a name may have
-        left, separator, right = line.partition(" - ")
-        numbers, rest = _NUMBERS.match(left), right.split(" ")
-        if separator and numbers and len(rest) > 1:
-            identity, parent, major, minor = map(int, numbers.groups()[:4])
-            mountpoint, fstype, source = map(_unescape, (numbers[5], rest[0], rest[1]))
-            mounts.append(Mount(major, minor, mountpoint, fstype, source, identity, parent))
-    return mounts
+    return [
+        Mount(
+            int(major), int(minor), _unescape(mountpoint), _unescape(fstype), _unescape(source), int(id), int(parent)
+        )
+        for id, parent, major, minor, mountpoint, fstype, source in _LINE.findall(text)  # noqa: A001
+    ]
 
 
 def parse_mounts(text: str) -> list[tuple[str, str, str]]:

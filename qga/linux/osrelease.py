@@ -13,7 +13,7 @@ from qga.linux.host import Host
 FILES = ("/etc/os-release", "/usr/lib/os-release")
 VARIABLE = "QGA_OS_RELEASE"  # names another file, as with QEMU's agent
 
-_LINE = re.compile(r"\s*([A-Za-z0-9_]+)\s*=\s*(.*)")
+_LINE = re.compile(r"^[^\S\n]*([A-Za-z0-9_]+)[^\S\n]*=[^\S\n]*(.*)$", re.MULTILINE)
 # A quote that is never closed reaches to the end of the line.
 _PART = re.compile(r"""'([^']*)'?|"((?:[^"\\]|\\.)*)\\?"?|\\(.)|([^\s;'"\\]+)""")
 _SIMPLE = re.compile(r'"([^"\\]*)"|([^\s;\'"\\]*)')  # nearly all are so
@@ -22,12 +22,7 @@ _ESCAPE = re.compile(r"""\\([$"'`\\])""")
 
 def parse_os_release(text: str) -> dict[str, str]:
     """The last of each name; a line that is no assignment is left out."""
-    found = {}
-    for line in text.splitlines():
-        assignment = _LINE.match(line)
-        if assignment:
-            found[assignment[1]] = _value(assignment[2])
-    return found
+    return {name: _value(value) for name, value in _LINE.findall(text)}
 
 
 def read_os_release(host: Host) -> dict[str, str]:

@@ -31,7 +31,7 @@ _IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL = 1, 2, 3
 
 _ADDRESS_SIZES: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 16}
 
-_RECEIVE = 256 * 1024  # bytes; the kernel fills at most 32 KiB of it, or one message, if that is larger
+_RECEIVE = 64 * 1024  # bytes; the kernel fills at most 32 KiB of it, or one message, which is never so large
 _TRIES = 10  # a dump during which something changed is asked for again
 
 
@@ -70,21 +70,20 @@ class Address(NamedTuple):
 def dump(request: int) -> list[bytes]:
     """The kernel's answer to RTM_GETLINK or RTM_GETADDR: datagrams of whole messages. Raises OSError."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as kernel:
-        buffer = memoryview(bytearray(_RECEIVE))
         for sequence in range(_TRIES):
             flags = _NLM_F_REQUEST | _NLM_F_DUMP
             kernel.send(_REQUEST.pack(_REQUEST.size, request, flags, sequence, 0, socket.AF_UNSPEC))
-            datagrams, whole = _receive(kernel, buffer)
+            datagrams, whole = _receive(kernel)
             if whole:
                 break
         return datagrams
 
 
-def _receive(kernel: socket.socket, buffer: memoryview) -> tuple[list[bytes], bool]:
+def _receive(kernel: socket.socket) -> tuple[list[bytes], bool]:
     """One answer, and whether nothing changed while it was made."""
     datagrams, whole = [], True
     while True:
-        data = bytes(buffer[: kernel.recv_into(buffer)])
+        data = kernel.recv(_RECEIVE)
         datagrams.append(data)
         for kind, flags, offset, end in _messages(data):
             whole &= not flags & _NLM_F_DUMP_INTR
@@ -160,6 +159,8 @@ def _attributes(data: bytes, offset: int, end: int, wanted: tuple[int, ...]) -> 
             raise _cut_short()
         if kind in wanted:
             found[kind] = data[offset + size : offset + length]
+            if len(found) == len(wanted):
+                break
         offset += length + 3 & ~3
     return found
 

@@ -113,16 +113,17 @@ def nvme_health(data: bytes) -> None:
 def device_path(data: bytes) -> None:
     """Where sysfs has a device; the first byte that is no part of it ends it."""
     path = os.fsdecode(data.partition(b"\0")[0])
-    _fits("GuestDiskAddress", disk_address(block.Device(f"{_directory()}/sys/{path}", "/dev/x", {})))
+    _fits("GuestDiskAddress", disk_address(_guest(), block.Device(f"{_directory()}/sys/{path}", "/dev/x", "8:0")))
 
 
 def device_properties(data: bytes) -> None:
     kernel, _, udev = data.partition(b"|")
     directory = _directory()
     (directory / "uevent").write_bytes(kernel)
-    device = block.read_device(_guest({"/run/udev/data/b8:0": udev}), str(directory))
-    address = disk_address(device)
-    assert (address is None) == (device.devnode is None and "ID_SERIAL" not in device.properties)
+    guest = _guest({"/run/udev/data/b8:0": udev})
+    device = block.read_device(guest, str(directory))
+    address = disk_address(guest, device)
+    assert (address is None) == (device.devnode is None and "ID_SERIAL" not in block.udev_properties(guest, device))
     if address is not None:
         _fits("GuestDiskAddress", address)
 

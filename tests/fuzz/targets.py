@@ -118,7 +118,8 @@ TARGETS: dict[str, Target] = {
         (OSError,),
     ),
     "device properties": Target(
-        guest.device_properties, (b"MAJOR=8\nDEVNAME=sda\nDEVTYPE=disk\n|S:x\nE:ID_SERIAL=abc=d\nE:DM_NAME=root\n",)
+        guest.device_properties,
+        (b"MAJOR=8\nMINOR=0\nDEVNAME=sda\nDEVTYPE=disk\n|S:x\nE:ID_SERIAL=abc=d\nE:DM_NAME=root\n",),
     ),
     "natural order": Target(guest.natural_order, (b"sda\nsda1\nsda10\nnvme0n1p2\ncciss!c0d0",)),
     "authorized keys": Target(
