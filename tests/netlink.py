@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Iterable
+
+from qga.linux import rtnetlink
 
 NEWLINK, NEWADDR = 16, 20
+
+
+def payloads(request: int, datagrams: Iterable[bytes]) -> list[bytes]:
+    """What the kernel's answer to a request brings, if it comes in these datagrams."""
+    return [payload for data in datagrams for kind, _, payload in rtnetlink.messages(data) if kind == request - 2]
 
 
 def message(kind: int, body: bytes, *attributes: tuple[int, bytes]) -> bytes:

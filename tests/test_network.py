@@ -20,14 +20,14 @@ from qga.linux.rtnetlink import RTM_GETADDR, RTM_GETLINK
 from qga.policy import Policy
 from qga.schema import Schema
 from tests.conftest import failed, write
-from tests.netlink import NEWADDR, NEWLINK, address, link, message
+from tests.netlink import NEWADDR, NEWLINK, address, link, message, payloads
 
 
 class Kernel(Host):
     """Answers dumps with what a test says."""
 
     def rtnetlink(self, request: int) -> list[bytes]:
-        return ANSWERS[request]
+        return payloads(request, ANSWERS[request])
 
 
 ANSWERS: dict[int, list[bytes]] = {}
@@ -164,14 +164,15 @@ def test_answer_that_makes_no_sense(interfaces: Interfaces, answer: bytes) -> No
 
 
 def test_this_machines_own(host: Host) -> None:
-    links = rtnetlink.parse_links(rtnetlink.dump(RTM_GETLINK))
+    links = [rtnetlink.parse_link(payload) for payload in rtnetlink.dump(RTM_GETLINK)]
     assert {link.name for link in links} == {name for _, name in socket.if_nameindex()}
     assert [link.ifindex for link in links] == [socket.if_nametoindex(link.name) for link in links]
     loopback = next(link for link in links if link.name == "lo")
     assert loopback.statistics is not None
     assert loopback.statistics.rx_packets <= int(Path("/sys/class/net/lo/statistics/rx_packets").read_text())
-    local = [a for a in rtnetlink.parse_addresses(rtnetlink.dump(RTM_GETADDR)) if a.ifindex == loopback.ifindex]
-    assert (socket.AF_INET, b"\x7f\0\0\x01", 8) in [(a.family, a.address, a.prefix) for a in local]
+    addresses = [rtnetlink.parse_address(payload) for payload in rtnetlink.dump(RTM_GETADDR)]
+    local = [a[1:4] for a in addresses if a is not None and a.ifindex == loopback.ifindex]
+    assert (socket.AF_INET, b"\x7f\0\0\x01", 8) in local
 
 
 def test_dump_that_the_kernel_refuses() -> None:

@@ -18,8 +18,8 @@ _HARDWARE_ADDRESS = 6  # bytes told, whatever the network: as SIOCGIFHWADDR and 
 
 def guest_network_get_interfaces(ctx: Context) -> list[dict[str, object]]:
     try:
-        links = rtnetlink.parse_links(ctx.host.rtnetlink(RTM_GETLINK))
-        addresses = rtnetlink.parse_addresses(ctx.host.rtnetlink(RTM_GETADDR))
+        links = [rtnetlink.parse_link(payload) for payload in ctx.host.rtnetlink(RTM_GETLINK)]
+        addresses = [rtnetlink.parse_address(payload) for payload in ctx.host.rtnetlink(RTM_GETADDR)]
     except OSError as error:
         raise CommandError(f"getifaddrs failed: {error.strerror}") from error
     config = ctx.config
@@ -27,8 +27,8 @@ def guest_network_get_interfaces(ctx: Context) -> list[dict[str, object]]:
     interfaces = {link.name: _interface(link.name, link) for link in links}
     by_index = {link.ifindex: link for link in links}
     for address in addresses:
-        link = by_index.get(address.ifindex)
-        if link is None:
+        link = address and by_index.get(address.ifindex)
+        if address is None or link is None:
             continue  # it came after the links were listed, or is not to be told of
         name = address.label or link.name
         if name != link.name and _first_match(name, config.exclude_nics) is not None:

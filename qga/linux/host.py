@@ -159,7 +159,7 @@ class Host:
         return now.tm_zone, now.tm_gmtoff
 
     def rtnetlink(self, request: int) -> list[bytes]:
-        """The kernel's dump for RTM_GETLINK or RTM_GETADDR: rtnetlink(7). Raises OSError."""
+        """The payloads of the kernel's answer to RTM_GETLINK or RTM_GETADDR: rtnetlink(7). Raises OSError."""
         return rtnetlink.dump(request)
 
     def load_average(self) -> tuple[float, float, float]:

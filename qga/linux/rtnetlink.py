@@ -10,7 +10,6 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
 from typing import NamedTuple
 
 RTM_GETLINK, RTM_GETADDR = 18, 22
@@ -68,107 +67,92 @@ class Address(NamedTuple):
 
 
 def dump(request: int) -> list[bytes]:
-    """The kernel's answer to RTM_GETLINK or RTM_GETADDR: datagrams of whole messages. Raises OSError."""
+    """The payloads of the kernel's answer to RTM_GETLINK or RTM_GETADDR, one for each message. Raises OSError."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as kernel:
         for sequence in range(_TRIES):
             flags = _NLM_F_REQUEST | _NLM_F_DUMP
             kernel.send(_REQUEST.pack(_REQUEST.size, request, flags, sequence, 0, socket.AF_UNSPEC))
-            datagrams, whole = _receive(kernel)
+            payloads, whole = _receive(kernel, request - 2)  # RTM_NEWLINK answers RTM_GETLINK
             if whole:
                 break
-        return datagrams
+        return payloads
 
 
-def _receive(kernel: socket.socket) -> tuple[list[bytes], bool]:
+def _receive(kernel: socket.socket, answer: int) -> tuple[list[bytes], bool]:
     """One answer, and whether nothing changed while it was made."""
-    datagrams, whole = [], True
-    while True:
-        data = kernel.recv(_RECEIVE)
-        datagrams.append(data)
-        for kind, flags, offset, end in _messages(data):
+    payloads, whole = [], True
+    while data := kernel.recv(_RECEIVE):
+        for kind, flags, payload in messages(data):
             whole &= not flags & _NLM_F_DUMP_INTR
-            if kind in (_NLMSG_DONE, _NLMSG_ERROR):
-                (error,) = _unpack(_ERROR, data, offset, end)
+            if kind == answer:
+                payloads.append(payload)
+            elif kind in (_NLMSG_DONE, _NLMSG_ERROR):
+                (error,) = _unpack(_ERROR, payload)
                 if error < 0:
                     raise OSError(-error, os.strerror(-error))
-                return datagrams, whole
-        if not data:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
+                return payloads, whole
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
-def parse_links(datagrams: list[bytes]) -> list[Link]:
-    """The interfaces, in the kernel's order. Raises OSError for what is cut short."""
-    links = []
-    for data, offset, end in _payloads(datagrams, RTM_GETLINK - 2):
-        _, _, index, _, _ = _unpack(_LINK, data, offset, end)
-        found = _attributes(data, offset + _LINK.size, end, (_IFLA_IFNAME, _IFLA_ADDRESS, _IFLA_STATS64))
-        name = os.fsdecode(found.get(_IFLA_IFNAME, b"").rstrip(b"\0"))
-        counted = found.get(_IFLA_STATS64)
-        statistics = None if counted is None else _statistics(counted)
-        links.append(Link(index, name, found.get(_IFLA_ADDRESS, b""), statistics))
-    return links
-
-
-def parse_addresses(datagrams: list[bytes]) -> list[Address]:
-    """The IP addresses of this machine's own side, in the kernel's order. Raises OSError for what is cut short."""
-    addresses = []
-    for data, offset, end in _payloads(datagrams, RTM_GETADDR - 2):
-        family, prefix, _, _, index = _unpack(_ADDRESS, data, offset, end)
-        if family not in _ADDRESS_SIZES:
-            continue
-        found = _attributes(data, offset + _ADDRESS.size, end, (_IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL))
-        address = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS)  # where there is a peer, the latter is the peer's
-        label = found.get(_IFA_LABEL)
-        if address:
-            if len(address) != _ADDRESS_SIZES[family]:
-                raise _cut_short()
-            name = None if label is None else os.fsdecode(label.rstrip(b"\0"))
-            addresses.append(Address(index, family, address, prefix, name))
-    return addresses
-
-
-def _payloads(datagrams: list[bytes], kind: int) -> Iterator[tuple[bytes, int, int]]:
-    """Where the payload of each message of this kind lies: datagram, start, end."""
-    for data in datagrams:
-        for found, _, offset, end in _messages(data):
-            if found == kind:
-                yield data, offset, end
-
-
-def _messages(data: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """The type and flags of each message of a datagram, and where its payload starts and ends."""
-    offset = 0
+def messages(data: bytes) -> list[tuple[int, int, bytes]]:
+    """The type, flags and payload of each message of a datagram. Raises OSError for what is cut short."""
+    found, offset, size = [], 0, _HEADER.size
     while offset < len(data):
-        length, kind, flags, _, _ = _unpack(_HEADER, data, offset, len(data))
-        end = offset + length
-        if length < _HEADER.size or end > len(data):
+        if offset + size > len(data):
             raise _cut_short()
-        yield kind, flags, offset + _HEADER.size, end
+        length, kind, flags, _, _ = _HEADER.unpack_from(data, offset)
+        end = offset + length
+        if length < size or end > len(data):
+            raise _cut_short()
+        found.append((kind, flags, data[offset + size : end]))
         offset = end + 3 & ~3
+    return found
 
 
-def _attributes(data: bytes, offset: int, end: int, wanted: tuple[int, ...]) -> dict[int, bytes]:
+def parse_link(payload: bytes) -> Link:
+    """The interface of an RTM_NEWLINK. Raises OSError for what is cut short."""
+    _, _, index, _, _ = _unpack(_LINK, payload)
+    found = _attributes(payload, _LINK.size, (_IFLA_IFNAME, _IFLA_ADDRESS, _IFLA_STATS64))
+    name = os.fsdecode(found.get(_IFLA_IFNAME, b"").rstrip(b"\0"))
+    counted = found.get(_IFLA_STATS64)
+    return Link(index, name, found.get(_IFLA_ADDRESS, b""), None if counted is None else _statistics(counted))
+
+
+def parse_address(payload: bytes) -> Address | None:
+    """The IP address of an RTM_NEWADDR, of this machine's own side; None for another. Raises OSError as above."""
+    family, prefix, _, _, index = _unpack(_ADDRESS, payload)
+    if family not in _ADDRESS_SIZES:
+        return None
+    found = _attributes(payload, _ADDRESS.size, (_IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL))
+    address = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS)  # where there is a peer, the latter is the peer's
+    if not address:
+        return None
+    if len(address) != _ADDRESS_SIZES[family]:
+        raise _cut_short()
+    label = found.get(_IFA_LABEL)
+    return Address(index, family, address, prefix, None if label is None else os.fsdecode(label.rstrip(b"\0")))
+
+
+def _attributes(payload: bytes, offset: int, wanted: tuple[int, ...]) -> dict[int, bytes]:
     """The values of those that are ``wanted``: a link has dozens, and there may be many links."""
-    found = {}
-    unpack, size = _ATTRIBUTE.unpack_from, _ATTRIBUTE.size
-    while offset < end:
+    found: dict[int, bytes] = {}
+    unpack, size, end = _ATTRIBUTE.unpack_from, _ATTRIBUTE.size, len(payload)
+    while offset < end and len(found) < len(wanted):
         if offset + size > end:
             raise _cut_short()
-        length, kind = unpack(data, offset)
+        length, kind = unpack(payload, offset)
         if length < size or offset + length > end:
             raise _cut_short()
         if kind in wanted:
-            found[kind] = data[offset + size : offset + length]
-            if len(found) == len(wanted):
-                break
+            found[kind] = payload[offset + size : offset + length]
         offset += length + 3 & ~3
     return found
 
 
-def _unpack(layout: struct.Struct, data: bytes, offset: int, end: int) -> tuple[int, ...]:
-    if offset + layout.size > end:
+def _unpack(layout: struct.Struct, payload: bytes) -> tuple[int, ...]:
+    if len(payload) < layout.size:
         raise _cut_short()
-    return layout.unpack_from(data, offset)
+    return layout.unpack_from(payload)
 
 
 def _cut_short() -> OSError:

@@ -28,6 +28,7 @@ from qga.validate import Validator, compile_validator
 from qga.wire import encode
 from tests.conftest import now
 from tests.fuzz.protocol import SCHEMA
+from tests.netlink import payloads
 
 _HANDLERS = bind(SCHEMA)
 _NOWHERE = Path("/nonexistent")
@@ -49,7 +50,7 @@ class Guest(Host):
         return io.TextIOWrapper(io.BytesIO(self.files[path]), "utf-8", "surrogateescape").read()
 
     def rtnetlink(self, request: int) -> list[bytes]:
-        return list(self.datagrams)
+        return payloads(request, self.datagrams)
 
     def ioctl(self, descriptor: int, request: int, argument: bytearray | int = 0) -> int:
         raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
