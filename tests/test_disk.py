@@ -34,6 +34,7 @@ class Tree:
         self.host = host
         Path(host.path("/sys/block")).mkdir(parents=True)
         Path(host.path("/sys/dev/block")).mkdir(parents=True)
+        Path(host.path("/sys/class/block")).mkdir(parents=True)
 
     def device(
         self, path: str, number: str, *, size: str = "2048", slaves: list[str] | None = None, **udev: str
@@ -49,6 +50,7 @@ class Tree:
         if udev:
             write(self.host, f"/run/udev/data/b{number}", "".join(f"E:{k}={v}\n" for k, v in udev.items()) + "S:x\n")
         self.link(f"/sys/dev/block/{number}", path)
+        self.link(f"/sys/class/block/{name}", path)
         if slaves is not None:
             Path(self.host.path(f"{path}/slaves")).mkdir()
             for slave in slaves:

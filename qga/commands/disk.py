@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 def guest_get_disks(ctx: Context) -> list[dict[str, object]]:
     try:
         disks = block.list_disks(ctx.host)
+        partitions = block.list_partitions(ctx.host)
     except OSError as error:
         raise CommandError(f'Can\'t open directory "/sys/block": {error.strerror}') from error
     found = []
@@ -23,14 +24,13 @@ def guest_get_disks(ctx: Context) -> list[dict[str, object]]:
         if disk.devnode is None:
             continue
         try:
-            partitions = block.list_partitions(ctx.host, disk)
             found.append(_disk(ctx, disk, disk.devnode))
         except OSError as error:
             log.info("%s is left out: %s", disk.devnode, error)
             continue
         found += [
             {"name": partition.devnode, "partition": True, "dependencies": [disk.devnode]}
-            for partition in partitions
+            for partition in partitions.get(disk.path, ())
             if partition.devnode is not None
         ]
     return found

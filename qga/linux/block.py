@@ -31,7 +31,6 @@ _SCSI = re.compile(r"/target\d+:\d+:\d+/\d+:(\d+):(\d+):(\d+)/")  # bus, target,
 _CHANNEL = re.compile(
     r"/devices/css[0-9a-f]+/([0-9a-f]+)\.([0-9a-f])\.([0-9a-f]{4})/[0-9a-f]+\.[0-9a-f]\.([0-9a-f]{4})/"
 )
-_PART = re.compile(r"p?\d+")  # of a partition's name, after the disk's
 _PORT = re.compile(r"/(ata|host)(\d+)/")
 
 
@@ -91,7 +90,10 @@ def resolved(path: str) -> str:
         if error.errno != errno.EINVAL:
             raise
         return path
-    return os.path.normpath(os.path.join(os.path.dirname(path), target))
+    directory = os.path.dirname(path)
+    while target.startswith("../"):  # normpath() takes longer than readlink(2)
+        directory, target = os.path.dirname(directory), target[3:]
+    return f"{directory}/{target}"
 
 
 def list_disks(host: Host) -> list[Device]:
@@ -100,18 +102,27 @@ def list_disks(host: Host) -> list[Device]:
     for name in sorted(os.listdir(host.path("/sys/block")), key=natural):
         entry = host.path(f"/sys/block/{name}")
         try:
-            if os.path.islink(entry) and read_text(f"{entry}/size") != "0\n":
+            if read_text(f"{entry}/size") != "0\n":
                 disks.append(read_device(host, entry))
         except OSError:
             continue
     return disks
 
 
-def list_partitions(host: Host, disk: Device) -> list[Device]:
-    """By name."""
-    whole, at = disk.name, len(disk.name)
-    names = [name for name in os.listdir(disk.path) if name.startswith(whole) and _PART.fullmatch(name, at)]
-    return list(_readable(host, disk.path, [name for name in names if os.path.isdir(f"{disk.path}/{name}")]))
+def list_partitions(host: Host) -> dict[str, list[Device]]:
+    """Of all disks, by the disk's path, each by name. Raises OSError for /sys/class/block."""
+    found: dict[str, list[Device]] = {}
+    directory = host.path("/sys/class/block")
+    names = set(os.listdir(directory))
+    for name in sorted(names, key=natural):
+        try:
+            path = resolved(f"{directory}/{name}")
+            disk = os.path.dirname(path)
+            if os.path.basename(disk) in names:  # the directory of a whole disk is called block
+                found.setdefault(disk, []).append(read_device(host, path))
+        except OSError:
+            continue
+    return found
 
 
 def list_slaves(host: Host, path: str) -> list[Device] | None:
