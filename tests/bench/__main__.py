@@ -5,55 +5,26 @@ A ratio above 1 is ahead of the reference. Absolute times are of this machine an
 
 from __future__ import annotations
 
+import compileall
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
-from tests.bench import crowd
+from tests.bench import crowd, guest
 from tests.bench.agents import OURS, Agent, reference
 from tests.bench.client import Client, request
 from tests.bench.growth import growth
 from tests.bench.report import Result, draw, table
-from tests.bench.rows import MIB, ROWS, Row
+from tests.bench.rows import MIB, ROWS
+from tests.bench.timing import timed
 
 ROUNDS = 7
 FLOOR = (sys.executable, "-m", "tests.bench.floor")
 OUTPUT = Path("build/bench")
-
-
-def timed(rows: Sequence[Row], ours: Client, theirs: Client, floor: Client | None, rounds: int) -> list[Result]:
-    results = []
-    for row in rows:
-        peers = [ours, theirs] + ([floor] if floor is not None and row.floor else [])
-        spans: list[list[float]] = [[] for _ in peers]
-        runs = [row.prepare(peer, row.count) for peer in peers]
-        for run in runs:
-            run()  # imports what it needs, fills the caches
-        for _ in range(rounds):
-            for run, kept in zip(runs, spans, strict=True):
-                begun = time.perf_counter()
-                run()
-                kept.append((time.perf_counter() - begun) / row.count)
-        our, their, *least = map(statistics.median, spans)
-        results.append(
-            Result(
-                row.name,
-                our,
-                their,
-                "s",
-                target=row.target,
-                payload=row.payload,
-                floor=least[0] if least else None,
-                of_floor=row.floor,
-            )
-        )
-        print(results[-1], flush=True)
-    return results
 
 
 def processes(directory: Path) -> list[Result]:
@@ -120,6 +91,7 @@ def resident_interpreter() -> int:
 
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
+    compileall.compile_dir("qga", quiet=1)  # as pip does when it installs
     with tempfile.TemporaryDirectory(prefix="qga-bench-") as name:
         directory = Path(name)
         with (
@@ -129,6 +101,7 @@ def main() -> None:
         ):
             results = timed(ROWS, ours.connect(), theirs.connect(), floor.connect(), rounds)
         results += crowd.results(rounds)
+        results += guest.results(rounds)
         results += processes(directory)
         grown = growth(directory)
     print("\n" + table(results))

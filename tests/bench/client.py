@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from typing import Any
 
@@ -19,6 +20,11 @@ class Client:
 
     def close(self) -> None:
         self._socket.close()
+
+    def make_file(self, path: str, size: int) -> None:
+        """Of random bytes, where the agent finds it."""
+        with open(path, "wb") as file:
+            file.write(os.urandom(size))
 
     def exchange(self, request: bytes) -> int:
         """Send one request, read its one line; returns its size."""

@@ -32,9 +32,9 @@ def results(rounds: int) -> list[Result]:
 
 
 def _main(rounds: int) -> None:
-    from tests.bench.__main__ import timed
     from tests.bench.agents import OURS, Agent, reference
     from tests.bench.rows import CROWDED
+    from tests.bench.timing import timed
 
     script = "".join(
         f"link add a{n} type veth peer name b{n}\n"

@@ -59,8 +59,7 @@ def _write(size: int, client: Client, count: int) -> Run:
 
 def _read(size: int, client: Client, count: int) -> Run:
     path = f"{client.directory}/read"
-    with open(path, "wb") as file:
-        file.write(os.urandom(size))
+    client.make_file(path, size)
     handle = client.ask("guest-file-open", path=path, mode="r")
     back = request("guest-file-seek", handle=handle, offset=0, whence=0)
     return _times(client, count, back, request("guest-file-read", handle=handle, count=size))
@@ -97,6 +96,13 @@ ROWS = [
     Row("guest-exec, 12 MB of output", 2.0, partial(_exec, ("head", "-c", "12000000", "/dev/zero"), POLL), 2),
     *_commands(1.0, 300, "guest-info", "guest-get-vcpus", "guest-get-osinfo", "guest-get-fsinfo"),
     *_commands(1.0, 300, "guest-get-cpustats", "guest-get-diskstats", "guest-network-get-interfaces"),
+]
+
+# Over virtio-serial, in a guest whose processor is emulated.
+IN_GUEST = [
+    Row("guest-ping in a guest", 1.0, partial(_command, "guest-ping"), 300),
+    Row("guest-file-write 1 MiB in a guest", 4.0, partial(_write, MIB), 4, MIB),
+    Row("guest-file-read 1 MiB in a guest", 1.2, partial(_read, MIB), 4, MIB),
 ]
 
 # With 800 interfaces, and 200 filesystems on 200 loop devices.
