@@ -87,14 +87,17 @@ def _acquire(pidfile: PidFile) -> None:
 def _serve(
     settings: Config, commands: Schema, freeze: FreezeState, warnings: Sequence[str], ready: Callable[[], None]
 ) -> int:
-    from qga import log
+    from qga import log, sinks
     from qga.agent import Agent
+    from qga.devlog import DEV_LOG
 
+    recorded = sinks.destination(settings.audit_log, os.environ) != "off"
     lines = log.setup(
         logfile=settings.logfile,
         verbose=settings.verbose,
         debug=settings.debug,
         paused=freeze.frozen,
+        syslog=None if recorded else DEV_LOG,
     )
     freeze.subscribe(lambda frozen: lines.pause() if frozen else lines.resume())
     if freeze.frozen:

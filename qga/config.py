@@ -68,6 +68,9 @@ class Config:
     max_execs: int
     max_captured: int
     max_reply: int
+    audit_log: str | None
+    audit_required: bool
+    socket_users: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -214,6 +217,8 @@ def _finish(config: Config, *, activated: bool) -> Config:
         config = replace(config, path=DEFAULT_PATHS[config.method])
     elif config.method == "vsock-listen":
         vsock_address(config.path)
+    if config.audit_required and config.audit_log == "off":
+        raise ConfigError("audit-required: audit-log is off, expected journal or a file")
     return replace(config, verbose=config.verbose or config.debug)
 
 

@@ -9,19 +9,24 @@ from __future__ import annotations
 import inspect
 import logging
 import pkgutil
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from types import ModuleType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import qga.commands
+from qga import redaction
 from qga.context import Context
 from qga.errors import CommandError, CommandNotFound, QgaError, RequestError
 from qga.log import AUDIT
 from qga.schema import Command, Schema, SchemaError
 from qga.validate import Validator
 from qga.wire import encode
+
+if TYPE_CHECKING:
+    from qga.audit import Audit, Entry
 
 log = logging.getLogger(__name__)
 audit = logging.getLogger(AUDIT)
@@ -33,10 +38,11 @@ _MAX_LOGGED = 200  # characters of an argument's value: a log line is for people
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """``body`` goes out as one line; with ``delimited``, after one byte 0xFF."""
+    """``body`` goes out as one line; with ``delimited``, after one byte 0xFF. ``line`` is that, if made already."""
 
     body: dict[str, object]
     delimited: bool = False
+    line: bytes | None = field(default=None, compare=False)
 
 
 class _Bound:
@@ -60,47 +66,77 @@ class _Bound:
 
 
 class Dispatcher:
-    def __init__(self, ctx: Context, handlers: Mapping[str, Handler]) -> None:
+    def __init__(self, ctx: Context, handlers: Mapping[str, Handler], audit: Audit | None = None) -> None:
         self._ctx = ctx
+        self._audit = audit
         self._bound = {name: _Bound(command, handlers[name]) for name, command in ctx.schema.commands.items()}
 
-    async def handle(self, message: object) -> Reply | None:
-        """The reply to one message, or None where success is silent. Never raises; waits for a slow command only."""
+    async def handle(self, message: object, size: int = 0) -> Reply | None:
+        """The reply to one message, or None where success is silent. Never raises; waits for a slow command only.
+
+        ``size`` is how many bytes the message had, for the audit log.
+        """
         if isinstance(message, RequestError):
             return Reply({"error": message.wire()})
         if not isinstance(message, dict):
             return Reply({"error": RequestError("QMP input must be a JSON object").wire()})
-        body: dict[str, object]
-        command = None
+        entry = None if self._audit is None else self._audit.begin(size)
+        command, error, result = None, None, None
         try:
             bound = self._find(message)
             command = bound.command
             arguments = message.get("arguments", {})
-            self._ctx.policy.check(command.name)
+            rule = self._ctx.policy.check(command.name)
             bound.validate(arguments)
+            if entry is not None:
+                entry.command, entry.arguments, entry.rule = command, arguments, rule
             audit.info("%s called%s", command.name, _Loggable(command, arguments))
             result = bound.call(self._ctx, arguments)
             if command.slow:
                 result = await cast("Awaitable[object]", result)
-        except QgaError as error:
-            log.info("%s: %s", command.name if command else "request", error)
-            body = {"error": error.wire()}
-            command = None
-        except Exception as error:
-            log.error("%s: internal error: %s: %s", command and command.name, type(error).__name__, error)
-            log.debug("traceback", exc_info=True)
-            body = {"error": CommandError(f"internal error: {type(error).__name__}: {error}").wire()}
-            command = None
-        else:
-            if not command.success_response:
-                return None
-            body = {"return": {} if result is None else result}
-        if "id" in message:
-            body["id"] = message["id"]
-        return Reply(body, delimited=command is not None and command.delimited)
+        except QgaError as refusal:
+            error = refusal
+            if log.isEnabledFor(logging.INFO):
+                log.info("%s: %s", command.name if command else "request", redaction.words(error, message, command))
+        except Exception as bug:
+            error = CommandError(f"internal error: {type(bug).__name__}: {bug}")
+            log.error("%s: %s", command and command.name, redaction.words(error, message, command))
+            if log.isEnabledFor(logging.DEBUG):
+                for line in redaction.words(bug, message, command, traceback.format_exc()).splitlines():
+                    log.debug("  %s", line)
+        reply = None
+        if error is not None or (command is not None and command.success_response):
+            body: dict[str, object]
+            body = {"return": {} if result is None else result} if error is None else {"error": error.wire()}
+            if "id" in message:
+                body["id"] = message["id"]
+            reply = Reply(body, delimited=error is None and command is not None and command.delimited)
+        if entry is not None:
+            return self._record(entry, message, command, error, result, reply)
+        return reply
+
+    def _record(
+        self,
+        entry: Entry,
+        message: Mapping[str, object],
+        command: Command | None,
+        error: QgaError | None,
+        result: object,
+        reply: Reply | None,
+    ) -> Reply | None:
+        """Into the audit log, before the host hears of it. What max-reply refuses counts as sent."""
+        line = b""
+        if reply is not None:
+            line = self.encode(reply)
+            reply = Reply(reply.body, reply.delimited, line)
+        entry.command = command
+        cast("Audit", self._audit).end(entry, message, error, result, len(line))
+        return reply
 
     def encode(self, reply: Reply) -> bytes:
         """The line for a reply; where it would be larger than the owner wants any to be, the refusal."""
+        if reply.line is not None:
+            return reply.line
         line = encode(reply.body, delimited=reply.delimited)
         limit = self._ctx.config.max_reply
         if not limit or len(line) <= limit:
@@ -148,8 +184,9 @@ class _Loggable:
         self._arguments = arguments
 
     def __str__(self) -> str:
+        hidden = self._command.secret | self._command.payload
         shown = (
-            f"{name}: {'(not shown)' if name in self._command.secret else repr(value)[:_MAX_LOGGED]}"
+            f"{name}: {redaction.NOT_SHOWN if name in hidden else repr(value)[:_MAX_LOGGED]}"
             for name, value in self._arguments.items()
         )
         return ", " + ", ".join(shown) if self._arguments else ""

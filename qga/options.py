@@ -79,9 +79,24 @@ def _globs(text: str) -> tuple[str, ...]:
 
 
 METHOD = Kind(_method, "one of " + ", ".join(METHODS), may_be_empty=False)
+
+
+def _audit_log(text: str) -> str:
+    if text not in ("journal", "off") and not text.startswith("/"):
+        raise ValueError(text)
+    return text
+
+
 STRING = Kind(str, "a text")
+AUDIT_LOG = Kind(_audit_log, "journal, off or an absolute path")
 PATH = Kind(str, "a path")
 NUMBER = Kind(_number, "a number, in decimal digits", str)
+USERS = Kind(
+    _globs,
+    "names or numbers of users separated by ',' or ';'",
+    lambda users: keyfile.escape(",".join(users)),
+    add_up=True,
+)
 GLOBS = Kind(
     _globs,
     "patterns separated by ',' or ';'",
@@ -250,6 +265,33 @@ OPTIONS: tuple[Option, ...] = (
         0,
         "bytes of a reply: one that would be larger is cut short where it can say so, else refused; 0 is no limit",
         "BYTES",
+        ours=True,
+    ),
+    Option(
+        "audit-log",
+        ("--audit-log",),
+        AUDIT_LOG,
+        None,
+        "where a record of every command goes: journal, a file, or off; by default journal for a service of systemd, "
+        "else off",
+        "WHERE",
+        ours=True,
+    ),
+    Option(
+        "audit-required",
+        ("--audit-required",),
+        BOOL,
+        False,
+        "refuse what is not allowed while frozen as long as the audit log cannot be written",
+        ours=True,
+    ),
+    Option(
+        "socket-users",
+        ("--socket-users",),
+        USERS,
+        (),
+        "the only users that may connect to a unix socket, by name or number; by default whoever can open it",
+        "LIST",
         ours=True,
     ),
 )

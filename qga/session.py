@@ -28,7 +28,7 @@ class Session:
         self._wake = wake
         self._decoder = Decoder()
         self._incoming: Iterator[object] = iter(())
-        self._ahead: deque[tuple[int, object]] = deque()  # messages, and which read has brought each
+        self._ahead: deque[tuple[int, int, object]] = deque()  # messages, which read has brought each, and its size
         self._ahead_size = 0
         self._reads = 0
         self._last_sync = 0  # the read that has brought it
@@ -74,14 +74,15 @@ class Session:
     def _begin_next(self) -> Task[Reply | None] | None:
         """Carry out the next request, or let it begin; None if there is none."""
         if self._ahead:
-            self._task_read, message = self._ahead.popleft()
+            self._task_read, size, message = self._ahead.popleft()
             if not self._ahead:
                 self._ahead_size = 0
         else:
             self._task_read, message = self._reads, next(self._incoming, _NONE)
             if message is _NONE:
                 return None
-        self._task = Task(self._dispatcher.handle(message))
+            size = self._decoder.size
+        self._task = Task(self._dispatcher.handle(message, size))
         if not self._task.done:
             self._look_ahead()
             self._task.then(self._wake)
@@ -91,4 +92,4 @@ class Session:
         for message in self._incoming:
             if self._dispatcher.is_sync(message):
                 self._last_sync = self._reads
-            self._ahead.append((self._reads, message))
+            self._ahead.append((self._reads, self._decoder.size, message))

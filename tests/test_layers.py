@@ -15,10 +15,12 @@ PACKAGE = Path(qga.__file__).parent
 LAYERS: list[tuple[set[str], bool]] = [
     ({"errors", "options", "keyfile", "config", "cmdline", "log", "devlog", "pidfile"}, True),
     ({"wire", "dialect", "literals", "validate", "systemd"}, True),
-    ({"schema"}, False),
+    ({"schema", "sinks"}, False),
     ({"loop", "linux", "waiting"}, True),
     ({"freeze"}, False),
     ({"policy", "files", "b64", "allocator"}, False),
+    ({"redaction"}, False),
+    ({"audit"}, False),
     ({"processes"}, True),
     ({"execs"}, False),
     ({"context"}, False),
