@@ -11,7 +11,7 @@ import logging
 import pkgutil
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
@@ -38,11 +38,17 @@ _MAX_LOGGED = 200  # characters of an argument's value: a log line is for people
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """``body`` goes out as one line; with ``delimited``, after one byte 0xFF. ``line`` is that, if made already."""
+    """``body`` goes out as one line; with ``delimited``, after one byte 0xFF."""
 
     body: dict[str, object]
     delimited: bool = False
-    line: bytes | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded(Reply):
+    """One whose ``line`` is made already."""
+
+    line: bytes = b""
 
 
 class _Bound:
@@ -128,14 +134,14 @@ class Dispatcher:
         line = b""
         if reply is not None:
             line = self.encode(reply)
-            reply = Reply(reply.body, reply.delimited, line)
+            reply = Encoded(reply.body, reply.delimited, line)
         entry.command = command
         cast("Audit", self._audit).end(entry, message, error, result, len(line))
         return reply
 
     def encode(self, reply: Reply) -> bytes:
         """The line for a reply; where it would be larger than the owner wants any to be, the refusal."""
-        if reply.line is not None:
+        if type(reply) is Encoded:
             return reply.line
         line = encode(reply.body, delimited=reply.delimited)
         limit = self._ctx.config.max_reply
