@@ -117,6 +117,20 @@ def _dump(loaded: config.Loaded) -> int:
     return _show(config.dump(loaded.config))
 
 
+def _print_unit(loaded: config.Loaded) -> int:
+    from qga import unit
+
+    return _show(unit.drop_in(loaded.config))
+
+
+def _self_test(loaded: config.Loaded) -> int:
+    from qga import checkup
+
+    report = checkup.check_up(loaded)
+    _show(checkup.as_json(report) if loaded.json else checkup.as_text(report))
+    return checkup.status(report)
+
+
 def _help(loaded: config.Loaded) -> int:
     return _show(cmdline.usage())
 
@@ -139,6 +153,8 @@ _ACTIONS: dict[Action, Callable[[config.Loaded], int]] = {
     Action.HELP: _help,
     Action.VERSION: _version,
     Action.LIST_COMMANDS: _list_commands,
+    Action.PRINT_UNIT: _print_unit,
+    Action.SELF_TEST: _self_test,
 }
 
 

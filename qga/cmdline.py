@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Never
 
-from qga.options import ACTIONS, BOOL, CONFIG_FILE, GONE, NAMES, OPTIONS, Action, ConfigError
+from qga.options import ACTIONS, BOOL, CONFIG_FILE, GONE, JSON, NAMES, OPTIONS, OUR_ACTIONS, Action, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,6 +33,7 @@ class Given:
     action: Action
     config_path: str | None
     texts: dict[str, list[str]]
+    json: bool = False
 
 
 class _Parser(argparse.ArgumentParser):
@@ -59,8 +60,10 @@ def _parser() -> _Parser:
             add(*option.flags, dest=option.key, action="append", nargs=nargs, metavar=metavar, help=text)
     flags, metavar, text = CONFIG_FILE
     add(*flags, dest="config", metavar=metavar, help=text)
-    for flags, action, text in ACTIONS:
+    actions: tuple[tuple[tuple[str, ...], Action, str], ...] = (*ACTIONS, *OUR_ACTIONS)
+    for flags, action, text in actions:
         add(*flags, dest="actions", action="append_const", const=action, help=text)
+    add(*JSON[0], dest="json", action="store_true", help=JSON[1])
     add("-s", dest="service", help=argparse.SUPPRESS)  # Windows only; the reference swallows it elsewhere
     return parser
 
@@ -80,18 +83,18 @@ def parse(argv: Sequence[str]) -> Given:
     if unknown:
         raise ConfigError(f"unrecognized option '{unknown[0]}'{_hint(unknown[0])}; try '{PROGRAM} --help'")
     texts = {option.key: getattr(found, option.key) or [] for option in OPTIONS}
-    return Given(_action(found.actions or [], texts), found.config, texts)
+    return Given(_action(found.actions or [], texts), found.config, texts, found.json)
 
 
 def _action(actions: Sequence[Action], texts: dict[str, list[str]]) -> Action:
-    """--help and --version answer whatever else is given, then 'help' for a list, and only then -D."""
+    """--help and --version answer whatever else is given, then 'help' for a list, and only then -D and ours."""
     for action in actions:
-        if action is not Action.DUMP:
+        if action in (Action.HELP, Action.VERSION):
             return action
     lists = [text for option in OPTIONS if option.kind is NAMES for text in texts[option.key]]
     if any(text in LIST_WORDS for text in lists):
         return Action.LIST_COMMANDS
-    return Action.DUMP if actions else Action.RUN
+    return actions[0] if actions else Action.RUN
 
 
 def _expand(word: str) -> str:
@@ -99,7 +102,7 @@ def _expand(word: str) -> str:
     name, equals, value = word.partition("=")
     rows = [option.flags for option in OPTIONS if not option.ours] + [row[0] for row in (CONFIG_FILE, *ACTIONS)]
     meant = [flag for flags in rows for flag in flags if flag.startswith(name)]
-    exact = any(name in option.flags for option in OPTIONS)
+    exact = any(name in flags for flags in (*(option.flags for option in OPTIONS), *(row[0] for row in OUR_ACTIONS)))
     abbreviated = name.startswith("--") and len(name) > len("--") and not exact
     return f"{meant[0]}{equals}{value}" if abbreviated and len(meant) == 1 else word
 

@@ -76,11 +76,13 @@ class Config:
 @dataclass(frozen=True)
 class Loaded:
     """What load() found. ``config`` holds the built-in defaults where the action needs none, and is complete
-    for RUN and DUMP. ``warnings`` are lines for the log."""
+    for the others. ``warnings`` are lines for the log; ``path`` is the configuration file's."""
 
     action: Action
     config: Config
     warnings: tuple[str, ...] = ()
+    path: str = CONFIG_PATH
+    json: bool = False
 
 
 def defaults(**changes: Any) -> Config:
@@ -97,7 +99,7 @@ def load(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
     them. Raises ConfigError.
     """
     given = cmdline.parse(argv)
-    if given.action not in (Action.RUN, Action.DUMP):
+    if given.action in (Action.HELP, Action.VERSION, Action.LIST_COMMANDS):
         return Loaded(given.action, defaults())
 
     values: dict[str, Any] = {option.field: option.default for option in OPTIONS}
@@ -115,7 +117,7 @@ def load(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
         for text in given.texts[option.key]:
             _take(values, option, text, f"option {option.flags[-1]}")
     config = _finish(Config(**values), activated=_activated(environ))
-    return Loaded(given.action, config, tuple(warnings))
+    return Loaded(given.action, config, tuple(warnings), path, given.json)
 
 
 _OF_WINDOWS = ("guest-get-devices",)

@@ -308,6 +308,8 @@ class Action(Enum):
     HELP = "help"
     VERSION = "version"
     LIST_COMMANDS = "list"
+    PRINT_UNIT = "print-unit"
+    SELF_TEST = "self-test"
 
 
 ACTIONS = (
@@ -315,13 +317,23 @@ ACTIONS = (
     (("-V", "--version"), Action.VERSION, "print the version"),
     (("-h", "--help"), Action.HELP, "print this help"),
 )
+OUR_ACTIONS = (
+    (("--print-unit",), Action.PRINT_UNIT, "print a drop-in for qemu-ga.service that limits it to what it needs"),
+    (
+        ("--self-test",),
+        Action.SELF_TEST,
+        "look at everything that the agent needs, change nothing, and say what is wrong",
+    ),
+)
+JSON = (("--json",), "with --self-test: print JSON")
 
 
 def markdown() -> str:
     """The options as a Markdown table, for the README; every line ended by a newline."""
     rows = [(option.flags, option.metavar, option.key, _default(option), option.help) for option in OPTIONS]
     rows.append((*CONFIG_FILE[:2], "", "", CONFIG_FILE[2]))
-    rows += [(flags, "", "", "", text) for flags, _, text in ACTIONS]
+    rows += [(flags, "", "", "", text) for flags, _, text in (*ACTIONS, *OUR_ACTIONS)]
+    rows.append((JSON[0], "", "", "", JSON[1]))
     lines = ["| option | key in qemu-ga.conf | default | meaning |", "|---|---|---|---|"]
     for flags, metavar, key, default, text in rows:
         option = f"{', '.join(map(_code, flags))} {metavar}".strip()
