@@ -61,8 +61,8 @@ def _parser() -> _Parser:
     flags, metavar, text = CONFIG_FILE
     add(*flags, dest="config", metavar=metavar, help=text)
     actions: tuple[tuple[tuple[str, ...], Action, str], ...] = (*ACTIONS, *OUR_ACTIONS)
-    for flags, action, text in actions:
-        add(*flags, dest="actions", action="append_const", const=action, help=text)
+    for words, action, text in actions:
+        add(*words, dest="actions", action="append_const", const=action, help=text)
     add(*JSON[0], dest="json", action="store_true", help=JSON[1])
     add("-s", dest="service", help=argparse.SUPPRESS)  # Windows only; the reference swallows it elsewhere
     return parser

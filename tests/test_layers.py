@@ -28,7 +28,8 @@ LAYERS: list[tuple[set[str], bool]] = [
     ({"dispatch"}, False),
     ({"session"}, False),
     ({"channel"}, True),
-    ({"agent", "daemonize"}, False),
+    ({"agent", "daemonize", "unit"}, False),
+    ({"checkup"}, True),
     ({"cli", "__main__"}, True),
 ]
 RANK = {name: rank for rank, (names, _) in enumerate(LAYERS) for name in names}
