@@ -40,6 +40,7 @@ _APART = (
     f"LogsDirectory={USER}",
     "ProtectSystem=strict",
     "PrivateTmp=yes",
+    "RemoveIPC=yes",
     "DevicePolicy=closed",
     "ProtectClock=yes",
     "ProtectControlGroups=yes",

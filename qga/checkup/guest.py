@@ -74,7 +74,7 @@ def hooks_valid(subject: Subject) -> Iterator[Finding]:
     host, path = subject.host, subject.config.fsfreeze_hook
     if path is None:
         if os.path.exists(host.path(FSFREEZE_HOOK)):
-            yield warning(f"{FSFREEZE_HOOK} is there, and not used", f"fsfreeze-hook = {FSFREEZE_HOOK}")
+            yield ok(f"no fsfreeze-hook is configured; {FSFREEZE_HOOK} is there", f"fsfreeze-hook={FSFREEZE_HOOK}")
         else:
             yield ok("no fsfreeze-hook is configured")
         return
@@ -97,7 +97,7 @@ def hooks_valid(subject: Subject) -> Iterator[Finding]:
 def sleeping(subject: Subject) -> Iterator[Finding]:
     """For each way to sleep, which method would be taken: only asked, never done."""
     for mode in (power.RAM, power.DISK, power.HYBRID):
-        refusals = []
+        refusals: list[str] = []
         for method in power.SLEEP_METHODS:
             refusal = method.probe(subject.host, mode)
             if refusal is None:
@@ -105,10 +105,10 @@ def sleeping(subject: Subject) -> Iterator[Finding]:
                 break
             refusals.append(f"{method.name}: {refusal}")
         else:
-            todo = "the host must let the machine sleep (libvirt: <pm>)" + (
-                "; add swap" if mode is not power.RAM else ""
-            )
-            yield warning(f"guest-suspend-{mode.name} is not possible: {'; '.join(refusals)}", todo)
+            todo = "if it is wanted: the host must let the machine sleep (libvirt: <pm>)"
+            if mode is not power.RAM:
+                todo += "; to disk also needs swap space"
+            yield ok(f"guest-suspend-{mode.name} is not possible: {'; '.join(refusals)}", todo)
 
 
 def _before(refusals: list[str]) -> str:

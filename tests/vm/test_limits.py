@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -25,8 +26,6 @@ LOOKING = [
 def guest(image: Image) -> Iterator[Guest]:
     with Guest(image) as guest:
         guest.boot()
-        guest.check("systemd-sysusers /opt/qga/lib/sysusers.d/qemu-ga.conf && udevadm control --reload")
-        guest.check("udevadm trigger --subsystem-match=virtio-ports --action=add && udevadm settle")
         guest.check("useradd --create-home ann")
         yield guest
 
@@ -44,7 +43,7 @@ def limit(guest: Guest, profile: str) -> float:
     return float(found[1])
 
 
-def returned(guest: Guest, name: str, /, **arguments: object) -> object:
+def returned(guest: Guest, name: str, /, **arguments: Any) -> Any:
     with guest.peer() as peer:
         peer.sync()
         return peer.call(name, **arguments)
@@ -149,7 +148,7 @@ def test_a_filesystem_mounted_later_is_seen_by_info(guest: Guest) -> None:
         "truncate -s 32M /later.img && mkfs.ext4 -q /later.img && mkdir -p /later && mount -o loop /later.img /later"
     )
     try:
-        found = {f["mountpoint"] for f in returned(guest, "guest-get-fsinfo")}  # type: ignore[attr-defined]
+        found = {f["mountpoint"] for f in returned(guest, "guest-get-fsinfo")}
         assert "/later" in found
     finally:
         guest.check("umount /later && rm /later.img")
