@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +81,7 @@ class Loaded:
     action: Action
     config: Config
     warnings: tuple[str, ...] = ()
-    path: str = CONFIG_PATH
+    path: str = field(default=CONFIG_PATH, compare=False)
     json: bool = False
 
 
