@@ -95,7 +95,7 @@ class JournalSink:
         self._socket = sock
 
     def write(self, record: Record) -> None:
-        data = b"".join([*map(_field, _fields(record).items())])
+        data = _datagram(record)
         if self._socket is not None:
             try:
                 self._socket.send(data)
@@ -115,21 +115,26 @@ class JournalSink:
             self._socket = None
 
 
-def _fields(record: Record) -> dict[str, object]:
+def _datagram(record: Record) -> bytes:
     """The journal has the time itself. It shows MESSAGE, and finds by QGA_COMMAND and its like."""
-    told = record.get("error") or record.get("decision") or record.get("event")
-    named = {f"QGA_{name.upper()}": value for name, value in record.items() if name != "time"}
-    return {
-        "MESSAGE": f"audit: {record.get('command', record['event'])}: {told}",
-        "PRIORITY": "6",
-        "SYSLOG_IDENTIFIER": "qemu-ga",
-        **named,
-    }
+    told = record.get("error") or record.get("decision") or record["event"]
+    texts = [("MESSAGE", f"audit: {record.get('command') or record['event']}: {told}"), *_ALWAYS]
+    for name, value in record.items():
+        if name != "time":
+            texts.append((f"QGA_{name.upper()}", value if isinstance(value, str) else _number(value)))
+    lines = "".join([f"{name}={text}\n" for name, text in texts if "\n" not in text])
+    datagram = lines.encode(errors="backslashreplace")
+    for name, text in texts:
+        if "\n" in text:  # in the form for binary data, or a request could forge a field
+            data = text.encode(errors="backslashreplace")
+            datagram += name.encode() + b"\n" + len(data).to_bytes(8, "little") + data + b"\n"
+    return datagram
 
 
-def _field(item: tuple[str, object]) -> bytes:
-    name, value = item
-    data = value.encode(errors="backslashreplace") if isinstance(value, str) else encode(value)[:-1]
-    if b"\n" in data:
-        return name.encode() + b"\n" + len(data).to_bytes(8, "little") + data + b"\n"
-    return name.encode() + b"=" + data + b"\n"
+_ALWAYS = (("PRIORITY", "6"), ("SYSLOG_IDENTIFIER", "qemu-ga"))
+
+
+def _number(value: object) -> str:
+    if type(value) is int:
+        return str(value)
+    return f"{value:.6f}" if type(value) is float else encode(value).decode()[:-1]

@@ -23,7 +23,7 @@ def check_up(guest: Guest, options: str = "") -> tuple[int, dict[str, list[dict[
 
 
 def worst(findings: list[dict[str, Any]]) -> str:
-    return max((f["status"] for f in findings), key=["ok", "warning", "problem"].index)
+    return str(max((f["status"] for f in findings), key=["ok", "warning", "problem"].index))
 
 
 def test_a_guest_that_is_as_it_should_be(guest: Guest) -> None:
