@@ -1,7 +1,8 @@
 """The audit log: a record of every command, and of the end of every program that one has started.
 
 The rule it keeps: it never holds the agent up, and tells of what it could not write. What cannot be written now, as
-filesystems are frozen or a disk is full, is kept in memory, the newest MAX_HELD records, until it can.
+filesystems are frozen or a disk is full, is kept in memory until it can: MAX_HELD records, and then their number. The
+first are kept, so that a host cannot push out the record of what it did by pings.
 """
 
 from __future__ import annotations
@@ -174,22 +175,21 @@ class Audit:
         waiting = self._frozen or bool(self._held)
         if not waiting and self._written(record):
             return
-        if len(self._held) >= MAX_HELD:
-            self._held.popleft()
+        if len(self._held) < MAX_HELD:
+            self._held.append(record)
+        else:
             self._lost += 1
-        self._held.append(record)
         if waiting and not self._frozen:
             self._flush()
 
     def _flush(self) -> None:
         """Write what is held, the oldest first."""
-        if self._lost and self._held:
-            lost = self._event("lost", time.time(), count=self._lost)
-            if not self._written(lost):
-                return
-            self._lost = 0
         while self._held and self._written(self._held[0]):
             self._held.popleft()
+        if self._lost and not self._held:
+            self._held.append(self._event("lost", time.time(), count=self._lost))
+            self._lost = 0
+            self._flush()
 
     def _written(self, record: Mapping[str, object]) -> bool:
         try:

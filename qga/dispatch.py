@@ -33,8 +33,6 @@ audit = logging.getLogger(AUDIT)
 
 Handler = Callable[..., object]
 
-_MAX_LOGGED = 200  # characters of an argument's value: a log line is for people
-
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -96,7 +94,7 @@ class Dispatcher:
             bound.validate(arguments)
             if entry is not None:
                 entry.command, entry.arguments, entry.rule = command, arguments, rule
-            audit.info("%s called%s", command.name, _Loggable(command, arguments))
+            audit.info("%s", redaction.Called(command, arguments))
             result = bound.call(self._ctx, arguments)
             if command.slow:
                 result = await cast("Awaitable[object]", result)
@@ -130,13 +128,16 @@ class Dispatcher:
         result: object,
         reply: Reply | None,
     ) -> Reply | None:
-        """Into the audit log, before the host hears of it. What max-reply refuses counts as sent."""
+        """Into the audit log, before the host hears of it."""
         line = b""
         if reply is not None:
             line = self.encode(reply)
             reply = Encoded(reply.body, reply.delimited, line)
         entry.command = command
-        cast("Audit", self._audit).end(entry, message, error, result, len(line))
+        try:
+            cast("Audit", self._audit).end(entry, message, error, result, len(line))
+        except Exception as bug:  # no request may end the agent so
+            log.error("the audit log has no record of %s: %s", command and command.name, type(bug).__name__)
         return reply
 
     def encode(self, reply: Reply) -> bytes:
@@ -180,22 +181,6 @@ class Dispatcher:
 
 
 _ENVELOPE = frozenset(("execute", "arguments", "id"))
-
-
-class _Loggable:
-    """The arguments as a log may show them, made only if a log wants them."""
-
-    def __init__(self, command: Command, arguments: Mapping[str, object]) -> None:
-        self._command = command
-        self._arguments = arguments
-
-    def __str__(self) -> str:
-        hidden = self._command.secret | self._command.payload
-        shown = (
-            f"{name}: {redaction.NOT_SHOWN if name in hidden else repr(value)[:_MAX_LOGGED]}"
-            for name, value in self._arguments.items()
-        )
-        return ", " + ", ".join(shown) if self._arguments else ""
 
 
 def bind(schema: Schema) -> dict[str, Handler]:

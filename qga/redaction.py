@@ -16,8 +16,9 @@ from qga.schema import Command
 NOT_SHOWN = "(not shown)"
 MAX_TEXT = 256  # characters of a value
 MAX_ELEMENTS = 32  # of a list
-MAX_ERROR = 1024  # characters of an error: a hook or a helper can say much
+MAX_ERROR = 4096  # characters of an error: a hook or a helper can say much
 
+_MAX_LOGGED = 200  # characters of a value: a log line is for people
 _COMMAND = re.compile("guest(-[a-z0-9]{1,20}){1,8}")
 _ENVELOPE = ("execute", "arguments", "id")
 _WORD = 4  # characters: what is shorter is a part of many words, and is looked for within quotes only
@@ -34,6 +35,22 @@ def shown(command: Command, arguments: Mapping[str, object]) -> dict[str, object
         else:
             told[name] = _short(value)
     return told
+
+
+class Called:
+    """A command and its arguments as one line of a log, made only if a log wants it."""
+
+    def __init__(self, command: Command, arguments: Mapping[str, object]) -> None:
+        self._command = command
+        self._arguments = arguments
+
+    def __str__(self) -> str:
+        hidden = self._command.secret | self._command.payload
+        told = (
+            f", {name}: {NOT_SHOWN if name in hidden else repr(value)[:_MAX_LOGGED]}"
+            for name, value in self._arguments.items()
+        )
+        return f"{self._command.name} called{''.join(told)}"
 
 
 def name_of(message: Mapping[str, object]) -> str:

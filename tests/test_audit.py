@@ -166,7 +166,7 @@ def test_what_is_long_is_cut(recorded: Recorded, kept: Kept) -> None:
     assert path == "x" * 256 + "... (10000 characters)"
     points = kept.records[1]["arguments"]["mountpoints"]
     assert points == ["/mnt"] * 32 + ["... (1000 elements)"]
-    assert len(json.dumps(kept.records[0])) < 2000  # the error has the path once more
+    assert len(json.dumps(kept.records[0])) < 5000  # the error has the path once more
 
 
 def test_numbers_of_a_result_are_told_and_its_texts_are_not(
@@ -221,10 +221,9 @@ def test_what_is_kept_is_bounded_and_the_loss_is_told(host: Host, kept: Kept) ->
     for _ in range(audit.MAX_HELD + 3):
         recorded.ask("guest-ping")
     recorded.audit.on_freeze(False)
-    assert kept.records[0]["event"] == "lost"
-    assert kept.records[0]["count"] == 3
-    assert kept.records[1]["seq"] == 4
-    assert len(kept.records) == audit.MAX_HELD + 1
+    *first, last = kept.records
+    assert [record["seq"] for record in first] == list(range(1, audit.MAX_HELD + 1))
+    assert (last["event"], last["count"], last["seq"]) == ("lost", 3, audit.MAX_HELD + 4)
 
 
 def test_a_failing_log_is_reported_once_and_closes_all_but_what_is_safe(

@@ -32,6 +32,8 @@ class Peers:
     def admits(self, connection: socket.socket) -> bool:
         """Whether it may stay; whoever connects by other than a unix socket may."""
         if connection.family != socket.AF_UNIX:
+            if self._record is not None and connection.family == socket.AF_VSOCK:
+                self._record.peer = {"cid": connection.getpeername()[0]}
             return True
         raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         pid, uid, _ = _CREDENTIALS.unpack(raw)

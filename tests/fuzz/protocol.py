@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from functools import cache
 from jsonschema import Draft4Validator
 
 from qga import dialect, literals, schema, wire
+from qga.audit import Audit
 from qga.context import Context
 from qga.dialect import Dialect
 from qga.dispatch import Dispatcher, bind
@@ -18,6 +20,7 @@ from qga.errors import RequestError
 from qga.linux.host import Host, Outcome
 from qga.policy import Policy
 from qga.session import Session
+from qga.sinks import FileSink
 from qga.validate import Validator
 from qga.wire import Decoder
 from tests.fuzz.choices import Choices
@@ -118,7 +121,15 @@ def _dispatcher() -> Dispatcher:
         if command.area != "session":
             handlers[name] = slowly_nothing if command.slow else nothing
     host = Host(run=lambda *_, **__: Outcome(errno=2), which=lambda _: None, root="/nonexistent")
-    return Dispatcher(Context(host, SCHEMA, Policy()), handlers)
+    logging.getLogger("qga.dispatch").addHandler(_Loud(logging.ERROR))
+    return Dispatcher(Context(host, SCHEMA, Policy()), handlers, Audit(FileSink("/dev/null"), "fuzz"))
+
+
+class _Loud(logging.Handler):
+    """What the dispatcher survives, such as a record that cannot be made, is a finding all the same."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise AssertionError(record.getMessage())
 
 
 def _cut(data: bytes) -> tuple[list[bytes], bytes]:

@@ -41,6 +41,23 @@ def test_by_default_it_is_in_the_journal(guest: Guest) -> None:
     assert "guest-exec called" not in guest.check("journalctl -q -b -t qemu-ga")
 
 
+def test_many_pings_do_not_hide_a_command(guest: Guest) -> None:
+    """journald forgets what comes too fast, unless the unit says otherwise: journald.conf(5), RateLimitBurst."""
+    with guest.peer(timeout=120) as peer:
+        peer.sync()
+        for _ in range(30):
+            peer.send(b'{"execute":"guest-ping"}\n' * 500)
+            for _ in range(500):
+                peer.reply()
+        peer.call("guest-get-diskstats")
+    guest.check("journalctl --sync", timeout=120)
+    assert (
+        guest.check("journalctl -q -b QGA_COMMAND=guest-get-diskstats -o cat")
+        == "audit: guest-get-diskstats: allowed\n"
+    )
+    assert int(guest.check("journalctl -q -b QGA_COMMAND=guest-ping -o cat | wc -l", timeout=120)) >= 15_000
+
+
 def test_on_a_frozen_filesystem_it_is_written_at_the_thaw(guest: Guest) -> None:
     guest.check("mkdir -p /var/log/qga")
     configure(guest, f"audit-log={FILE}")
