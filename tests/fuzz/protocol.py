@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 
 from jsonschema import Draft4Validator
 
 from qga import dialect, literals, schema, wire
-from qga.audit import Audit
+from qga.audit import Audit, Entry
 from qga.context import Context
 from qga.dialect import Dialect
 from qga.dispatch import Dispatcher, bind
@@ -121,15 +120,21 @@ def _dispatcher() -> Dispatcher:
         if command.area != "session":
             handlers[name] = slowly_nothing if command.slow else nothing
     host = Host(run=lambda *_, **__: Outcome(errno=2), which=lambda _: None, root="/nonexistent")
-    logging.getLogger("qga.dispatch").addHandler(_Loud(logging.ERROR))
-    return Dispatcher(Context(host, SCHEMA, Policy()), handlers, Audit(FileSink("/dev/null"), "fuzz"))
+    return Dispatcher(Context(host, SCHEMA, Policy()), handlers, _LoudAudit(FileSink("/dev/null"), "fuzz"))
 
 
-class _Loud(logging.Handler):
-    """What the dispatcher survives, such as a record that cannot be made, is a finding all the same."""
+class Unrecorded(BaseException):
+    """A record that cannot be made. The dispatcher survives it; here it is a finding."""
 
-    def emit(self, record: logging.LogRecord) -> None:
-        raise AssertionError(record.getMessage())
+
+class _LoudAudit(Audit):
+    def end(
+        self, entry: Entry, message: Mapping[str, object], error: Exception | None, result: object, sent: int
+    ) -> None:
+        try:
+            super().end(entry, message, error, result, sent)
+        except Exception as bug:
+            raise Unrecorded from bug
 
 
 def _cut(data: bytes) -> tuple[list[bytes], bytes]:
