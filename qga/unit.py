@@ -20,8 +20,9 @@ _DEVICES = {"virtio-serial": ("char-virtio-portsdev rw",), "isa-serial": ("char-
 _GROUPS = {"isa-serial": "dialout"}
 
 _NEVER = "@cpu-emulation @debug @module @obsolete @raw-io @reboot @swap"
-# What hooks do: become another user, read and write that user's files, end what they have started.
-_OF_HOOKS = ("CAP_DAC_OVERRIDE", "CAP_KILL", "CAP_SETGID", "CAP_SETUID")
+# What hooks do: become another user (which PAM writes to the kernel's audit log), read and write that user's files,
+# end what they have started.
+_OF_HOOKS = ("CAP_AUDIT_WRITE", "CAP_DAC_OVERRIDE", "CAP_KILL", "CAP_SETGID", "CAP_SETUID")
 
 # For every profile but full, which needs whatever guest-exec may be used for.
 _ALWAYS = (

@@ -1,6 +1,7 @@
 """``--self-test``: is all there that the agent needs? A table of checks, each of which only looks.
 
-The rule it keeps: it changes nothing, also not for a moment, and takes nothing away from an agent that runs.
+The rule it keeps: it changes nothing, and takes nothing away from an agent that runs. A port that no agent holds is
+opened for a moment, to see whether a host is there.
 """
 
 from __future__ import annotations

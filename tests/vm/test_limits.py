@@ -30,10 +30,13 @@ def guest(image: Image) -> Iterator[Guest]:
         yield guest
 
 
-def limit(guest: Guest, profile: str) -> float:
+def limit(guest: Guest, profile: str, **changes: str) -> float:
     """Put the drop-in in place and start the agent anew; what systemd-analyze says of its exposure, 0 to 10."""
-    program = f"from qga import config, unit; print(unit.drop_in(config.defaults(), {profile!r}), end='')"
-    guest.check(f'mkdir -p {DROP_IN.rpartition("/")[0]}; /opt/qga/bin/python -c "{program}" > {DROP_IN}')
+    program = (
+        f"from qga import config, unit; print(unit.drop_in(config.defaults(**{changes!r}), {profile!r}), end='')"
+    )
+    maker = "/opt/qga/bin/qemu-ga --print-unit" if profile == "full" else f'/opt/qga/bin/python -c "{program}"'
+    guest.check(f"mkdir -p {DROP_IN.rpartition('/')[0]}; {maker} > {DROP_IN}")
     guest.check(f"systemctl daemon-reload && systemctl restart {SERVICE}", timeout=120)
     assert guest.shell(f"systemd-analyze verify {SERVICE} 2>&1 | grep -F limits.conf")[1] == ""
     said = guest.check(f"systemd-analyze security --no-pager {SERVICE} | tail -1")
@@ -128,6 +131,19 @@ def test_backup(guest: Guest) -> None:
         assert peer.call("guest-fstrim")["paths"]
         with pytest.raises(AgentError, match="Operation not permitted"):  # what it does not need is not there
             peer.call("guest-set-time", time=1_900_000_000_000_000_000)
+
+
+def test_backup_with_a_hook_that_works_as_another_user(guest: Guest) -> None:
+    conf, hook, said = "/etc/qemu/qemu-ga.conf", "/etc/qemu/hook", "/run/hook.log"
+    script = f'#!/bin/sh\necho "$1 $(runuser -u ann -- id -un)" >> {said}\n'
+    guest.check(f"mkdir -p /etc/qemu; printf '[general]\nfsfreeze-hook={hook}\n' > {conf}")
+    guest.check(f"cat > {hook} <<'END'\n{script}END\nchmod 700 {hook}")
+    try:
+        limit(guest, "backup", fsfreeze_hook=hook)
+        freeze_and_thaw(guest)
+        assert guest.check(f"cat {said}").splitlines() == ["freeze ann", "thaw ann"]
+    finally:
+        guest.check(f"rm {conf} {hook}")
 
 
 def test_info_is_not_root_and_sees_what_root_sees(guest: Guest) -> None:
