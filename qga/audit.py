@@ -74,9 +74,10 @@ class Audit:
             self._flush()
             self._sink.close()
 
-    def reopen(self) -> None:
-        """After the file was rotated."""
+    def reopen(self, sink: Sink | None = None) -> None:
+        """After the file was rotated, or the owner has named another."""
         self._sink.close()
+        self._sink = sink or self._sink
         if not self._frozen:
             try:
                 self._sink.open()

@@ -284,6 +284,15 @@ def test_a_file_follows_a_rotation_once_it_is_opened_anew(host: Host, tmp_path: 
     assert [json.loads(line)["seq"] for line in path.read_text().splitlines()] == [3]
 
 
+def test_another_file_takes_over(host: Host, tmp_path: Path) -> None:
+    recorded = Recorded(host, FileSink("/dev/full"))
+    recorded.ask("guest-ping")
+    recorded.audit.reopen(FileSink(str(tmp_path / "other.log")))
+    assert "return" in recorded.ask("guest-get-time")
+    seqs = [json.loads(line)["seq"] for line in (tmp_path / "other.log").read_text().splitlines()]
+    assert seqs == [1, 2]
+
+
 def test_a_rotation_while_frozen_touches_nothing_before_the_thaw(host: Host, tmp_path: Path) -> None:
     path = tmp_path / "audit.log"
     recorded = Recorded(host, FileSink(str(path)))

@@ -32,9 +32,8 @@ def guest(image: Image) -> Iterator[Guest]:
 
 def limit(guest: Guest, profile: str, **changes: str) -> float:
     """Put the drop-in in place and start the agent anew; what systemd-analyze says of its exposure, 0 to 10."""
-    program = (
-        f"from qga import config, unit; print(unit.drop_in(config.defaults(**{changes!r}), {profile!r}), end='')"
-    )
+    given = f"config.defaults(**{changes!r}), {profile!r}"
+    program = f"from qga import config, unit; print(unit.drop_in({given}), end='')"
     maker = "/opt/qga/bin/qemu-ga --print-unit" if profile == "full" else f'/opt/qga/bin/python -c "{program}"'
     guest.check(f"mkdir -p {DROP_IN.rpartition('/')[0]}; {maker} > {DROP_IN}")
     guest.check(f"systemctl daemon-reload && systemctl restart {SERVICE}", timeout=120)
