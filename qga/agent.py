@@ -8,9 +8,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from qga import systemd
-from qga.channel import Channel, ChannelError, open_channel
+from qga import sinks, systemd
+from qga.channel import Channel, ChannelError, Peers, open_channel
 from qga.commands import fsfreeze
 from qga.config import Config
 from qga.context import Context
@@ -21,11 +22,15 @@ from qga.files import FileTable
 from qga.freeze import FreezeState
 from qga.linux.host import Host
 from qga.loop import Loop, Timer
+from qga.options import ConfigError
 from qga.policy import Policy
 from qga.processes import Children, ask, run_as
 from qga.schema import Schema
 from qga.session import Session
 from qga.waiting import Task
+
+if TYPE_CHECKING:
+    from qga.audit import Audit
 
 log = logging.getLogger(__name__)
 
@@ -41,13 +46,17 @@ class Agent:
     def __init__(
         self, config: Config, schema: Schema, host: Host | None = None, freeze: FreezeState | None = None
     ) -> None:
-        """Raises SchemaError where handlers and schema do not match, StateError for the state directory."""
+        """Raises SchemaError where handlers and schema do not match, ConfigError for what the machine contradicts."""
         self._config = config
         host = host or Host(run=ask, which=_which, run_as=run_as)
         policy = Policy(config.allow_rpcs, config.block_rpcs, schema.allowed_while_frozen)
         freeze = freeze or FreezeState(config.statedir, config.fsfreeze_timeout)
         freeze.subscribe(policy.on_freeze)
         freeze.subscribe(_hold_bytecode)
+        self._audit = _audit(config, policy)
+        if self._audit is not None:
+            freeze.subscribe(self._audit.on_freeze)
+        self._peers = Peers(config.socket_users, self._audit)
         self._host = host
         self._context = Context(
             host,
@@ -58,7 +67,7 @@ class Agent:
             freeze=freeze,
             config=config,
         )
-        self._dispatcher = Dispatcher(self._context, bind(schema))
+        self._dispatcher = Dispatcher(self._context, bind(schema), self._audit)
         self._children = Children()
         self._channel: Channel | None = None
         self._waiting = False
@@ -75,6 +84,10 @@ class Agent:
         try:
             self._context.execs.attach(self._loop, self._children)
             self._context.workers.attach(self._loop)
+            if self._audit is not None:
+                self._context.execs.on_exit = self._audit.program_ended
+                self._audit.attach(self._loop)
+                self._audit.start()
             self._context.freeze.subscribe(self._on_freeze)
             self._loop.on_signal(signal.SIGCHLD, self._children.reap)
             for number in _ENDING:
@@ -93,6 +106,8 @@ class Agent:
             self._thaw()
             if self._channel is not None:
                 self._channel.close()
+            if self._audit is not None:
+                self._audit.close()
             self._loop.close()
 
     def _feed_watchdog(self) -> None:
@@ -145,6 +160,7 @@ class Agent:
             lambda wake: Session(self._dispatcher, wake),
             self._on_lost,
             self._inherited,
+            self._peers.admits,
         )
 
     def _keep_trying(self) -> None:
@@ -171,6 +187,20 @@ class Agent:
         log.log(logging.INFO if hung_up else logging.WARNING, "channel %s is lost: %s", self._config.path, reason)
         self._waiting = True
         self._loop.call_later(HANGUP_PAUSE if hung_up else RETRY_PAUSE, self._keep_trying)
+
+
+def _audit(config: Config, policy: Policy) -> Audit | None:
+    """The audit log, if there is to be one. Raises ConfigError."""
+    where = sinks.destination(config.audit_log, os.environ)
+    if where == "off":
+        if config.audit_required:
+            raise ConfigError("audit-required: this is no service of systemd, expected audit-log with a file")
+        return None
+    from qga.audit import Audit
+
+    sink = sinks.JournalSink() if where == "journal" else sinks.FileSink(where)
+    channel = f"{config.method} {config.path}" if config.path else "a socket of systemd"
+    return Audit(sink, channel, policy.on_audit_failure if config.audit_required else lambda failing: None)
 
 
 def _which(program: str) -> str | None:

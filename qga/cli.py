@@ -87,14 +87,17 @@ def _acquire(pidfile: PidFile) -> None:
 def _serve(
     settings: Config, commands: Schema, freeze: FreezeState, warnings: Sequence[str], ready: Callable[[], None]
 ) -> int:
-    from qga import log
+    from qga import log, sinks
     from qga.agent import Agent
+    from qga.devlog import DEV_LOG
 
+    recorded = sinks.destination(settings.audit_log, os.environ) != "off"
     lines = log.setup(
         logfile=settings.logfile,
         verbose=settings.verbose,
         debug=settings.debug,
         paused=freeze.frozen,
+        syslog=None if recorded else DEV_LOG,
     )
     freeze.subscribe(lambda frozen: lines.pause() if frozen else lines.resume())
     if freeze.frozen:
@@ -112,6 +115,20 @@ def _serve(
 
 def _dump(loaded: config.Loaded) -> int:
     return _show(config.dump(loaded.config))
+
+
+def _print_unit(loaded: config.Loaded) -> int:
+    from qga import unit
+
+    return _show(unit.drop_in(loaded.config))
+
+
+def _self_test(loaded: config.Loaded) -> int:
+    from qga import checkup
+
+    report = checkup.check_up(loaded)
+    _show(checkup.as_json(report) if loaded.json else checkup.as_text(report))
+    return checkup.status(report)
 
 
 def _help(loaded: config.Loaded) -> int:
@@ -136,6 +153,8 @@ _ACTIONS: dict[Action, Callable[[config.Loaded], int]] = {
     Action.HELP: _help,
     Action.VERSION: _version,
     Action.LIST_COMMANDS: _list_commands,
+    Action.PRINT_UNIT: _print_unit,
+    Action.SELF_TEST: _self_test,
 }
 
 

@@ -12,7 +12,7 @@ import getopt
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from qga.options import ACTIONS, BOOL, CONFIG_FILE, GONE, NAMES, OPTIONS, Action, ConfigError
+from qga.options import ACTIONS, BOOL, CONFIG_FILE, GONE, JSON, NAMES, OPTIONS, OUR_ACTIONS, Action, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,9 +21,11 @@ PROGRAM = "qemu-ga"
 LIST_WORDS = ("help", "?")
 
 _ROWS = {flag: option for option in OPTIONS for flag in option.flags}
-_ACTIONS = {flag: action for flags, action, _ in ACTIONS for flag in flags}
+_ALL_ACTIONS = (*ACTIONS, *OUR_ACTIONS)
+_ACTIONS = {flag: action for flags, action, _ in _ALL_ACTIONS for flag in flags}
 _VALUED = {flag for flag, option in _ROWS.items() if option.kind is not BOOL} | {*CONFIG_FILE[0], "-s"}
-_FLAGS = (*_ROWS, *_ACTIONS, *CONFIG_FILE[0], "-s")  # the last is for Windows: QEMU's agent swallows it elsewhere
+# The last is for Windows: QEMU's agent swallows it elsewhere.
+_FLAGS = (*_ROWS, *_ACTIONS, *CONFIG_FILE[0], *JSON[0], "-s")
 _SHORT = "".join(flag[1] + ":" * (flag in _VALUED) for flag in _FLAGS if not flag.startswith("--"))
 _LONG = [flag[2:] + "=" * (flag in _VALUED) for flag in _FLAGS if flag.startswith("--")]
 
@@ -37,6 +39,7 @@ class Given(NamedTuple):
     action: Action
     config_path: str | None
     texts: dict[str, list[str]]
+    json: bool = False
 
 
 def usage() -> str:
@@ -45,7 +48,8 @@ def usage() -> str:
 
     rows = [(_spelled(option.flags, option.metavar, option.bare), option.help) for option in OPTIONS]
     rows.append((_spelled(*CONFIG_FILE[:2]), CONFIG_FILE[2]))
-    rows += [(_spelled(flags), text) for flags, _, text in ACTIONS]
+    rows += [(_spelled(flags), text) for flags, _, text in _ALL_ACTIONS]
+    rows.append((_spelled(JSON[0]), JSON[1]))
     lines = [
         f"usage: {PROGRAM} [-m METHOD -p PATH] [options]",
         "",
@@ -74,7 +78,7 @@ def parse(argv: Sequence[str]) -> Given:
     except getopt.GetoptError as error:
         raise ConfigError(f"{error.msg}{_hint(error.opt)}; try '{PROGRAM} --help'") from None
     texts: dict[str, list[str]] = {option.key: [] for option in OPTIONS}
-    actions, config_path = [], None
+    actions, config_path, json = [], None, False
     for flag, text in found:
         if flag in _ROWS:
             option = _ROWS[flag]
@@ -83,18 +87,20 @@ def parse(argv: Sequence[str]) -> Given:
             actions.append(_ACTIONS[flag])
         elif flag in CONFIG_FILE[0]:
             config_path = text
-    return Given(_action(actions, texts), config_path, texts)
+        elif flag in JSON[0]:
+            json = True
+    return Given(_action(actions, texts), config_path, texts, json)
 
 
 def _action(actions: Sequence[Action], texts: dict[str, list[str]]) -> Action:
-    """--help and --version answer whatever else is given, then 'help' for a list, and only then -D."""
+    """--help and --version answer whatever else is given, then 'help' for a list, and only then -D and ours."""
     for action in actions:
-        if action is not Action.DUMP:
+        if action in (Action.HELP, Action.VERSION):
             return action
     lists = [text for option in OPTIONS if option.kind is NAMES for text in texts[option.key]]
     if any(text in LIST_WORDS for text in lists):
         return Action.LIST_COMMANDS
-    return Action.DUMP if actions else Action.RUN
+    return actions[0] if actions else Action.RUN
 
 
 def _expand(word: str) -> str:
@@ -102,7 +108,7 @@ def _expand(word: str) -> str:
     name, equals, value = word.partition("=")
     rows = [option.flags for option in OPTIONS if not option.ours] + [row[0] for row in (CONFIG_FILE, *ACTIONS)]
     meant = [flag for flags in rows for flag in flags if flag.startswith(name)]
-    exact = any(name in option.flags for option in OPTIONS)
+    exact = any(name in flags for flags in (*(option.flags for option in OPTIONS), *(row[0] for row in OUR_ACTIONS)))
     abbreviated = name.startswith("--") and len(name) > len("--") and not exact
     return f"{meant[0]}{equals}{value}" if abbreviated and len(meant) == 1 else word
 

@@ -65,15 +65,20 @@ class Config(NamedTuple):
     max_execs: int
     max_captured: int
     max_reply: int
+    audit_log: str | None
+    audit_required: bool
+    socket_users: tuple[str, ...]
 
 
 class Loaded(NamedTuple):
     """What load() found. ``config`` holds the built-in defaults where the action needs none, and is complete
-    for RUN and DUMP. ``warnings`` are lines for the log."""
+    for the others. ``warnings`` are lines for the log; ``path`` is the configuration file's."""
 
     action: Action
     config: Config
     warnings: tuple[str, ...] = ()
+    path: str = CONFIG_PATH
+    json: bool = False
 
 
 def defaults(**changes: Any) -> Config:
@@ -90,7 +95,7 @@ def load(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
     them. Raises ConfigError.
     """
     given = cmdline.parse(argv)
-    if given.action not in (Action.RUN, Action.DUMP):
+    if given.action in (Action.HELP, Action.VERSION, Action.LIST_COMMANDS):
         return Loaded(given.action, defaults())
 
     values: dict[str, Any] = {option.field: option.default for option in OPTIONS}
@@ -108,7 +113,7 @@ def load(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
         for text in given.texts[option.key]:
             _take(values, option, text, f"option {option.flags[-1]}")
     config = _finish(Config(**values), activated=_activated(environ))
-    return Loaded(given.action, config, tuple(warnings))
+    return Loaded(given.action, config, tuple(warnings), path, given.json)
 
 
 _OF_WINDOWS = ("guest-get-devices",)
@@ -210,6 +215,8 @@ def _finish(config: Config, *, activated: bool) -> Config:
         config = config._replace(path=DEFAULT_PATHS[config.method])
     elif config.method == "vsock-listen":
         vsock_address(config.path)
+    if config.audit_required and config.audit_log == "off":
+        raise ConfigError("audit-required: audit-log is off, expected journal or a file")
     return config._replace(verbose=config.verbose or config.debug)
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import os
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
 from types import ModuleType
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import qga.commands
+from qga import redaction
 from qga.context import Context
 from qga.errors import CommandError, CommandNotFound, QgaError, RequestError
 from qga.log import AUDIT
@@ -22,19 +24,21 @@ from qga.validate import Validator
 from qga.waiting import Task
 from qga.wire import encode
 
+if TYPE_CHECKING:
+    from qga.audit import Audit, Entry
+
 log = logging.getLogger(__name__)
 audit = logging.getLogger(AUDIT)
 
 Handler = Callable[..., object]
 
-_MAX_LOGGED = 200  # characters of an argument's value: a log line is for people
-
 
 class Reply(NamedTuple):
-    """``body`` goes out as one line; with ``delimited``, after one byte 0xFF."""
+    """``body`` goes out as one line; with ``delimited``, after one byte 0xFF. ``line`` is that, if it is made."""
 
     body: dict[str, object]
     delimited: bool = False
+    line: bytes = b""
 
 
 class _Bound:
@@ -58,35 +62,101 @@ class _Bound:
 
 
 class Dispatcher:
-    def __init__(self, ctx: Context, handlers: Mapping[str, Handler]) -> None:
+    def __init__(self, ctx: Context, handlers: Mapping[str, Handler], audit: Audit | None = None) -> None:
         self._ctx = ctx
+        self._audit = audit
         self._bound = {name: _Bound(command, handlers[name]) for name, command in ctx.schema.commands.items()}
 
-    def handle(self, message: object) -> Reply | Task[Reply | None] | None:
+    def handle(self, message: object, size: int = 0) -> Reply | Task[Reply | None] | None:
         """The reply to one message, or None where success is silent; of a slow command, a task with that result.
 
-        Never raises, nor does the task.
+        Never raises, nor does the task. ``size`` is how many bytes the message had, for the audit log.
         """
         if not isinstance(message, dict):
             unfit = message if isinstance(message, RequestError) else RequestError("QMP input must be a JSON object")
             return Reply({"error": unfit.wire()})
+        entry = None if self._audit is None else self._audit.begin(size)
         command = None
         try:
             bound = self._find(message)
             command = bound.command
             arguments = message.get("arguments", {})
-            self._ctx.policy.check(command.name)
+            rule = self._ctx.policy.check(command.name)
             bound.validate(arguments)
-            audit.info("%s called%s", command.name, _Loggable(command, arguments))
+            if entry is not None:
+                entry.command, entry.arguments, entry.rule = command, arguments, rule
+            audit.info("%s", redaction.Called(command, arguments))
             result = bound.call(self._ctx, arguments)
         except Exception as error:
-            return _failure(message, command, error)
+            return self._failed(entry, message, command, error)
         if command.slow:
-            return Task(_later(message, command, cast("Awaitable[object]", result)))
-        return _success(message, command, result)
+            return Task(self._later(entry, message, command, cast("Awaitable[object]", result)))
+        return self._succeeded(entry, message, command, result)
+
+    async def _later(
+        self, entry: Entry | None, message: Mapping[str, object], command: Command, result: Awaitable[object]
+    ) -> Reply | None:
+        try:
+            return self._succeeded(entry, message, command, await result)
+        except Exception as error:
+            return self._failed(entry, message, command, error)
+
+    def _succeeded(
+        self, entry: Entry | None, message: Mapping[str, object], command: Command, result: object
+    ) -> Reply | None:
+        reply = None
+        if command.success_response:
+            body: dict[str, object] = {"return": {} if result is None else result}
+            if "id" in message:
+                body["id"] = message["id"]
+            reply = Reply(body, command.delimited)
+        return reply if entry is None else self._record(entry, message, command, None, result, reply)
+
+    def _failed(
+        self, entry: Entry | None, message: Mapping[str, object], command: Command | None, error: Exception
+    ) -> Reply | None:
+        name = command.name if command else "request"
+        if isinstance(error, QgaError):
+            told = error
+            if log.isEnabledFor(logging.INFO):
+                log.info("%s: %s", name, redaction.words(told, message, command))
+        else:
+            told = CommandError(f"internal error: {type(error).__name__}: {error}")
+            log.error("%s: %s", name, redaction.words(told, message, command))
+            if log.isEnabledFor(logging.DEBUG):
+                trace = "".join(traceback.format_exception(error))
+                for line in redaction.words(error, message, command, trace).splitlines():
+                    log.debug("  %s", line)
+        body: dict[str, object] = {"error": told.wire()}
+        if "id" in message:
+            body["id"] = message["id"]
+        return Reply(body) if entry is None else self._record(entry, message, command, told, None, Reply(body))
+
+    def _record(
+        self,
+        entry: Entry,
+        message: Mapping[str, object],
+        command: Command | None,
+        error: QgaError | None,
+        result: object,
+        reply: Reply | None,
+    ) -> Reply | None:
+        """Into the audit log, before the host hears of it."""
+        line = b""
+        if reply is not None:
+            line = self.encode(reply)
+            reply = reply._replace(line=line)
+        entry.command = command
+        try:
+            cast("Audit", self._audit).end(entry, message, error, result, len(line))
+        except Exception as bug:  # no request may end the agent so
+            log.error("the audit log has no record of %s: %s", command and command.name, type(bug).__name__)
+        return reply
 
     def encode(self, reply: Reply) -> bytes:
         """The line for a reply; where it would be larger than the owner wants any to be, the refusal."""
+        if reply.line:
+            return reply.line
         line = encode(reply.body, delimited=reply.delimited)
         limit = self._ctx.config.max_reply
         if not limit or len(line) <= limit:
@@ -123,53 +193,8 @@ class Dispatcher:
         return bound
 
 
-async def _later(message: Mapping[str, object], command: Command, result: Awaitable[object]) -> Reply | None:
-    try:
-        return _success(message, command, await result)
-    except Exception as error:
-        return _failure(message, command, error)
-
-
-def _success(message: Mapping[str, object], command: Command, result: object) -> Reply | None:
-    if not command.success_response:
-        return None
-    body: dict[str, object] = {"return": {} if result is None else result}
-    if "id" in message:
-        body["id"] = message["id"]
-    return Reply(body, command.delimited)
-
-
-def _failure(message: Mapping[str, object], command: Command | None, error: Exception) -> Reply:
-    name = command.name if command else "request"
-    if isinstance(error, QgaError):
-        log.info("%s: %s", name, error)
-    else:
-        log.error("%s: internal error: %s: %s", name, type(error).__name__, error)
-        log.debug("traceback", exc_info=error)
-        error = CommandError(f"internal error: {type(error).__name__}: {error}")
-    body: dict[str, object] = {"error": error.wire()}
-    if "id" in message:
-        body["id"] = message["id"]
-    return Reply(body)
-
-
 _COROUTINE = 0x80  # of co_flags: the inspect module, which has a name for it, takes long to import
 _ENVELOPE = frozenset(("execute", "arguments", "id"))
-
-
-class _Loggable:
-    """The arguments as a log may show them, made only if a log wants them."""
-
-    def __init__(self, command: Command, arguments: Mapping[str, object]) -> None:
-        self._command = command
-        self._arguments = arguments
-
-    def __str__(self) -> str:
-        shown = (
-            f"{name}: {'(not shown)' if name in self._command.secret else repr(value)[:_MAX_LOGGED]}"
-            for name, value in self._arguments.items()
-        )
-        return ", " + ", ".join(shown) if self._arguments else ""
 
 
 def bind(schema: Schema) -> dict[str, Handler]:

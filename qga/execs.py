@@ -13,7 +13,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from qga.errors import CommandError
@@ -89,6 +89,7 @@ class Execs:
         self._loop: Loop | None = None
         self._children = Children()
         self._expiring = False
+        self.on_exit: Callable[[int, int], None] = _ignore  # gets pid and exit status, or minus the signal
 
     def attach(self, loop: Loop, children: Children) -> None:
         """From now on the loop reads the programs' output, and ``children`` reaps them."""
@@ -155,6 +156,7 @@ class Execs:
     ) -> int:
         def on_exit(status: int) -> None:
             program.status = status
+            self.on_exit(program.pid, os.waitstatus_to_exitcode(status))
             self._on_change(program)
 
         refusal = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
@@ -200,6 +202,10 @@ class Execs:
     def _expire(self) -> None:
         self._expiring = False
         self._drop()
+
+
+def _ignore(pid: int, code: int) -> None:
+    pass
 
 
 def _candidates(program: bytes, path: bytes) -> list[bytes]:

@@ -8,8 +8,8 @@ Levels are those of the reference by name: debug, info, message, warning, error,
 warning and above. The reference leaves warnings to -v, but its warnings are for the administrator (a key
 ignored, a start in frozen state) and none is written per request, so a host cannot fill a disk with them.
 
-Audit lines, one per command of consequence, go through ``logging.getLogger(AUDIT)`` at info level: always to
-syslog, and with -v to the log as well.
+Audit lines, one per command, go through ``logging.getLogger(AUDIT)`` at info level: to syslog as those of QEMU's
+agent, and with -v to the log as well. Where there is an audit log (qga/audit.py), it stands in for syslog.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Log(logging.Handler):
     """
 
     def __init__(
-        self, logfile: str | None, level: int, *, journal: bool, paused: bool, syslog: str = DEV_LOG
+        self, logfile: str | None, level: int, *, journal: bool, paused: bool, syslog: str | None = DEV_LOG
     ) -> None:
         super().__init__()
         self._logfile = logfile
@@ -96,7 +96,7 @@ class Log(logging.Handler):
         self._main: _Lines | None = None
         self._main_level = level
         self._journal = journal
-        self._syslog = Syslog(syslog)
+        self._syslog = None if syslog is None else Syslog(syslog)
         if not paused:
             self._main = self._open()
 
@@ -111,7 +111,7 @@ class Log(logging.Handler):
         if self._main is not None and record.levelno >= self._main_level:
             record = settled(record)
             self._main.handle(record)
-        if record.name == AUDIT:
+        if record.name == AUDIT and self._syslog is not None:
             self._syslog.send(record.created, PRIORITIES[logging.INFO], f"info: {_line(record)}")
 
     def pause(self) -> None:
@@ -160,7 +160,8 @@ class Log(logging.Handler):
         logging.getLogger().removeHandler(self)
         if self._main is not None:
             self._main.close()
-        self._syslog.close()
+        if self._syslog is not None:
+            self._syslog.close()
         super().close()
 
     def _open(self) -> _Lines:
@@ -207,9 +208,9 @@ def setup(
     debug: bool = False,
     paused: bool = False,
     environ: Mapping[str, str] = os.environ,
-    syslog: str = DEV_LOG,
+    syslog: str | None = DEV_LOG,
 ) -> Log:
-    """Direct the logging module to ``logfile``, or stderr, and syslog. Raises LogError.
+    """Direct the logging module to ``logfile``, or stderr, and syslog, if any. Raises LogError.
 
     ``verbose`` shows message and info lines as well, ``debug`` all. ``paused``: start as after pause().
     """
@@ -217,10 +218,10 @@ def setup(
     # No line shows where it came from, and to find that out costs more than all else of it.
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    log = Log(logfile, level, journal=_journal(environ), paused=paused, syslog=syslog)
+    log = Log(logfile, level, journal=is_journal(environ), paused=paused, syslog=syslog)
     logging.getLogger().addHandler(log)
     logging.getLogger("qga").setLevel(level)
-    logging.getLogger(AUDIT).setLevel(min(level, logging.INFO))
+    logging.getLogger(AUDIT).setLevel(level if syslog is None else min(level, logging.INFO))
     return log
 
 
@@ -246,7 +247,7 @@ def _line(record: logging.LogRecord) -> str:
     return text if text.isprintable() else text.translate(_CONTROLS)
 
 
-def _journal(environ: Mapping[str, str]) -> bool:
+def is_journal(environ: Mapping[str, str]) -> bool:
     """Whether stderr is the journal: $JOURNAL_STREAM names its device and inode, see systemd.exec(5)."""
     try:
         stat = os.fstat(2)

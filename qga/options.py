@@ -77,9 +77,24 @@ def _globs(text: str) -> tuple[str, ...]:
 
 
 METHOD = Kind(_method, "one of " + ", ".join(METHODS), may_be_empty=False)
+
+
+def _audit_log(text: str) -> str:
+    if text not in ("journal", "off") and not text.startswith("/"):
+        raise ValueError(text)
+    return text
+
+
 STRING = Kind(str, "a text")
+AUDIT_LOG = Kind(_audit_log, "journal, off or an absolute path")
 PATH = Kind(str, "a path")
 NUMBER = Kind(_number, "a number, in decimal digits", str)
+USERS = Kind(
+    _globs,
+    "names or numbers of users separated by ',' or ';'",
+    lambda users: keyfile.escape(",".join(users)),
+    add_up=True,
+)
 GLOBS = Kind(
     _globs,
     "patterns separated by ',' or ';'",
@@ -249,6 +264,33 @@ OPTIONS: tuple[Option, ...] = (
         "BYTES",
         ours=True,
     ),
+    Option(
+        "audit-log",
+        ("--audit-log",),
+        AUDIT_LOG,
+        None,
+        "where a record of every command goes: journal, a file, or off; by default journal for a service of systemd, "
+        "else off",
+        "WHERE",
+        ours=True,
+    ),
+    Option(
+        "audit-required",
+        ("--audit-required",),
+        BOOL,
+        False,
+        "refuse what is not allowed while frozen as long as the audit log cannot be written",
+        ours=True,
+    ),
+    Option(
+        "socket-users",
+        ("--socket-users",),
+        USERS,
+        (),
+        "the only users that may connect to a unix socket, by name or number; by default whoever can open it",
+        "LIST",
+        ours=True,
+    ),
 )
 
 # What only the command line knows.
@@ -263,6 +305,8 @@ class Action(Enum):
     HELP = "help"
     VERSION = "version"
     LIST_COMMANDS = "list"
+    PRINT_UNIT = "print-unit"
+    SELF_TEST = "self-test"
 
 
 ACTIONS = (
@@ -270,13 +314,23 @@ ACTIONS = (
     (("-V", "--version"), Action.VERSION, "print the version"),
     (("-h", "--help"), Action.HELP, "print this help"),
 )
+OUR_ACTIONS = (
+    (("--print-unit",), Action.PRINT_UNIT, "print a drop-in for qemu-ga.service that limits it to what it needs"),
+    (
+        ("--self-test",),
+        Action.SELF_TEST,
+        "look at everything that the agent needs, change nothing, and say what is wrong",
+    ),
+)
+JSON = (("--json",), "with --self-test: print JSON")
 
 
 def markdown() -> str:
     """The options as a Markdown table, for the README; every line ended by a newline."""
     rows = [(option.flags, option.metavar, option.key, _default(option), option.help) for option in OPTIONS]
     rows.append((*CONFIG_FILE[:2], "", "", CONFIG_FILE[2]))
-    rows += [(flags, "", "", "", text) for flags, _, text in ACTIONS]
+    rows += [(flags, "", "", "", text) for flags, _, text in (*ACTIONS, *OUR_ACTIONS)]
+    rows.append((JSON[0], "", "", "", JSON[1]))
     lines = ["| option | key in qemu-ga.conf | default | meaning |", "|---|---|---|---|"]
     for flags, metavar, key, default, text in rows:
         option = f"{', '.join(map(_code, flags))} {metavar}".strip()

@@ -1,7 +1,7 @@
 """May this command run now? Decided from the owner's lists and the freeze state, before arguments are looked at.
 
 While filesystems are frozen the commands that the schema allows then are permitted, and no other, whatever the lists
-say: a host must always be able to thaw.
+say: a host must always be able to thaw. Without the audit log that the owner requires, no other is permitted either.
 """
 
 from __future__ import annotations
@@ -20,17 +20,35 @@ class Policy:
         self._block = frozenset(block)
         self._while_frozen = frozenset(while_frozen)
         self._frozen = False
+        self._unrecorded = False
 
     def on_freeze(self, frozen: bool) -> None:
         """For FreezeState to call."""
         self._frozen = frozen
 
-    def permits(self, command: str) -> bool:
-        if self._frozen:
-            return command in self._while_frozen
-        return command not in self._block and (not self._allow or command in self._allow)
+    def on_audit_failure(self, failing: bool) -> None:
+        """For Audit to call, where the owner requires it."""
+        self._unrecorded = failing
 
-    def check(self, command: str) -> None:
-        """Raises CommandNotFound, which is how QEMU refuses a command that may not run."""
-        if not self.permits(command):
-            raise CommandNotFound(f"Command {command} has been disabled: the command is not allowed")
+    def permits(self, command: str) -> bool:
+        return self._refusal(command) is None
+
+    def check(self, command: str) -> str | None:
+        """The owner's rule that allows it, if any: for the audit log.
+
+        Raises CommandNotFound, which is how QEMU refuses a command that may not run.
+        """
+        rule = self._refusal(command)
+        if rule is not None:
+            raise CommandNotFound(f"Command {command} has been disabled: the command is not allowed", rule)
+        return "allow-rpcs" if self._allow and not self._frozen else None
+
+    def _refusal(self, command: str) -> str | None:
+        """The rule that forbids it."""
+        if self._frozen:
+            return None if command in self._while_frozen else "frozen"
+        if self._unrecorded and command not in self._while_frozen:
+            return "audit-required"
+        if command in self._block:
+            return "block-rpcs"
+        return "allow-rpcs" if self._allow and command not in self._allow else None

@@ -38,8 +38,9 @@ class SchemaError(Exception):
 class Command(NamedTuple):
     """One command of the schema.
 
-    ``arguments`` is the JSON Schema of its arguments; ``secret`` names those that no log may show; ``slow`` says that
-    it may take long, and its handler is a coroutine; ``sync``, that a client sends it to start anew.
+    ``arguments`` is the JSON Schema of its arguments; ``secret`` and ``payload`` name those that no log may show;
+    a secret may be short enough to be guessed from its hash, so that is told of payloads only. ``slow`` says that it
+    may take long, and its handler is a coroutine; ``sync``, that a client sends it to start anew.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Command(NamedTuple):
     slow: bool
     sync: bool
     secret: frozenset[str]
+    payload: frozenset[str]
 
     @property
     def function(self) -> str:
@@ -139,7 +141,7 @@ class Schema:
         if returns is not None:
             self.type(returns)
         arguments = self._members(entry.get("data", {}))
-        for name in entry.get("secret", ()):
+        for name in (*entry.get("secret", ()), *entry.get("payload", ())):
             arguments["properties"][name]  # a KeyError names the member that is not there
         self.commands[entry["command"]] = Command(
             name=entry["command"],
@@ -154,6 +156,7 @@ class Schema:
             slow=entry.get("slow", False),
             sync=entry.get("sync", False),
             secret=frozenset(entry.get("secret", ())),
+            payload=frozenset(entry.get("payload", ())),
         )
 
 

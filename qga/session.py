@@ -28,7 +28,7 @@ class Session:
         self._wake = wake
         self._decoder = Decoder()
         self._incoming: Iterator[object] = iter(())
-        self._ahead: deque[tuple[int, object]] = deque()  # messages, and which read has brought each
+        self._ahead: deque[tuple[int, int, object]] = deque()  # messages, which read has brought each, and its size
         self._ahead_size = 0
         self._reads = 0
         self._last_sync = 0  # the read that has brought it
@@ -61,14 +61,15 @@ class Session:
         while True:
             if self._task is None:
                 if self._ahead:
-                    self._read, message = self._ahead.popleft()
+                    self._read, size, message = self._ahead.popleft()
                     if not self._ahead:
                         self._ahead_size = 0
                 else:
                     self._read, message = self._reads, next(self._incoming, _NONE)
                     if message is _NONE:
                         return None
-                reply = self._dispatcher.handle(message)
+                    size = self._decoder.size
+                reply = self._dispatcher.handle(message, size)
                 if isinstance(reply, Task):
                     self._await(reply)
                     continue
@@ -94,4 +95,4 @@ class Session:
         for message in self._incoming:
             if self._dispatcher.is_sync(message):
                 self._last_sync = self._reads
-            self._ahead.append((self._reads, message))
+            self._ahead.append((self._reads, self._decoder.size, message))

@@ -27,9 +27,14 @@ sys.setrecursionlimit(max(sys.getrecursionlimit(), 8 * MAX_DEPTH))
 
 
 class Decoder:
-    """The requests of one peer; another peer gets another decoder."""
+    """The requests of one peer; another peer gets another decoder.
+
+    ``size`` is how many bytes the latest message had. Of several in one line, the first has them all.
+    """
 
     def __init__(self) -> None:
+        self.size = 0
+        self._unclaimed = 0  # bytes of a message that has not ended
         self._dialect = Dialect()
         self._deferred = bytearray()
 
@@ -42,6 +47,7 @@ class Decoder:
         if self._deferred:
             data = self._join(data)
         elif self._dialect.idle and data.find(b"\n") == len(data) - 1 and (value := _fast(data)) is not _REFUSED:
+            self.size = len(data)
             return iter((value,))
         return self._messages(data)
 
@@ -52,20 +58,28 @@ class Decoder:
             line = data[position:end]
             position = end
             if dialect.idle and (value := _fast(line)) is not _REFUSED:
+                self.size = len(line)
                 yield value
             else:
-                yield from dialect.feed(line)
+                yield from self._slowly(line)
         rest = data[position:]
         if not rest:
             return
         if not dialect.idle:
-            yield from dialect.feed(rest)
+            yield from self._slowly(rest)
         elif LONG <= len(rest) < MAX_SIZE and not _may_end(rest):
             self._deferred += rest
         elif rest.endswith(b"}") and (value := _fast(rest)) is not _REFUSED:
+            self.size = len(rest)
             yield value
         else:
-            yield from dialect.feed(rest)
+            yield from self._slowly(rest)
+
+    def _slowly(self, piece: bytes) -> Iterator[object]:
+        self._unclaimed += len(piece)
+        for value in self._dialect.feed(piece):
+            self.size, self._unclaimed = self._unclaimed, 0
+            yield value
 
     def _join(self, data: bytes) -> bytes:
         """All that was deferred with ``data``, or nothing while the end of the payload has not come.

@@ -125,9 +125,9 @@ def now(coroutine: Coroutine[Pending[Any], None, T]) -> T:
     return task.result()
 
 
-def carried_out(dispatcher: Dispatcher, message: object) -> Reply | None:
+def carried_out(dispatcher: Dispatcher, message: object, size: int = 0) -> Reply | None:
     """The reply to a message that has nothing to wait for."""
-    reply = dispatcher.handle(message)
+    reply = dispatcher.handle(message, size)
     if not isinstance(reply, Task):
         return reply
     assert reply.done

@@ -15,10 +15,12 @@ PACKAGE = Path(qga.__file__).parent
 LAYERS: list[tuple[set[str], bool]] = [
     ({"errors", "options", "keyfile", "config", "cmdline", "log", "devlog", "pidfile"}, True),
     ({"wire", "dialect", "literals", "validate", "systemd"}, True),
-    ({"schema"}, False),
+    ({"schema", "sinks"}, False),
     ({"loop", "linux", "waiting"}, True),
     ({"freeze"}, False),
     ({"policy", "files", "b64", "allocator"}, False),
+    ({"redaction"}, False),
+    ({"audit"}, False),
     ({"processes"}, True),
     ({"execs"}, False),
     ({"context"}, False),
@@ -26,7 +28,8 @@ LAYERS: list[tuple[set[str], bool]] = [
     ({"dispatch"}, False),
     ({"session"}, False),
     ({"channel"}, True),
-    ({"agent", "daemonize"}, False),
+    ({"agent", "daemonize", "unit"}, False),
+    ({"checkup"}, True),
     ({"cli", "__main__"}, True),
 ]
 RANK = {name: rank for rank, (names, _) in enumerate(LAYERS) for name in names}

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from typing import Protocol
 
 from qga.channel.listener import Listener, listen_unix, listen_vsock
+from qga.channel.peers import Peers
 from qga.channel.port import open_port
 from qga.channel.serial import open_serial
 from qga.channel.stream import NewSession
 from qga.linux.host import Host
 from qga.loop import Loop
+
+__all__ = ["Channel", "ChannelError", "Peers", "open_channel"]
 
 
 class Channel(Protocol):
@@ -30,21 +33,23 @@ def open_channel(
     new_session: NewSession,
     on_lost: Callable[[str], None],
     inherited: socket.socket | None = None,
+    admits: Callable[[socket.socket], bool] = lambda connection: True,
 ) -> Channel:
     """Open the channel; a listening socket that was ``inherited`` takes the place of method and path.
 
-    ``on_lost`` is called with the reason when the channel itself, not only its peer, is gone. Raises ChannelError.
+    ``on_lost`` is called with the reason when the channel itself, not only its peer, is gone. ``admits`` tells if
+    a socket's client may stay. Raises ChannelError.
     """
     if inherited is not None:
-        return Listener(loop, inherited, new_session)
+        return Listener(loop, inherited, new_session, admits)
     try:
         if method == "virtio-serial":
             return open_port(loop, host, path, new_session, on_lost)
         if method == "isa-serial":
             return open_serial(loop, path, new_session, on_lost)
         if method == "unix-listen":
-            return Listener(loop, listen_unix(path), new_session)
+            return Listener(loop, listen_unix(path), new_session, admits)
         cid, port = path.split(":")
-        return Listener(loop, listen_vsock(int(cid), int(port)), new_session)
+        return Listener(loop, listen_vsock(int(cid), int(port)), new_session, admits)
     except OSError as error:
         raise ChannelError(f"error opening channel '{path}': {error.strerror or error}") from error

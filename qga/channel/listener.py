@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import stat
+from collections.abc import Callable
 
 from qga.channel.stream import NewSession, Stream
 from qga.loop import READ, Loop
@@ -19,8 +20,15 @@ ACCEPT_PAUSE = 1.0  # seconds until the next try where there are no descriptors 
 class Listener:
     """A client that goes, however it does, only makes room for the next."""
 
-    def __init__(self, loop: Loop, sock: socket.socket, new_session: NewSession) -> None:
-        """``sock`` listens already; it is closed with the listener."""
+    def __init__(
+        self,
+        loop: Loop,
+        sock: socket.socket,
+        new_session: NewSession,
+        admits: Callable[[socket.socket], bool] = lambda connection: True,
+    ) -> None:
+        """``sock`` listens already; it is closed with the listener. ``admits``: whether a client may stay."""
+        self._admits = admits
         self._loop = loop
         self._socket = sock
         self._new_session = new_session
@@ -48,6 +56,9 @@ class Listener:
             self._loop.forget(self._socket.fileno())
             self._loop.call_later(ACCEPT_PAUSE, self._await_client)
             return
+        if not self._admits(connection):
+            connection.close()
+            return
         self._loop.forget(self._socket.fileno())
         connection.setblocking(False)
         log.debug("a client is connected")
@@ -60,7 +71,10 @@ class Listener:
 
 
 def listen_unix(path: str) -> socket.socket:
-    """A listening socket at ``path``, in place of one that an earlier agent left. Raises OSError."""
+    """A listening socket at ``path``, in place of one that an earlier agent left. Raises OSError.
+
+    It is its owner's only, from the start: bind(2) takes the mode from the umask, which no other thread shares.
+    """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         try:
@@ -68,7 +82,11 @@ def listen_unix(path: str) -> socket.socket:
                 os.unlink(path)
         except FileNotFoundError:
             pass
-        sock.bind(path)
+        umask = os.umask(0o177)
+        try:
+            sock.bind(path)
+        finally:
+            os.umask(umask)
         sock.listen(BACKLOG)
     except OSError:
         sock.close()

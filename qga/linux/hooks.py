@@ -56,12 +56,18 @@ def run_hook(host: Host, hook: str, event: str, timeout: float) -> None:
 
 
 def _check(host: Host, path: str) -> None:
-    """Nobody but root may be able to change the file, or to put another in its place. Raises CommandError."""
+    """Raises CommandError."""
+    refusal = not_only_roots(host, path)
+    if refusal is not None:
+        raise CommandError(f"fsfreeze hook {path} is refused: {refusal}")
+
+
+def not_only_roots(host: Host, path: str) -> str | None:
+    """Who else than root can change a file, or put another in its place, if anybody can."""
     checked = os.path.realpath(host.path(path))
     while (refusal := _refusal(checked)) is None and checked != "/":
         checked = os.path.dirname(checked)
-    if refusal is not None:
-        raise CommandError(f"fsfreeze hook {path} is refused: {refusal}")
+    return refusal
 
 
 def _refusal(path: str) -> str | None:

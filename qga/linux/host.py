@@ -148,6 +148,10 @@ class Host:
         """getpwnam(3), whoever knows the user. Raises KeyError, and ValueError for what cannot be a name."""
         return pwd.getpwnam(name)
 
+    def signal_init(self, number: int) -> None:
+        """kill(2), of process 1. Raises OSError."""
+        os.kill(1, number)
+
     def uname(self) -> os.uname_result:
         """uname(2)."""
         return os.uname()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.bench import crowd, guest
 from tests.bench.agents import OURS, Agent, reference
+from tests.bench.audited import audited
 from tests.bench.client import Client, request
 from tests.bench.growth import growth
 from tests.bench.report import Result, draw, table
@@ -100,6 +101,7 @@ def main() -> None:
             Agent("floor", FLOOR, directory) as floor,
         ):
             results = timed(ROWS, ours.connect(), theirs.connect(), floor.connect(), rounds)
+        results.append(audited(directory, rounds))
         results += crowd.results(rounds)
         results += guest.results(rounds)
         results += processes(directory)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 
 from jsonschema import Draft4Validator
 
 from qga import dialect, literals, schema, wire
+from qga.audit import Audit, Entry
 from qga.context import Context
 from qga.dialect import Dialect
 from qga.dispatch import Dispatcher, bind
@@ -18,6 +19,7 @@ from qga.errors import RequestError
 from qga.linux.host import Host, Outcome
 from qga.policy import Policy
 from qga.session import Session
+from qga.sinks import FileSink
 from qga.validate import Validator
 from qga.wire import Decoder
 from tests.fuzz.choices import Choices
@@ -118,7 +120,21 @@ def _dispatcher() -> Dispatcher:
         if command.area != "session":
             handlers[name] = slowly_nothing if command.slow else nothing
     host = Host(run=lambda *_, **__: Outcome(errno=2), which=lambda _: None, root="/nonexistent")
-    return Dispatcher(Context(host, SCHEMA, Policy()), handlers)
+    return Dispatcher(Context(host, SCHEMA, Policy()), handlers, _LoudAudit(FileSink("/dev/null"), "fuzz"))
+
+
+class Unrecorded(BaseException):
+    """A record that cannot be made. The dispatcher survives it; here it is a finding."""
+
+
+class _LoudAudit(Audit):
+    def end(
+        self, entry: Entry, message: Mapping[str, object], error: Exception | None, result: object, sent: int
+    ) -> None:
+        try:
+            super().end(entry, message, error, result, sent)
+        except Exception as bug:
+            raise Unrecorded from bug
 
 
 def _cut(data: bytes) -> tuple[list[bytes], bytes]:

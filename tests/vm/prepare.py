@@ -26,6 +26,7 @@ mkdir -p /mnt/payload
 mount -o ro /dev/disk/by-label/qga-payload /mnt/payload
 python3 -m venv /opt/qga
 /opt/qga/bin/pip install --quiet --no-index --find-links /mnt/payload qga
+systemd-sysusers /opt/qga/lib/sysusers.d/qemu-ga.conf
 systemctl link /opt/qga/lib/systemd/system/qemu-ga.service
 ln -s /opt/qga/lib/udev/rules.d/60-qemu-ga.rules /etc/udev/rules.d/
 umount /mnt/payload

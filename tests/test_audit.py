@@ -1,0 +1,495 @@
+"""The audit log: what a record says, where it goes, and what happens when it cannot be written."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import hashlib
+import json
+import os
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qga import audit, schema, sinks
+from qga.audit import Audit
+from qga.context import Context
+from qga.dispatch import Dispatcher, bind
+from qga.freeze import FreezeState
+from qga.linux.host import Host
+from qga.policy import Policy
+from qga.sinks import FileSink, JournalSink
+from qga.waiting import Pending
+from tests.conftest import FakePrograms, carried_out
+from tests.lines import Lines
+from tests.running import RunningAgent
+
+SCHEMA = schema.load()
+SOON = 10.0
+DIGEST = hashlib.sha256(b"hello").hexdigest()
+
+
+class Kept:
+    """A sink that keeps the records, unless it is told how to fail."""
+
+    name = "kept"
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+        self.error: OSError | None = None
+
+    def open(self) -> None:
+        pass
+
+    def write(self, record: sinks.Record) -> None:
+        if self.error is not None:
+            raise self.error
+        self.records.append(json.loads(json.dumps(record)))
+
+    def close(self) -> None:
+        pass
+
+    def events(self) -> list[str]:
+        return [record.get("command", record["event"]) for record in self.records]
+
+
+class Recorded:
+    """An agent's dispatcher with its audit log."""
+
+    def __init__(self, host: Host, sink: sinks.Sink, policy: Policy | None = None, **config: object) -> None:
+        self.policy = policy or Policy(while_frozen=SCHEMA.allowed_while_frozen)
+        self.audit = Audit(sink, "test", self.policy.on_audit_failure)
+        self.ctx = Context(host, SCHEMA, self.policy)
+        self.dispatcher = Dispatcher(self.ctx, bind(SCHEMA), self.audit)
+
+    def ask(self, name: str, size: int = 0, **arguments: object) -> Any:
+        given = {key.replace("_", "-"): value for key, value in arguments.items()}
+        reply = carried_out(self.dispatcher, {"execute": name, "arguments": given}, size)
+        return None if reply is None else reply.body
+
+
+@pytest.fixture
+def kept() -> Kept:
+    return Kept()
+
+
+@pytest.fixture
+def recorded(host: Host, kept: Kept) -> Recorded:
+    return Recorded(host, kept)
+
+
+def encoded(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def test_a_record_of_a_command(recorded: Recorded, kept: Kept) -> None:
+    recorded.audit.peer = {"uid": 0, "pid": 7}
+    assert recorded.ask("guest-sync", 50, id=5) == {"return": 5}
+    (record,) = kept.records
+    assert record.pop("time").endswith("Z")
+    assert 0 <= record.pop("seconds") < SOON
+    assert record == {
+        "event": "command",
+        "seq": 1,
+        "channel": "test",
+        "peer": {"uid": 0, "pid": 7},
+        "command": "guest-sync",
+        "arguments": {"id": 5},
+        "decision": "allowed",
+        "in": 50,
+        "out": len('{"return":5}\n'),
+        "result": 5,
+    }
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ({"execute": "guest-nope"}, ("guest-nope", "invalid", "The command guest-nope has not been found")),
+        ({"execute": "hunter2 is it"}, ("(not shown)", "invalid", "The command (not shown) has not been found")),
+        (
+            {"execute": "guest-ping", "x": 1},
+            ("guest-ping", "invalid", "QMP input member '(not shown)' is unexpected"),
+        ),
+        ({"execute": "guest-exec"}, ("guest-exec", "refused", None)),
+        ({"execute": "guest-sync"}, ("guest-sync", "allowed", "Parameter 'id' is missing")),
+        ({"execute": "guest-file-close", "arguments": {"handle": 3}}, ("guest-file-close", "allowed", None)),
+    ],
+)
+def test_what_was_decided(host: Host, kept: Kept, message: dict[str, object], expected: tuple[object, ...]) -> None:
+    recorded = Recorded(host, kept, Policy(block=["guest-exec"]))
+    carried_out(recorded.dispatcher, message)
+    (record,) = kept.records
+    name, decision, error = expected
+    assert (record["command"], record["decision"]) == (name, decision)
+    assert record["error"] == error if error else "error" in record
+
+
+def test_the_rule_that_decided(host: Host, kept: Kept) -> None:
+    recorded = Recorded(host, kept, Policy(allow=["guest-ping", "guest-sync"], block=["guest-sync"]))
+    for name in ("guest-ping", "guest-sync", "guest-info"):
+        recorded.ask(name, id=1) if name == "guest-sync" else recorded.ask(name)
+    assert [(r["decision"], r.get("rule")) for r in kept.records] == [
+        ("allowed", "allow-rpcs"),
+        ("refused", "block-rpcs"),
+        ("refused", "allow-rpcs"),
+    ]
+
+
+def test_payloads_are_sizes_and_hashes_and_secrets_only_sizes(
+    recorded: Recorded, kept: Kept, tmp_path: Path, programs: FakePrograms
+) -> None:
+    handle = recorded.ask("guest-file-open", path=str(tmp_path / "file"), mode="w")
+    recorded.ask("guest-file-write", handle=handle["return"], buf_b64=encoded(b"hello"), count=3)
+    recorded.ask("guest-set-user-password", username="ann", password=encoded(b"hello"), crypted=False)
+    recorded.ask("guest-ssh-add-authorized-keys", username="nobody-here", keys=["one", "two"])
+    shown = [record["arguments"] for record in kept.records]
+    assert shown == [
+        {"path": str(tmp_path / "file"), "mode": "w"},
+        {"handle": 1000, "buf-b64": {"bytes": 5, "sha256": DIGEST}, "count": 3},
+        {"username": "ann", "password": {"bytes": 5}, "crypted": False},
+        {
+            "username": "nobody-here",
+            "keys": {"bytes": 8, "sha256": hashlib.sha256(b"one\0two\0").hexdigest()},
+        },
+    ]
+
+
+def test_what_is_long_is_cut(recorded: Recorded, kept: Kept) -> None:
+    recorded.ask("guest-file-open", path="x" * 10_000)
+    recorded.ask("guest-fsfreeze-freeze-list", mountpoints=["/mnt"] * 1000)
+    path = kept.records[0]["arguments"]["path"]
+    assert path == "x" * 256 + "... (10000 characters)"
+    points = kept.records[1]["arguments"]["mountpoints"]
+    assert points == ["/mnt"] * 32 + ["... (1000 elements)"]
+    assert len(json.dumps(kept.records[0])) < 5000  # the error has the path once more
+
+
+def test_numbers_of_a_result_are_told_and_its_texts_are_not(
+    recorded: Recorded, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qga.commands.file.files.read", lambda descriptor, count: (b"the guest's own", True))
+    monkeypatch.setattr(recorded.ctx.files, "descriptor", lambda handle: 0)
+    reply = recorded.ask("guest-file-read", handle=1)
+    (record,) = kept.records
+    assert record["result"] == {"count": 15, "eof": True}
+    assert record["out"] == len(json.dumps(reply, separators=(",", ":"))) + 1
+
+
+def test_a_reply_that_max_reply_refuses_has_the_size_of_the_refusal(host: Host, kept: Kept) -> None:
+    recorded = Recorded(host, kept)
+    recorded.ctx.config = recorded.ctx.config._replace(max_reply=200)
+    reply = carried_out(recorded.dispatcher, {"execute": "guest-info"})
+    assert reply is not None
+    line = recorded.dispatcher.encode(reply)
+    assert b"max-reply" in line
+    assert kept.records[0]["out"] == len(line)
+
+
+def test_a_shutdown_that_ends_the_agent_is_told(recorded: Recorded, kept: Kept) -> None:
+    never: Pending[Any] = Pending()
+    recorded.dispatcher._bound["guest-shutdown"].handler = lambda ctx, mode: never
+    recorded.dispatcher.handle({"execute": "guest-shutdown", "arguments": {"mode": "reboot"}})
+    assert kept.records == []
+    recorded.audit.close()
+    (record,) = kept.records
+    assert (record["command"], record["arguments"]) == ("guest-shutdown", {"mode": "reboot"})
+    assert record["error"] == "the agent ended before this was over"
+
+
+def test_frozen_it_is_kept_and_written_at_the_thaw(host: Host, kept: Kept) -> None:
+    recorded = Recorded(host, kept)
+    freeze = FreezeState()
+    freeze.subscribe(recorded.audit.on_freeze)
+    freeze.freeze()
+    for _ in range(3):
+        recorded.ask("guest-ping")
+    assert kept.records == []
+    freeze.thaw()
+    assert [record["seq"] for record in kept.records] == [1, 2, 3]
+    recorded.ask("guest-ping")
+    assert [record["seq"] for record in kept.records] == [1, 2, 3, 4]
+
+
+def test_what_is_kept_is_bounded_and_the_loss_is_told(host: Host, kept: Kept) -> None:
+    recorded = Recorded(host, kept)
+    recorded.audit.on_freeze(True)
+    for _ in range(audit.MAX_HELD + 3):
+        recorded.ask("guest-ping")
+    recorded.audit.on_freeze(False)
+    *first, last = kept.records
+    assert [record["seq"] for record in first] == list(range(1, audit.MAX_HELD + 1))
+    assert (last["event"], last["count"], last["seq"]) == ("lost", 3, audit.MAX_HELD + 4)
+
+
+def test_a_failing_log_is_reported_once_and_closes_all_but_what_is_safe(
+    recorded: Recorded, kept: Kept, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept.error = OSError(errno.ENOSPC, "No space left on device")
+    recorded.audit.start()
+    disabled = "Command guest-get-time has been disabled: the command is not allowed"
+    for _ in range(3):
+        assert recorded.ask("guest-get-time")["error"] == {"class": "CommandNotFound", "desc": disabled}
+        assert recorded.ask("guest-ping") == {"return": {}}
+    info = recorded.ask("guest-info")["return"]["supported_commands"]
+    assert {c["name"] for c in info if c["enabled"]} == set(SCHEMA.allowed_while_frozen)
+    assert caplog.messages == ["the audit log kept cannot be written: No space left on device"]
+    kept.error = None
+    assert recorded.ask("guest-ping") == {"return": {}}
+    assert "return" in recorded.ask("guest-get-time")
+    assert caplog.messages[1:] == ["the audit log kept can be written again"]
+    assert kept.events() == [
+        "start",
+        *["guest-get-time", "guest-ping"] * 3,
+        "guest-info",
+        "guest-ping",
+        "guest-get-time",
+    ]
+    assert [r["seq"] for r in kept.records] == list(range(1, 11))
+    assert kept.records[1]["rule"] == "audit-required"
+
+
+def test_without_audit_required_a_failing_log_closes_nothing(host: Host, kept: Kept) -> None:
+    recorded = Recorded(host, kept)
+    recorded.audit = Audit(kept, "test")
+    recorded.dispatcher = Dispatcher(recorded.ctx, bind(SCHEMA), recorded.audit)
+    kept.error = OSError(errno.EIO, "Input/output error")
+    recorded.audit.start()
+    assert "return" in recorded.ask("guest-get-time")
+
+
+def test_a_file_is_private_and_has_a_line_a_record(recorded: Recorded, tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    sink = FileSink(str(path))
+    sink.write({"event": "one\n"})
+    sink.write({"event": "b\udc80d"})
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [json.loads(line)["event"] for line in path.read_text().splitlines()] == ["one\n", "b�d"]
+
+
+def test_a_file_follows_a_rotation_once_it_is_opened_anew(host: Host, tmp_path: Path) -> None:
+    """As logrotate(8) does: rename, then tell the agent."""
+    path = tmp_path / "audit.log"
+    recorded = Recorded(host, FileSink(str(path)))
+    recorded.ask("guest-ping")
+    rotated = path.rename(tmp_path / "audit.log.1")
+    recorded.ask("guest-ping")
+    recorded.audit.reopen()
+    recorded.ask("guest-info")
+    assert [json.loads(line)["seq"] for line in rotated.read_text().splitlines()] == [1, 2]
+    assert [json.loads(line)["seq"] for line in path.read_text().splitlines()] == [3]
+
+
+def test_another_file_takes_over(host: Host, tmp_path: Path) -> None:
+    recorded = Recorded(host, FileSink("/dev/full"))
+    recorded.ask("guest-ping")
+    recorded.audit.reopen(FileSink(str(tmp_path / "other.log")))
+    assert "return" in recorded.ask("guest-get-time")
+    seqs = [json.loads(line)["seq"] for line in (tmp_path / "other.log").read_text().splitlines()]
+    assert seqs == [1, 2]
+
+
+def test_a_rotation_while_frozen_touches_nothing_before_the_thaw(host: Host, tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    recorded = Recorded(host, FileSink(str(path)))
+    recorded.ask("guest-ping")
+    recorded.audit.on_freeze(True)
+    path.unlink()
+    recorded.audit.reopen()
+    recorded.ask("guest-ping")
+    assert not path.exists()
+    recorded.audit.on_freeze(False)
+    assert [json.loads(line)["seq"] for line in path.read_text().splitlines()] == [2]
+
+
+def test_a_file_that_cannot_be_opened_anew_is_a_failure_until_it_can(
+    host: Host, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = tmp_path / "logs"
+    directory.mkdir()
+    recorded = Recorded(host, FileSink(str(directory / "audit.log")))
+    directory.rename(tmp_path / "gone")
+    recorded.audit.reopen()
+    assert "error" in recorded.ask("guest-get-time")
+    directory.mkdir()
+    recorded.ask("guest-ping")
+    assert "return" in recorded.ask("guest-get-time")
+    assert len((directory / "audit.log").read_text().splitlines()) == 3
+    assert caplog.messages[0].endswith("audit.log cannot be written: No such file or directory")
+
+
+def test_a_full_disk(host: Host) -> None:
+    """/dev/full answers every write(2) with ENOSPC."""
+    recorded = Recorded(host, FileSink("/dev/full"))
+    recorded.audit.start()
+    assert "error" in recorded.ask("guest-get-time")
+    assert "return" in recorded.ask("guest-ping")
+
+
+def test_half_a_line_is_written_again_on_a_line_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "audit.log"
+    sink, real = FileSink(str(path)), os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:5]))
+        with pytest.raises(OSError, match="No space left"):
+            sink.write({"event": "one"})
+    sink.write({"event": "one"})
+    sink.write({"event": "two"})
+    assert path.read_text() == '{"eve\n{"event":"one"}\n{"event":"two"}\n'
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(str(tmp_path / "journal"))
+        receiver.setblocking(False)
+        yield receiver
+
+
+@pytest.fixture
+def in_journal(host: Host, tmp_path: Path) -> Iterator[Recorded]:
+    recorded = Recorded(host, JournalSink(str(tmp_path / "journal")))
+    yield recorded
+    recorded.audit.close()
+
+
+def fields(datagram: bytes) -> dict[str, bytes]:
+    """What journald takes a datagram for: NAME=value, or NAME, its length in 64 bits, and the value."""
+    found = {}
+    while datagram:
+        line, _, rest = datagram.partition(b"\n")
+        name, separator, value = line.partition(b"=")
+        if separator:
+            datagram = rest
+        else:
+            size = int.from_bytes(rest[:8], "little")
+            value, datagram = rest[8 : 8 + size], rest[9 + size :]
+        found[name.decode()] = value
+    return found
+
+
+def test_the_journal_gets_fields(in_journal: Recorded, journal: socket.socket) -> None:
+    recorded = in_journal
+    recorded.ask("guest-file-open", 77, path="/a\nb=c")
+    told = fields(journal.recv(100_000))
+    assert told["QGA_COMMAND"] == b"guest-file-open"
+    assert json.loads(told["QGA_ARGUMENTS"]) == {"path": "/a\nb=c"}
+    assert told["QGA_IN"] == b"77"
+    assert told["SYSLOG_IDENTIFIER"] == b"qemu-ga"
+    assert told["MESSAGE"].startswith(b"audit: guest-file-open: failed to open")
+    assert b"\n" in told["QGA_ERROR"]  # in its binary form: no request can forge a field
+
+
+def test_a_journal_that_does_not_read_holds_nobody_up_and_gets_all_later(
+    in_journal: Recorded, journal: socket.socket
+) -> None:
+    recorded = in_journal
+    for _ in range(900):  # more than a socket takes: a sender that blocks would hang here
+        recorded.ask("guest-ping")
+    seen = []
+    for _ in range(900):
+        while True:
+            try:
+                seen.append(int(fields(journal.recv(100_000))["QGA_SEQ"]))
+            except BlockingIOError:
+                break
+        if len(seen) >= 900:
+            break
+        recorded.audit._flush()
+    assert seen == list(range(1, 901))
+
+
+def test_a_journal_that_is_started_anew_goes_on(in_journal: Recorded, tmp_path: Path, journal: socket.socket) -> None:
+    path = tmp_path / "journal"
+    recorded = in_journal
+    recorded.ask("guest-ping")
+    journal.close()
+    path.unlink()
+    recorded.ask("guest-ping")  # nobody is there
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as second:
+        second.bind(str(path))
+        second.setblocking(False)
+        recorded.ask("guest-ping")
+        assert [int(fields(second.recv(9999))["QGA_SEQ"]) for _ in range(2)] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("setting", "environ", "expected"),
+    [
+        (None, {}, "off"),
+        (None, {"SYSTEMD_EXEC_PID": "1"}, "off"),
+        (None, {"SYSTEMD_EXEC_PID": str(os.getpid())}, "journal"),
+        ("off", {"SYSTEMD_EXEC_PID": str(os.getpid())}, "off"),
+        ("/x", {}, "/x"),
+    ],
+)
+def test_where_it_goes_by_default(
+    setting: str | None, environ: dict[str, str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "journal").touch()
+    monkeypatch.setattr(sinks, "JOURNAL", str(tmp_path / "journal"))
+    assert sinks.destination(setting, environ) == expected
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., RunningAgent]:
+    path = str(tmp_path / "agent.sock")
+    return lambda *options: RunningAgent(tmp_path, "-m", "unix-listen", "-p", path, *options)
+
+
+def ask(peer: Lines, name: str, **arguments: object) -> Any:
+    peer.send(json.dumps({"execute": name, "arguments": arguments}).encode() + b"\n")
+    return json.loads(peer.read_line(SOON))
+
+
+@pytest.mark.forks
+def test_an_agent_tells_of_a_program_and_of_its_end(tmp_path: Path, start: Callable[..., RunningAgent]) -> None:
+    path = tmp_path / "audit.log"
+    with start("--audit-log", str(path)) as agent, Lines.connect(tmp_path / "agent.sock") as peer:
+        pids = [ask(peer, "guest-exec", path="/bin/sh", arg=["-c", "exit 3"])["return"]["pid"]]
+        pids.append(ask(peer, "guest-exec", path="/bin/sh", arg=["-c", "kill -TERM $$"])["return"]["pid"])
+        for pid in pids:
+            while not ask(peer, "guest-exec-status", pid=pid)["return"]["exited"]:
+                pass
+        assert agent.terminate() == 0
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    assert records[0]["event"] == "start"
+    started = {r["result"]["pid"]: r["seq"] for r in records if r.get("command") == "guest-exec" and "result" in r}
+    ended = {r["pid"]: r for r in records if r["event"] == "exit"}
+    assert list(started) == pids
+    assert [ended[pid]["of"] for pid in pids] == list(started.values())
+    assert ended[pids[0]]["exitcode"] == 3
+    assert ended[pids[1]]["signal"] == 15
+    assert {r["peer"]["uid"] for r in records if "peer" in r} == {os.getuid()}
+    assert sorted(r["seq"] for r in records) == list(range(1, len(records) + 1))
+
+
+@pytest.mark.forks
+def test_an_agent_without_the_log_that_it_requires_answers_what_is_safe(
+    tmp_path: Path, start: Callable[..., RunningAgent]
+) -> None:
+    path = tmp_path / "missing" / "audit.log"
+    options = ("--audit-log", str(path), "--audit-required")
+    with start(*options) as agent, Lines.connect(tmp_path / "agent.sock") as peer:
+        assert ask(peer, "guest-exec", path="/bin/true")["error"]["class"] == "CommandNotFound"
+        assert ask(peer, "guest-sync", id=3) == {"return": 3}
+        path.parent.mkdir()
+        assert ask(peer, "guest-ping") == {"return": {}}
+        assert "return" in ask(peer, "guest-exec", path="/bin/true")
+        told = agent.log.read_text()
+    assert told.count("cannot be written") == 1
+    assert len(path.read_text().splitlines()) >= 5
+
+
+@pytest.mark.forks
+def test_audit_required_without_an_audit_log_stops_the_start(
+    tmp_path: Path, start: Callable[..., RunningAgent]
+) -> None:
+    agent = start("--audit-required")
+    assert agent.process.wait(SOON) == 1
+    agent.stop()
+    assert "audit-required" in agent.log.read_text()

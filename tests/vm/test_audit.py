@@ -1,0 +1,114 @@
+"""The audit log in a guest: by default in the journal; on a filesystem that is frozen; rotated; full."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.vm.guest import Guest
+from tests.vm.peer import AgentError
+from tests.vm.test_agent import SERVICE
+
+CONF = "/etc/qemu/qemu-ga.conf"
+FILE = "/var/log/qga/audit.log"
+
+
+def configure(guest: Guest, *lines: str) -> None:
+    text = "\\n".join(("[general]", *lines, ""))
+    guest.check(f"mkdir -p /etc/qemu; printf '{text}' > {CONF}; systemctl restart {SERVICE}", timeout=60)
+
+
+def records(guest: Guest, path: str = FILE) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in guest.check(f"cat {path}").splitlines()]
+
+
+def test_by_default_it_is_in_the_journal(guest: Guest) -> None:
+    with guest.peer() as peer:
+        peer.sync()
+        pid = peer.call("guest-exec", path="/bin/false", arg=["Hunter-2"])["pid"]
+        while not peer.call("guest-exec-status", pid=pid)["exited"]:
+            pass
+    guest.check("journalctl --sync")
+    said = guest.check(f"journalctl -q -b -t qemu-ga _SYSTEMD_UNIT={SERVICE} QGA_COMMAND=guest-exec -o json")
+    start, end = (json.loads(line) for line in said.splitlines())
+    assert json.loads(start["QGA_RESULT"]) == {"pid": pid}
+    assert (end["QGA_EVENT"], end["QGA_PID"], end["QGA_EXITCODE"]) == ("exit", str(pid), "1")
+    assert end["QGA_OF"] == start["QGA_SEQ"]
+    assert "Hunter-2" not in guest.check("journalctl -q -b -o export")
+    # The record stands in for the line to syslog.
+    assert "guest-exec called" not in guest.check("journalctl -q -b -t qemu-ga")
+
+
+def test_many_pings_do_not_hide_a_command(guest: Guest) -> None:
+    """journald forgets what comes too fast, unless the unit says otherwise: journald.conf(5), RateLimitBurst."""
+    with guest.peer(timeout=120) as peer:
+        peer.sync()
+        for _ in range(30):
+            peer.send(b'{"execute":"guest-ping"}\n' * 500)
+            for _ in range(500):
+                peer.reply()
+        peer.call("guest-get-diskstats")
+    guest.check("journalctl --sync", timeout=120)
+    assert (
+        guest.check("journalctl -q -b QGA_COMMAND=guest-get-diskstats -o cat")
+        == "audit: guest-get-diskstats: allowed\n"
+    )
+    assert int(guest.check("journalctl -q -b QGA_COMMAND=guest-ping -o cat | wc -l", timeout=120)) >= 15_000
+
+
+def test_on_a_frozen_filesystem_it_is_written_at_the_thaw(guest: Guest) -> None:
+    guest.check("mkdir -p /var/log/qga")
+    configure(guest, f"audit-log={FILE}")
+    try:
+        with guest.peer() as peer:
+            peer.sync()
+            assert peer.call("guest-fsfreeze-freeze", timeout=60) >= 1
+            for _ in range(50):
+                peer.call("guest-ping")
+            assert peer.call("guest-fsfreeze-status") == "frozen"
+            peer.call("guest-fsfreeze-thaw", timeout=60)
+            peer.call("guest-get-time")
+        told = [record.get("command") for record in records(guest)]
+        begin, end = told.index("guest-fsfreeze-freeze"), told.index("guest-fsfreeze-thaw")
+        assert told[begin + 1 : end] == ["guest-ping"] * 50 + ["guest-fsfreeze-status"]
+        assert told[-1] == "guest-get-time"
+        assert [r["seq"] for r in records(guest)] == list(range(1, len(told) + 1))
+        assert guest.check(f"stat -c %a {FILE}").strip() == "600"
+    finally:
+        guest.check(f"rm -r {CONF} /var/log/qga; systemctl restart {SERVICE}", timeout=60)
+
+
+def test_a_full_disk_closes_an_agent_that_must_keep_a_record(guest: Guest) -> None:
+    guest.check("mkdir -p /var/log/qga; mount -t tmpfs -o size=64k tmpfs /var/log/qga")
+    configure(guest, f"audit-log={FILE}", "audit-required=true")
+    try:
+        with guest.peer() as peer:
+            peer.sync()
+            assert peer.call("guest-get-time")
+            guest.shell("cat /dev/zero > /var/log/qga/fill")
+            with pytest.raises(AgentError, match="guest-get-osinfo has been disabled"):  # noqa: PT012
+                for _ in range(2000):
+                    peer.call("guest-get-osinfo")
+            assert peer.call("guest-ping") == {}
+            guest.check("rm /var/log/qga/fill")
+            assert peer.call("guest-ping") == {}
+            assert peer.call("guest-get-osinfo")["id"] == "debian"
+        seqs = [record["seq"] for record in records_of_whole_lines(guest)]
+        assert seqs == list(range(1, len(seqs) + 1))
+        journal = guest.check(f"journalctl -q -b -u {SERVICE} -p warning")
+        assert journal.count(f"{FILE} cannot be written: No space left on device") == 1
+    finally:
+        guest.check(f"rm -r {CONF}; systemctl restart {SERVICE}; umount /var/log/qga; rmdir /var/log/qga", timeout=60)
+
+
+def records_of_whole_lines(guest: Guest) -> list[dict[str, Any]]:
+    """Without the torn ends that a full disk leaves: each is there again as a whole."""
+    found = []
+    for line in guest.check(f"cat {FILE}").splitlines():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            assert line.startswith('{"time":')
+    return found
