@@ -15,7 +15,7 @@ from qga.channel import Channel, ChannelError, Peers, open_channel
 from qga.commands import fsfreeze
 from qga.config import Config
 from qga.context import Context
-from qga.dispatch import Dispatcher, bind
+from qga.dispatch import Dispatcher, bind, log_called
 from qga.errors import CommandError
 from qga.execs import Execs
 from qga.files import FileTable
@@ -44,9 +44,17 @@ _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 class Agent:
     def __init__(
-        self, config: Config, schema: Schema, host: Host | None = None, freeze: FreezeState | None = None
+        self,
+        config: Config,
+        schema: Schema,
+        host: Host | None = None,
+        freeze: FreezeState | None = None,
+        called: Callable[[object], None] = log_called,
     ) -> None:
-        """Raises SchemaError where handlers and schema do not match, ConfigError for what the machine contradicts."""
+        """``called`` gets the audit lines.
+
+        Raises SchemaError where handlers and schema do not match, ConfigError for what the machine contradicts.
+        """
         self._config = config
         host = host or Host(run=ask, which=_which, run_as=run_as)
         policy = Policy(config.allow_rpcs, config.block_rpcs, schema.allowed_while_frozen)
@@ -67,7 +75,7 @@ class Agent:
             freeze=freeze,
             config=config,
         )
-        self._dispatcher = Dispatcher(self._context, bind(schema), self._audit)
+        self._dispatcher = Dispatcher(self._context, bind(schema), self._audit, called)
         self._children = Children()
         self._channel: Channel | None = None
         self._waiting = False

@@ -105,7 +105,7 @@ def _serve(
     for warning in warnings:
         logger.warning("%s", warning)
     try:
-        return Agent(settings, commands, freeze=freeze).run(ready)
+        return Agent(settings, commands, freeze=freeze, called=lines.called).run(ready)
     except Exception as error:
         if settings.logfile is not None:
             logger.critical("%s", _words(error))

@@ -24,9 +24,14 @@ class Syslog:
         self._absent_until = 0.0
         self._second, self._stamp = 0, ""
 
+    @property
+    def absent(self) -> bool:
+        """Whether a line would be lost, as there is no daemon."""
+        return self._socket is None and time.monotonic() < self._absent_until
+
     def send(self, created: float, priority: int, text: str) -> None:
         """Send one line. ``created`` in seconds since 1970, ``priority`` 0 to 7 as in syslog(3)."""
-        if self._socket is None and time.monotonic() < self._absent_until:
+        if self.absent:
             return
         if int(created) != self._second:
             self._second = int(created)

@@ -28,9 +28,13 @@ if TYPE_CHECKING:
     from qga.audit import Audit, Entry
 
 log = logging.getLogger(__name__)
-audit = logging.getLogger(AUDIT)
 
 Handler = Callable[..., object]
+
+
+def log_called(line: object) -> None:
+    """Without a Log: by the logging module."""
+    logging.getLogger(AUDIT).info("%s", line)
 
 
 class Reply(NamedTuple):
@@ -62,9 +66,17 @@ class _Bound:
 
 
 class Dispatcher:
-    def __init__(self, ctx: Context, handlers: Mapping[str, Handler], audit: Audit | None = None) -> None:
+    def __init__(
+        self,
+        ctx: Context,
+        handlers: Mapping[str, Handler],
+        audit: Audit | None = None,
+        called: Callable[[object], None] = log_called,
+    ) -> None:
+        """``called`` gets a line, to be made with str(), for each command that is carried out."""
         self._ctx = ctx
         self._audit = audit
+        self._called = called
         self._bound = {name: _Bound(command, handlers[name]) for name, command in ctx.schema.commands.items()}
 
     def handle(self, message: object, size: int = 0) -> Reply | Task[Reply | None] | None:
@@ -85,7 +97,7 @@ class Dispatcher:
             bound.validate(arguments)
             if entry is not None:
                 entry.command, entry.arguments, entry.rule = command, arguments, rule
-            audit.info("%s", redaction.Called(command, arguments))
+            self._called(redaction.Called(command, arguments))
             result = bound.call(self._ctx, arguments)
         except Exception as error:
             return self._failed(entry, message, command, error)
