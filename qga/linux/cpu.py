@@ -56,7 +56,8 @@ def parse_stat(text: str, ticks_per_second: int) -> list[dict[str, int]]:
     What a kernel does not count is left out. A malformed line ends the list, as with QEMU's agent.
     """
     found = []
-    for number, counted in _LINE.findall(text):
+    processors = text.partition("\nintr ")[0]  # they come first, and the line of interrupts can be very long
+    for number, counted in _LINE.findall(processors):
         columns = counted.split()
         if len(columns) < _ALWAYS or not _COLUMNS.fullmatch(counted):
             break
