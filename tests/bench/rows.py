@@ -33,17 +33,22 @@ class Row:
     floor: float = 0
 
 
-def _times(client: Client, count: int, *requests: bytes) -> Run:
+def _times(client: Client, count: int, one: bytes, before: bytes | None = None) -> Run:
     def run() -> None:
+        if before is not None:
+            client.exchange(before)
         for _ in range(count):
-            for one in requests:
-                client.exchange(one)
+            client.exchange(one)
 
     return run
 
 
 def _command(name: str, client: Client, count: int) -> Run:
     return _times(client, count, request(name))
+
+
+def _rewind(handle: int) -> bytes:
+    return request("guest-file-seek", handle=handle, offset=0, whence=0)
 
 
 def _pipelined(client: Client, count: int) -> Run:
@@ -53,16 +58,14 @@ def _pipelined(client: Client, count: int) -> Run:
 def _write(size: int, client: Client, count: int) -> Run:
     handle = client.ask("guest-file-open", path=f"{client.directory}/written", mode="w")
     data = base64.b64encode(os.urandom(size)).decode()
-    back = request("guest-file-seek", handle=handle, offset=0, whence=0)  # the file stays in the cache
-    return _times(client, count, back, request("guest-file-write", handle=handle, buf_b64=data))
+    return _times(client, count, request("guest-file-write", handle=handle, buf_b64=data), _rewind(handle))
 
 
 def _read(size: int, client: Client, count: int) -> Run:
     path = f"{client.directory}/read"
-    client.make_file(path, size)
+    client.make_file(path, size * count)
     handle = client.ask("guest-file-open", path=path, mode="r")
-    back = request("guest-file-seek", handle=handle, offset=0, whence=0)
-    return _times(client, count, back, request("guest-file-read", handle=handle, count=size))
+    return _times(client, count, request("guest-file-read", handle=handle, count=size), _rewind(handle))
 
 
 def _exec(argv: tuple[str, ...], pause: float, client: Client, count: int) -> Run:
