@@ -52,9 +52,7 @@ class Audit:
         self._seq = 0
         self._second, self._stamp = 0, ""
         self._entries: dict[int, Entry] = {}  # of commands that are not over
-        self._programs: dict[
-            int, tuple[int, float]
-        ] = {}  # by pid: the seq of their record, and when they were started
+        self._programs: dict[int, tuple[int, float]] = {}  # by pid: their seq, and when they began
         self._held: deque[dict[str, object]] = deque()
         self._lost = 0
         self._frozen = False
