@@ -127,13 +127,14 @@ class Audit:
             self._write({**record, "pid": pid, **ended, "seconds": seconds})
 
     def _result(self, entry: Entry, result: object) -> dict[str, object]:
-        """The numbers of a result: a handle, a count, how a program ended. Texts are the guest's own."""
+        """The numbers of a result: a handle, a count, a program's pid, how it ended. Texts are the guest's own."""
         if isinstance(result, int):
             return {"result": result}
         if not isinstance(result, dict):
             return {}
         if entry.command is not None and entry.command.area == "exec" and "pid" in result:
             self._programs[result["pid"]] = entry.seq, entry.begun
+            return {"pid": result["pid"]}
         numbers = {name: value for name, value in result.items() if isinstance(value, int)}
         return {"result": numbers} if numbers else {}
 
