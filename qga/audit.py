@@ -52,7 +52,7 @@ class Audit:
         self._seq = 0
         self._second, self._stamp = 0, ""
         self._entries: dict[int, Entry] = {}  # of commands that are not over
-        self._programs: dict[int, tuple[Entry, float]] = {}  # by pid, and when they were started
+        self._programs: dict[int, tuple[int, float]] = {}  # by pid: their seq, and when they began
         self._held: deque[dict[str, object]] = deque()
         self._lost = 0
         self._frozen = False
@@ -69,7 +69,9 @@ class Audit:
     def close(self) -> None:
         """The agent ends. Commands that are not over have a record too: a shutdown is one."""
         for entry in [*self._entries.values()]:
-            self._write(self._told(entry, None, {"error": "the agent ended before this was over"}))
+            if entry.command is not None:
+                outcome = {"error": "the agent ended before this was over"}
+                self._write(self._told(entry, entry.command.name, "allowed", outcome))
         if not self._frozen:
             self._flush()
             self._sink.close()
@@ -109,50 +111,46 @@ class Audit:
         elif result is not None:
             outcome = self._result(entry, result)
         outcome["out"] = sent
-        decision = "allowed"
         if entry.command is None:
-            decision = "invalid"
-        elif isinstance(error, CommandNotFound):
-            decision = "refused"
-        name = redaction.name_of(message) if entry.command is None else entry.command.name
-        self._write(self._told(entry, name, outcome, decision))
+            name, decision = redaction.name_of(message), "invalid"
+        else:
+            name, decision = entry.command.name, "refused" if isinstance(error, CommandNotFound) else "allowed"
+        self._write(self._told(entry, name, decision, outcome))
 
     def program_ended(self, pid: int, code: int) -> None:
         """A program of guest-exec, with an exit status or minus the signal that killed it."""
-        entry, begun = self._programs.pop(pid, (None, 0.0))
-        if entry is not None:
+        seq, begun = self._programs.pop(pid, (None, 0.0))
+        if seq is not None:
             seconds = round(time.perf_counter() - begun, 6)
-            record = self._event("exit", time.time(), channel=self._channel, command="guest-exec", of=entry.seq)
+            record = self._event("exit", time.time(), channel=self._channel, command="guest-exec", of=seq)
             ended = {"exitcode": code} if code >= 0 else {"signal": -code}
             self._write({**record, "pid": pid, **ended, "seconds": seconds})
 
     def _result(self, entry: Entry, result: object) -> dict[str, object]:
-        """The numbers of a result: a handle, a count, how a program ended. Texts are the guest's own."""
+        """The numbers of a result: a handle, a count, a program's pid, how it ended. Texts are the guest's own."""
         if isinstance(result, int):
             return {"result": result}
         if not isinstance(result, dict):
             return {}
         if entry.command is not None and entry.command.area == "exec" and "pid" in result:
-            self._programs[result["pid"]] = entry, entry.begun
+            self._programs[result["pid"]] = entry.seq, entry.begun
+            return {"pid": result["pid"]}
         numbers = {name: value for name, value in result.items() if isinstance(value, int)}
         return {"result": numbers} if numbers else {}
 
-    def _told(
-        self, entry: Entry, name: str | None, outcome: Mapping[str, object], decision: str = "allowed"
-    ) -> dict[str, object]:
+    def _told(self, entry: Entry, name: str, decision: str, outcome: Mapping[str, object]) -> dict[str, object]:
         del self._entries[entry.seq]
-        command = entry.command
         record: dict[str, object] = {
             "time": self._time(entry.started),
             "event": "command",
             "seq": entry.seq,
             "channel": self._channel,
-            "command": name or (command.name if command else redaction.NOT_SHOWN),
+            "command": name,
         }
         if entry.peer is not None:
             record["peer"] = entry.peer
-        if entry.arguments and command is not None:
-            record["arguments"] = redaction.shown(command, entry.arguments)
+        if entry.arguments and entry.command is not None:
+            record["arguments"] = redaction.shown(entry.command, entry.arguments)
         record["decision"] = decision
         if entry.rule is not None:
             record["rule"] = entry.rule

@@ -458,7 +458,7 @@ def test_an_agent_tells_of_a_program_and_of_its_end(tmp_path: Path, start: Calla
         assert agent.terminate() == 0
     records = [json.loads(line) for line in path.read_text().splitlines()]
     assert records[0]["event"] == "start"
-    started = {r["result"]["pid"]: r["seq"] for r in records if r.get("command") == "guest-exec" and "result" in r}
+    started = {r["pid"]: r["seq"] for r in records if r.get("command") == "guest-exec" and r["event"] == "command"}
     ended = {r["pid"]: r for r in records if r["event"] == "exit"}
     assert list(started) == pids
     assert [ended[pid]["of"] for pid in pids] == list(started.values())

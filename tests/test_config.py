@@ -90,6 +90,8 @@ def test_a_dump_read_back_says_the_same(conf: Path) -> None:
     [
         (["--verb"], {"verbose": True}),
         (["--daemon"], {"daemon": True}),
+        (["--s=/x"], {"statedir": "/x"}),  # whatever options of ours begin so
+        (["--a=a"], {"allow_rpcs": ("a",)}),
         (["--block=a"], {"block_rpcs": ("a",)}),
         (["-vd", "-r"], {"verbose": True, "daemon": True, "retry_path": True}),
         (["-vp/x"], {"verbose": True, "path": "/x"}),
@@ -135,6 +137,8 @@ def test_the_command_line_is_read_as_by_getopt_long(argv: list[str], changes: di
         (["-m", "vsock-listen"], ["must specify a path for this channel"]),
         (["-a", ","], ["--allow-rpcs", "','"]),
         (["-b", " ; "], ["--block-rpcs"]),
+        (["--audit-log", "jornal"], ["--audit-log", "'jornal'", "journal, off or an absolute path"]),
+        (["--audit-log=off", "--audit-required"], ["audit-required", "audit-log is off"]),
     ],
 )
 def test_what_cannot_be_meant_is_refused(argv: list[str], words: list[str]) -> None:

@@ -16,7 +16,9 @@ def policy(subject: Subject) -> Iterator[Finding]:
     config, commands = subject.config, schema.load()
     decides = Policy(config.allow_rpcs, config.block_rpcs, commands.allowed_while_frozen)
     refused = [name for name in commands.commands if not decides.permits(name)]
-    yield ok(f"{len(commands.commands) - len(refused)} of {len(commands.commands)} commands are allowed")
+    profile = getattr(config, "profile", None)
+    by = f" by the profile {profile}" if profile else ""
+    yield ok(f"{len(commands.commands) - len(refused)} of {len(commands.commands)} commands are allowed{by}")
     dangerous = [name for name in ("guest-exec", "guest-file-open", "guest-set-user-password") if name not in refused]
     if dangerous:
         yield ok(f"the host can become root in this guest, by {', '.join(dangerous)}")

@@ -33,7 +33,7 @@ def test_by_default_it_is_in_the_journal(guest: Guest) -> None:
     guest.check("journalctl --sync")
     said = guest.check(f"journalctl -q -b -t qemu-ga _SYSTEMD_UNIT={SERVICE} QGA_COMMAND=guest-exec -o json")
     start, end = (json.loads(line) for line in said.splitlines())
-    assert json.loads(start["QGA_RESULT"]) == {"pid": pid}
+    assert (start["QGA_EVENT"], start["QGA_PID"]) == ("command", str(pid))
     assert (end["QGA_EVENT"], end["QGA_PID"], end["QGA_EXITCODE"]) == ("exit", str(pid), "1")
     assert end["QGA_OF"] == start["QGA_SEQ"]
     assert "Hunter-2" not in guest.check("journalctl -q -b -o export")

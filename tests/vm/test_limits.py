@@ -30,6 +30,19 @@ def guest(image: Image) -> Iterator[Guest]:
         yield guest
 
 
+@pytest.fixture(scope="module")
+def everything(guest: Guest) -> dict[str, object]:
+    """What an agent without limits sees."""
+    limit(guest, "full")
+    return still(look(guest))
+
+
+@pytest.fixture(scope="module")
+def exposure_of_info(guest: Guest, everything: dict[str, object]) -> float:
+    """From here on the agent has the limits of info."""
+    return limit(guest, "info")
+
+
 def limit(guest: Guest, profile: str, **changes: str) -> float:
     """Put the drop-in in place and start the agent anew; what systemd-analyze says of its exposure, 0 to 10."""
     given = f"config.defaults(**{changes!r}), {profile!r}"
@@ -91,9 +104,7 @@ def test_full_has_no_limits_but_the_units(guest: Guest) -> None:
     assert exposure > 5
 
 
-def test_managed(guest: Guest) -> None:
-    limit(guest, "full")
-    everything = still(look(guest))
+def test_managed(guest: Guest, everything: dict[str, object]) -> None:
     assert limit(guest, "managed") < 7
     assert still(look(guest)) == everything
     freeze_and_thaw(guest)
@@ -119,9 +130,7 @@ def test_managed(guest: Guest) -> None:
     assert returned(guest, "guest-ping") == {}
 
 
-def test_backup(guest: Guest) -> None:
-    limit(guest, "full")
-    everything = still(look(guest))
+def test_backup(guest: Guest, everything: dict[str, object]) -> None:
     assert limit(guest, "backup") < 7
     assert still(look(guest)) == everything
     freeze_and_thaw(guest)
@@ -145,10 +154,10 @@ def test_backup_with_a_hook_that_works_as_another_user(guest: Guest) -> None:
         guest.check(f"rm {conf} {hook}")
 
 
-def test_info_is_not_root_and_sees_what_root_sees(guest: Guest) -> None:
-    limit(guest, "full")
-    everything = still(look(guest))
-    assert limit(guest, "info") < 3
+def test_info_is_not_root_and_sees_what_root_sees(
+    guest: Guest, exposure_of_info: float, everything: dict[str, object]
+) -> None:
+    assert exposure_of_info < 3
     assert user_of(guest) == "qemu-ga"
     assert still(look(guest)) == everything
     with guest.peer() as peer:
@@ -157,8 +166,8 @@ def test_info_is_not_root_and_sees_what_root_sees(guest: Guest) -> None:
             peer.call("guest-file-open", path="/etc/shadow")
 
 
+@pytest.mark.usefixtures("exposure_of_info")
 def test_a_filesystem_mounted_later_is_seen_by_info(guest: Guest) -> None:
-    limit(guest, "info")
     guest.check(
         "truncate -s 32M /later.img && mkfs.ext4 -q /later.img && mkdir -p /later && mount -o loop /later.img /later"
     )
@@ -169,8 +178,8 @@ def test_a_filesystem_mounted_later_is_seen_by_info(guest: Guest) -> None:
         guest.check("umount /later && rm /later.img")
 
 
+@pytest.mark.usefixtures("exposure_of_info")
 def test_the_audit_log_of_an_agent_that_is_not_root_is_in_the_journal(guest: Guest) -> None:
-    limit(guest, "info")
     assert returned(guest, "guest-get-timezone")
     guest.check("journalctl --sync")
     found = guest.check("journalctl -q -b QGA_COMMAND=guest-get-timezone -o json -n 1")
