@@ -25,6 +25,9 @@ MAX_HELD = 1000  # records of some hundred bytes, rarely some thousand
 RETRY = 1.0  # seconds until what the journal had no room for is written
 
 
+_NOTHING: Mapping[str, object] = {}
+
+
 class Entry:
     """A command that is being carried out. The dispatcher tells what it learns of it."""
 
@@ -50,7 +53,6 @@ class Audit:
         self._loop: Loop | None = None
         self._retrying = False
         self._seq = 0
-        self._second, self._stamp = 0, ""
         self._entries: dict[int, Entry] = {}  # of commands that are not over
         self._programs: dict[int, tuple[int, float]] = {}  # by pid: their seq, and when they began
         self._held: deque[dict[str, object]] = deque()
@@ -71,7 +73,7 @@ class Audit:
         for entry in [*self._entries.values()]:
             if entry.command is not None:
                 outcome = {"error": "the agent ended before this was over"}
-                self._write(self._told(entry, entry.command.name, "allowed", outcome))
+                self._tell(entry, entry.command.name, "allowed", outcome)
         if not self._frozen:
             self._flush()
             self._sink.close()
@@ -103,25 +105,23 @@ class Audit:
         self, entry: Entry, message: Mapping[str, object], error: Exception | None, result: object, sent: int
     ) -> None:
         """It is over, with an error or a result; ``sent`` is the size of the reply in bytes."""
-        outcome: dict[str, object] = {}
-        if error is not None:
-            outcome["error"] = redaction.words(error, message, entry.command)
-            if isinstance(error, CommandNotFound):
-                entry.rule = error.rule
-        elif result is not None:
-            outcome = self._result(entry, result)
-        outcome["out"] = sent
-        if entry.command is None:
-            name, decision = redaction.name_of(message), "invalid"
-        else:
-            name, decision = entry.command.name, "refused" if isinstance(error, CommandNotFound) else "allowed"
-        self._write(self._told(entry, name, decision, outcome))
+        command = entry.command
+        name = redaction.name_of(message) if command is None else command.name
+        if error is None:
+            outcome = _NOTHING if result is None else self._result(entry, result)
+            self._tell(entry, name, "allowed", outcome, sent)
+            return
+        refused = isinstance(error, CommandNotFound)
+        if isinstance(error, CommandNotFound):
+            entry.rule = error.rule
+        decision = "invalid" if command is None else "refused" if refused else "allowed"
+        self._tell(entry, name, decision, {"error": redaction.words(error, message, command)}, sent)
 
     def program_ended(self, pid: int, code: int) -> None:
         """A program of guest-exec, with an exit status or minus the signal that killed it."""
         seq, begun = self._programs.pop(pid, (None, 0.0))
         if seq is not None:
-            seconds = round(time.perf_counter() - begun, 6)
+            seconds = time.perf_counter() - begun
             record = self._event("exit", time.time(), channel=self._channel, command="guest-exec", of=seq)
             ended = {"exitcode": code} if code >= 0 else {"signal": -code}
             self._write({**record, "pid": pid, **ended, "seconds": seconds})
@@ -138,10 +138,12 @@ class Audit:
         numbers = {name: value for name, value in result.items() if isinstance(value, int)}
         return {"result": numbers} if numbers else {}
 
-    def _told(self, entry: Entry, name: str, decision: str, outcome: Mapping[str, object]) -> dict[str, object]:
+    def _tell(
+        self, entry: Entry, name: str, decision: str, outcome: Mapping[str, object], sent: int | None = None
+    ) -> None:
         del self._entries[entry.seq]
         record: dict[str, object] = {
-            "time": self._time(entry.started),
+            "time": entry.started,
             "event": "command",
             "seq": entry.seq,
             "channel": self._channel,
@@ -154,21 +156,17 @@ class Audit:
         record["decision"] = decision
         if entry.rule is not None:
             record["rule"] = entry.rule
-        record["seconds"] = round(time.perf_counter() - entry.begun, 6)
+        record["seconds"] = time.perf_counter() - entry.begun
         record["in"] = entry.size
-        record.update(outcome)
-        return record
+        if outcome:
+            record.update(outcome)
+        if sent is not None:
+            record["out"] = sent
+        self._write(record)
 
     def _event(self, event: str, at: float, **members: object) -> dict[str, object]:
         self._seq += 1
-        return {"time": self._time(at), "event": event, "seq": self._seq, **members}
-
-    def _time(self, seconds: float) -> str:
-        """ISO 8601 in UTC. Most of it is the same for a second."""
-        whole = int(seconds)
-        if whole != self._second:
-            self._second, self._stamp = whole, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
-        return f"{self._stamp}.{int((seconds - whole) * 1e6):06d}Z"
+        return {"time": at, "event": event, "seq": self._seq, **members}
 
     def _write(self, record: dict[str, object]) -> None:
         waiting = self._frozen or bool(self._held)

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import socket
+import time
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -46,6 +47,7 @@ class FileSink:
         self.name = path
         self._descriptor: int | None = None
         self._torn = b""
+        self._second, self._stamp = -1, ""
 
     def open(self) -> None:
         self.close()
@@ -56,7 +58,7 @@ class FileSink:
         if self._descriptor is None:
             self.open()
         assert self._descriptor is not None
-        line = self._torn + encode(record)
+        line = self._torn + encode(self._timed(record))
         try:
             if os.write(self._descriptor, line) == len(line):
                 self._torn = b""
@@ -68,6 +70,17 @@ class FileSink:
             raise
         self._torn = b"\n"  # it will be written again, as a whole, on a line of its own
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _timed(self, record: Record) -> Record:
+        """With its time in ISO 8601, UTC, most of which is the same for a second; spans in microseconds."""
+        at = record["time"]
+        assert isinstance(at, float)
+        if int(at) != self._second:
+            self._second, self._stamp = int(at), time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
+        timed = {**record, "time": f"{self._stamp}.{int(at % 1 * 1e6):06d}Z"}
+        if "seconds" in timed:
+            timed["seconds"] = round(timed["seconds"], 6)  # type: ignore[call-overload]
+        return timed
 
     def close(self) -> None:
         if self._descriptor is not None:
@@ -118,23 +131,35 @@ class JournalSink:
 def _datagram(record: Record) -> bytes:
     """The journal has the time itself. It shows MESSAGE, and finds by QGA_COMMAND and its like."""
     told = record.get("error") or record.get("decision") or record["event"]
-    texts = [("MESSAGE", f"audit: {record.get('command') or record['event']}: {told}"), *_ALWAYS]
+    texts = [_field("MESSAGE", f"audit: {record.get('command') or record['event']}: {told}")]
     for name, value in record.items():
-        if name != "time":
-            texts.append((f"QGA_{name.upper()}", value if isinstance(value, str) else _number(value)))
-    lines = "".join([f"{name}={text}\n" for name, text in texts if "\n" not in text])
-    datagram = lines.encode(errors="backslashreplace")
-    for name, text in texts:
-        if "\n" in text:  # in the form for binary data, or a request could forge a field
-            data = text.encode(errors="backslashreplace")
-            datagram += name.encode() + b"\n" + len(data).to_bytes(8, "little") + data + b"\n"
-    return datagram
+        kind = type(value)
+        if kind is str:
+            texts.append(_field(_FIELDS[name], value))  # type: ignore[arg-type]
+        elif kind is int:
+            texts.append(f"{_FIELDS[name]}={value}\n")
+        elif kind is not float:
+            texts.append(_field(_FIELDS[name], encode(value).decode()[:-1]))
+        elif name != "time":
+            texts.append(f"{_FIELDS[name]}={value:.6f}\n")
+    texts.append("PRIORITY=6\nSYSLOG_IDENTIFIER=qemu-ga\n")
+    return "".join(texts).encode(errors="surrogateescape")
 
 
-_ALWAYS = (("PRIORITY", "6"), ("SYSLOG_IDENTIFIER", "qemu-ga"))
+class _Fields(dict[str, str]):
+    """What a member of a record is called in the journal."""
+
+    def __missing__(self, name: str) -> str:
+        return self.setdefault(name, f"QGA_{name.upper()}")
 
 
-def _number(value: object) -> str:
-    if type(value) is int:
-        return str(value)
-    return f"{value:.6f}" if type(value) is float else encode(value).decode()[:-1]
+_FIELDS = _Fields()
+
+
+def _field(name: str, text: str) -> str:
+    """As a line, or in the form for binary data: or a request could forge a field."""
+    if text.isprintable():
+        return f"{name}={text}\n"
+    data = text.encode(errors="backslashreplace")
+    size = len(data).to_bytes(8, "little")
+    return (name.encode() + b"\n" + size + data + b"\n").decode(errors="surrogateescape")
