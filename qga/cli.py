@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qga import __version__, cmdline, config
@@ -18,12 +19,12 @@ from qga.options import Action
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from qga.config import Config
     from qga.freeze import FreezeState
     from qga.pidfile import PidFile
     from qga.schema import Schema
+    from qga.settings import Settings, Source
 
-OK, FAILED = 0, 1
+OK, FAILED, NO_REQUEST, DENIED = 0, 1, 2, 3
 PASSED_SOCKET = 3  # the first descriptor under socket activation, sd_listen_fds(3)
 
 logger = logging.getLogger(__name__)
@@ -32,8 +33,11 @@ logger = logging.getLogger(__name__)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent; ``argv`` is without the program's name. Returns the exit status."""
     try:
-        loaded = config.load(sys.argv[1:] if argv is None else argv, os.environ)
-        return _ACTIONS[loaded.action](loaded)
+        words = sys.argv[1:] if argv is None else argv
+        if cmdline.parse(words).action is Action.CHECK:
+            return _check(words)  # it goes on where others stop
+        loaded = config.load(words, os.environ)
+        return _run(loaded, words) if loaded.action is Action.RUN else _ACTIONS[loaded.action](loaded)
     except (BrokenPipeError, KeyboardInterrupt):
         return FAILED  # nobody reads what was asked for, or somebody thought better of it
     except Exception as error:
@@ -41,23 +45,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def _run(loaded: config.Loaded) -> int:
+def _run(loaded: config.Loaded, argv: Sequence[str]) -> int:
     """Check what can be checked in sight of the caller, go to the background if asked, serve."""
-    from qga import schema
+    from qga import schema, settings
     from qga.freeze import FreezeState
 
     commands = schema.load()
-    config.check_names(loaded.config, commands.commands)
-    if not loaded.config.daemon:
-        freeze = FreezeState(loaded.config.statedir, loaded.config.fsfreeze_timeout)
-        return _serve(loaded.config, commands, freeze, loaded.warnings, lambda: None)
+    source = settings.Source(argv, os.environ, commands, loaded.config)
+    wanted = config.absolute_paths(loaded.config) if loaded.config.daemon else loaded.config
+    found = settings.complete(wanted, commands)
+    found = replace(found, warnings=(*loaded.warnings, *found.warnings))
+    if not wanted.daemon:
+        freeze = FreezeState(wanted.statedir, wanted.fsfreeze_timeout)
+        return _serve(found, source, commands, freeze, lambda: None)
 
     from qga.daemonize import daemonize
     from qga.pidfile import PidFile
 
-    settings = config.absolute_paths(loaded.config)
-    freeze, pidfile = FreezeState(settings.statedir, settings.fsfreeze_timeout), PidFile(settings.pidfile)
-    activated = settings.path is None
+    freeze, pidfile = FreezeState(wanted.statedir, wanted.fsfreeze_timeout), PidFile(wanted.pidfile)
+    activated = wanted.path is None
     # A frozen filesystem takes no pid file: the write would hang, and with it the agent that is to thaw it.
     link = daemonize(cmdline.PROGRAM, None if freeze.frozen else pidfile, [PASSED_SOCKET] if activated else [])
     if freeze.frozen:
@@ -65,7 +71,7 @@ def _run(loaded: config.Loaded) -> int:
     if activated:
         os.environ["LISTEN_PID"] = str(os.getpid())  # it named the process that has just exited
     try:
-        return _serve(settings, commands, freeze, loaded.warnings, link.ready)
+        return _serve(found, source, commands, freeze, link.ready)
     except Exception as error:
         link.failed(_words(error))
         raise
@@ -84,12 +90,11 @@ def _acquire(pidfile: PidFile) -> None:
         logger.error("%s", error)
 
 
-def _serve(
-    settings: Config, commands: Schema, freeze: FreezeState, warnings: Sequence[str], ready: Callable[[], None]
-) -> int:
+def _serve(found: Settings, source: Source, commands: Schema, freeze: FreezeState, ready: Callable[[], None]) -> int:
     from qga import log
     from qga.agent import Agent
 
+    settings = found.config
     lines = log.setup(
         logfile=settings.logfile,
         verbose=settings.verbose,
@@ -99,10 +104,12 @@ def _serve(
     freeze.subscribe(lambda frozen: lines.pause() if frozen else lines.resume())
     if freeze.frozen:
         logger.warning("an agent before this one left filesystems frozen: waiting for a host to thaw them")
-    for warning in warnings:
+    for warning in found.warnings:
         logger.warning("%s", warning)
+    # On a terminal SIGHUP says that it has gone, and whoever ran the agent there with it.
+    reread = None if os.isatty(0) else source.read
     try:
-        return Agent(settings, commands, freeze=freeze).run(ready)
+        return Agent(settings, commands, freeze=freeze, rules=found.rules, reread=reread).run(ready)
     except Exception as error:
         if settings.logfile is not None:
             logger.critical("%s", _words(error))
@@ -112,6 +119,27 @@ def _serve(
 
 def _dump(loaded: config.Loaded) -> int:
     return _show(config.dump(loaded.config))
+
+
+def _explain(loaded: config.Loaded) -> int:
+    from qga import explain
+    from qga.errors import QgaError
+
+    try:
+        allowed, text = explain.explain(loaded.config, loaded.request)
+    except QgaError as error:
+        print(f"{cmdline.PROGRAM}: {error}", file=sys.stderr)
+        return NO_REQUEST
+    _show(text)
+    return OK if allowed else DENIED
+
+
+def _check(argv: Sequence[str]) -> int:
+    from qga import explain
+
+    sound, text = explain.check(argv, os.environ)
+    _show(text)
+    return OK if sound else FAILED
 
 
 def _help(loaded: config.Loaded) -> int:
@@ -131,8 +159,8 @@ def _list_commands(loaded: config.Loaded) -> int:
 
 
 _ACTIONS: dict[Action, Callable[[config.Loaded], int]] = {
-    Action.RUN: _run,
     Action.DUMP: _dump,
+    Action.EXPLAIN: _explain,
     Action.HELP: _help,
     Action.VERSION: _version,
     Action.LIST_COMMANDS: _list_commands,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Never
 
-from qga.options import ACTIONS, BOOL, CONFIG_FILE, GONE, NAMES, OPTIONS, Action, ConfigError
+from qga.options import ACTIONS, BOOL, CONFIG_FILE, EXPLAIN, GONE, NAMES, OPTIONS, Action, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,12 +27,13 @@ LIST_WORDS = ("help", "?")
 class Given:
     """What argv said: ``texts`` has the values by key of the option, in their order, unjudged.
 
-    ``config_path`` is None if no -c was given.
+    ``config_path`` is None if no -c was given; ``request`` is that of --explain.
     """
 
     action: Action
     config_path: str | None
     texts: dict[str, list[str]]
+    request: str = ""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -59,6 +60,8 @@ def _parser() -> _Parser:
             add(*option.flags, dest=option.key, action="append", nargs=nargs, metavar=metavar, help=text)
     flags, metavar, text = CONFIG_FILE
     add(*flags, dest="config", metavar=metavar, help=text)
+    flags, metavar, text = EXPLAIN
+    add(*flags, dest="request", metavar=metavar, help=text)
     for flags, action, text in ACTIONS:
         add(*flags, dest="actions", action="append_const", const=action, help=text)
     add("-s", dest="service", help=argparse.SUPPRESS)  # Windows only; the reference swallows it elsewhere
@@ -80,24 +83,28 @@ def parse(argv: Sequence[str]) -> Given:
     if unknown:
         raise ConfigError(f"unrecognized option '{unknown[0]}'{_hint(unknown[0])}; try '{PROGRAM} --help'")
     texts = {option.key: getattr(found, option.key) or [] for option in OPTIONS}
-    return Given(_action(found.actions or [], texts), found.config, texts)
+    action = _action(found.actions or [], texts)
+    if action is Action.RUN and found.request is not None:
+        action = Action.EXPLAIN
+    return Given(action, found.config, texts, found.request or "")
 
 
 def _action(actions: Sequence[Action], texts: dict[str, list[str]]) -> Action:
-    """--help and --version answer whatever else is given, then 'help' for a list, and only then -D."""
+    """--help and --version answer whatever else is given, then 'help' for a list, and only then those that read."""
     for action in actions:
-        if action is not Action.DUMP:
+        if action not in (Action.DUMP, Action.CHECK):
             return action
     lists = [text for option in OPTIONS if option.kind is NAMES for text in texts[option.key]]
     if any(text in LIST_WORDS for text in lists):
         return Action.LIST_COMMANDS
-    return Action.DUMP if actions else Action.RUN
+    return actions[0] if actions else Action.RUN
 
 
 def _expand(word: str) -> str:
     """An abbreviation that QEMU's agent understands in full: no option of ours may make it ambiguous."""
     name, equals, value = word.partition("=")
-    rows = [option.flags for option in OPTIONS if not option.ours] + [row[0] for row in (CONFIG_FILE, *ACTIONS)]
+    rows = [option.flags for option in OPTIONS if not option.ours] + [CONFIG_FILE[0]]
+    rows += [flags for flags, action, _ in ACTIONS if action is not Action.CHECK]
     meant = [flag for flags in rows for flag in flags if flag.startswith(name)]
     exact = any(name in option.flags for option in OPTIONS)
     abbreviated = name.startswith("--") and len(name) > len("--") and not exact

@@ -10,7 +10,7 @@ import inspect
 import logging
 import pkgutil
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from types import ModuleType
 from typing import Any, cast
@@ -19,6 +19,7 @@ import qga.commands
 from qga.context import Context
 from qga.errors import CommandError, CommandNotFound, QgaError, RequestError
 from qga.log import AUDIT
+from qga.policy import Decision, refusal
 from qga.schema import Command, Schema, SchemaError
 from qga.validate import Validator
 from qga.wire import encode
@@ -47,6 +48,7 @@ class _Bound:
         self.handler = handler
         self._validate: Validator | None = None
         self._keywords = {name: name.replace("-", "_") for name in command.members if "-" in name}
+        self.defaults = {name.replace("_", "-"): value for name, value in (handler.__kwdefaults__ or {}).items()}
 
     def validate(self, arguments: object) -> None:
         if self._validate is None:
@@ -71,19 +73,26 @@ class Dispatcher:
         if not isinstance(message, dict):
             return Reply({"error": RequestError("QMP input must be a JSON object").wire()})
         body: dict[str, object]
-        command = None
+        command, target, ctx = None, None, self._ctx
         try:
             bound = self._find(message)
             command = bound.command
             arguments = message.get("arguments", {})
-            self._ctx.policy.check(command.name)
+            ctx.policy.check(command.name)
             bound.validate(arguments)
+            if command.name in ctx.policy.by_argument:
+                allowed, rule, target = ctx.policy.decide(command, arguments, bound.defaults)
+                if not allowed:
+                    raise refusal(command.name, rule)
+                if target is not None:
+                    ctx = replace(ctx, target=target)
             audit.info("%s called%s", command.name, _Loggable(command, arguments))
-            result = bound.call(self._ctx, arguments)
+            result = bound.call(ctx, arguments)
             if command.slow:
                 result = await cast("Awaitable[object]", result)
         except QgaError as error:
-            log.info("%s: %s", command.name if command else "request", error)
+            by = f" ({error.rule})" if isinstance(error, CommandNotFound) and error.rule else ""
+            log.info("%s: %s%s", command.name if command else "request", error, by)
             body = {"error": error.wire()}
             command = None
         except Exception as error:
@@ -95,9 +104,32 @@ class Dispatcher:
             if not command.success_response:
                 return None
             body = {"return": {} if result is None else result}
+        finally:
+            if target is not None:
+                target.close()
         if "id" in message:
             body["id"] = message["id"]
         return Reply(body, delimited=command is not None and command.delimited)
+
+    def judge(self, message: object) -> Decision:
+        """What would be decided of a message, without carrying it out; the target is the caller's to close.
+
+        Raises RequestError for what is no valid request, and CommandNotFound where there is no such command.
+        """
+        if isinstance(message, RequestError):
+            raise message
+        if not isinstance(message, dict):
+            raise RequestError("QMP input must be a JSON object")
+        bound, policy = self._find(message), self._ctx.policy
+        arguments = message.get("arguments", {})
+        try:
+            rule = policy.check(bound.command.name)
+        except CommandNotFound as error:
+            return Decision(False, error.rule or "")
+        bound.validate(arguments)
+        if bound.command.name in policy.by_argument:
+            return policy.decide(bound.command, arguments, bound.defaults)
+        return Decision(True, rule or "no list, no policy file and no profile forbids it")
 
     def encode(self, reply: Reply) -> bytes:
         """The line for a reply; where it would be larger than the owner wants any to be, the refusal."""

@@ -20,9 +20,13 @@ class RequestError(QgaError):
 
 
 class CommandNotFound(QgaError):  # noqa: N818  QEMU's name of the class
-    """The command is unknown, or may not run now."""
+    """The command is unknown, or may not run now: ``rule`` is the owner's that forbids it, for the log."""
 
     error_class = "CommandNotFound"
+
+    def __init__(self, text: str, rule: str | None = None) -> None:
+        super().__init__(text)
+        self.rule = rule
 
 
 class CommandError(QgaError):

@@ -42,7 +42,9 @@ class Command:
     """One command of the schema.
 
     ``arguments`` is the JSON Schema of its arguments; ``secret`` names those that no log may show; ``slow`` says that
-    it may take long, and its handler is a coroutine; ``sync``, that a client sends it to start anew.
+    it may take long, and its handler is a coroutine; ``sync``, that a client sends it to start anew. ``file``
+    names the argument that is a file to open, ``program`` the one that is a program to run; ``follows``, the command
+    that gives out the handles or pids which this one takes.
     """
 
     name: str
@@ -57,6 +59,9 @@ class Command:
     slow: bool
     sync: bool
     secret: frozenset[str]
+    file: str | None
+    program: str | None
+    follows: str | None
 
     @property
     def function(self) -> str:
@@ -144,6 +149,11 @@ class Schema:
         arguments = self._members(entry.get("data", {}))
         for name in entry.get("secret", ()):
             arguments["properties"][name]  # a KeyError names the member that is not there
+        for flag in ("file", "program"):
+            if flag in entry:
+                arguments["properties"][entry[flag]]
+        if "follows" in entry:
+            self._entries[entry["follows"]]
         self.commands[entry["command"]] = Command(
             name=entry["command"],
             area=area,
@@ -157,6 +167,9 @@ class Schema:
             slow=entry.get("slow", False),
             sync=entry.get("sync", False),
             secret=frozenset(entry.get("secret", ())),
+            file=entry.get("file"),
+            program=entry.get("program"),
+            follows=entry.get("follows"),
         )
 
 

@@ -16,6 +16,7 @@ LAYERS: list[tuple[set[str], bool]] = [
     ({"errors", "options", "keyfile", "config", "cmdline", "log", "devlog", "pidfile"}, True),
     ({"wire", "dialect", "literals", "validate", "systemd"}, True),
     ({"schema"}, False),
+    ({"patterns", "rules", "settings"}, True),
     ({"loop", "linux", "waiting"}, True),
     ({"freeze"}, False),
     ({"policy", "files", "b64", "allocator"}, False),
@@ -26,7 +27,7 @@ LAYERS: list[tuple[set[str], bool]] = [
     ({"dispatch"}, False),
     ({"session"}, False),
     ({"channel"}, True),
-    ({"agent", "daemonize"}, False),
+    ({"agent", "daemonize", "explain"}, False),
     ({"cli", "__main__"}, True),
 ]
 RANK = {name: rank for rank, (names, _) in enumerate(LAYERS) for name in names}

@@ -1,0 +1,95 @@
+"""What the owner has set, read at the start and again whenever the agent is told to: configuration and policy.
+
+The rule it keeps: all of it is read and understood, or none of it counts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from qga import config
+from qga.config import Config, ConfigError
+from qga.options import POLICY
+from qga.schema import Schema
+
+if TYPE_CHECKING:
+    from qga.rules import Rules
+
+# What a running agent is made of, by the fields of Config. The rest it can take anew.
+FIXED = ("daemon", "method", "path", "pidfile", "statedir")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``rules`` is None where everything is allowed that the lists allow. ``warnings`` are lines for the log."""
+
+    config: Config
+    rules: Rules | None
+    warnings: tuple[str, ...] = ()
+
+
+class Source:
+    """Where the settings come from: it outlives the working directory and the environment of the start."""
+
+    def __init__(self, argv: Sequence[str], environ: Mapping[str, str], schema: Schema, now: Config) -> None:
+        """``now`` is what this start has found."""
+        self._argv = list(argv)
+        self._environ = dict(environ)
+        self._schema = schema
+        self._directory = os.getcwd() if now.daemon else ""
+        self._activated = now.path is None
+
+    def read(self, now: Config) -> Settings:
+        """Read it again. What cannot change in a running agent is as it is in ``now``, with a warning.
+
+        Raises ConfigError and PolicyError.
+        """
+        loaded = config.load(self._argv, self._environ, directory=self._directory, activated=self._activated)
+        wanted = config.absolute_paths(loaded.config, self._directory) if now.daemon else loaded.config
+        changed = [name for name in FIXED if getattr(wanted, name) != getattr(now, name)]
+        settings = complete(replace(wanted, **{name: getattr(now, name) for name in changed}), self._schema)
+        kept = [f"{name} cannot change while the agent runs, and stays {getattr(now, name)}" for name in changed]
+        return replace(settings, warnings=(*loaded.warnings, *kept, *settings.warnings))
+
+
+def complete(wanted: Config, schema: Schema) -> Settings:
+    """The configuration, held to the schema, and the policy that it names. Raises ConfigError and PolicyError."""
+    config.check_names(wanted, schema.commands)
+    path = policy_file(wanted)
+    if path is None:
+        return Settings(wanted, None)
+    from qga import rules  # here: it brings a parser, and many an agent has no policy
+
+    read = rules.load(path, schema.commands)
+    return Settings(wanted, read, read.warnings)
+
+
+def policy_file(wanted: Config, default: str = POLICY) -> str | None:
+    """The policy in force: the one that is configured, or the default one if it is there. Raises ConfigError.
+
+    A policy and a profile do not add up, and neither is what the owner of both can be sure of.
+    """
+    path = wanted.policy or (default if _exists(default) else None)
+    if wanted.profile is None:
+        return path
+    if path is not None:
+        raise ConfigError(f"there is a profile ({wanted.profile}) and a policy ({path}): expected only one of them")
+    if wanted.profile == "full":
+        return None
+    from qga import rules
+
+    return rules.profile(wanted.profile)
+
+
+def _exists(path: str) -> bool:
+    """Raises ConfigError where that cannot be told: a policy that cannot be seen is not the same as none."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise ConfigError(f"cannot look for policy {path}: {error.strerror}") from None
+    return True
