@@ -39,7 +39,7 @@ THAW_PAUSE = 10.0  # seconds between two tries to thaw what nobody has thawed
 RETRY_PAUSE = 5.0  # seconds between two tries to open a channel, as QEMU
 HANGUP_PAUSE = 1.0  # seconds before a serial port that hung up is opened again: at once would spin
 
-# The last end QEMU's agent at once, as SIGHUP does, and leave what it has frozen frozen.
+# The last ends QEMU's agent at once, as SIGHUP does, and leaves what it has frozen frozen.
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 

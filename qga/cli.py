@@ -33,11 +33,8 @@ logger = logging.getLogger(__name__)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent; ``argv`` is without the program's name. Returns the exit status."""
     try:
-        words = sys.argv[1:] if argv is None else argv
-        if cmdline.parse(words).action is Action.CHECK:
-            return _check(words)  # it goes on where others stop
-        loaded = config.load(words, os.environ)
-        return _run(loaded, words) if loaded.action is Action.RUN else _ACTIONS[loaded.action](loaded)
+        loaded = config.load(sys.argv[1:] if argv is None else argv, os.environ)
+        return _ACTIONS[loaded.action](loaded)
     except (BrokenPipeError, KeyboardInterrupt):
         return FAILED  # nobody reads what was asked for, or somebody thought better of it
     except Exception as error:
@@ -45,13 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def _run(loaded: config.Loaded, argv: Sequence[str]) -> int:
+def _run(loaded: config.Loaded) -> int:
     """Check what can be checked in sight of the caller, go to the background if asked, serve."""
     from qga import schema, settings
     from qga.freeze import FreezeState
 
     commands = schema.load()
-    source = settings.Source(argv, os.environ, commands, loaded.config)
+    source = settings.Source(loaded.given, os.environ, commands, loaded.config)
     wanted = config.absolute_paths(loaded.config) if loaded.config.daemon else loaded.config
     found = settings.complete(wanted, commands)
     found = replace(found, warnings=(*loaded.warnings, *found.warnings))
@@ -126,7 +123,7 @@ def _explain(loaded: config.Loaded) -> int:
     from qga.errors import QgaError
 
     try:
-        allowed, text = explain.explain(loaded.config, loaded.request)
+        allowed, text = explain.explain(loaded.config, loaded.given.request)
     except QgaError as error:
         print(f"{cmdline.PROGRAM}: {error}", file=sys.stderr)
         return NO_REQUEST
@@ -134,10 +131,10 @@ def _explain(loaded: config.Loaded) -> int:
     return OK if allowed else DENIED
 
 
-def _check(argv: Sequence[str]) -> int:
+def _check(loaded: config.Loaded) -> int:
     from qga import explain
 
-    sound, text = explain.check(argv, os.environ)
+    sound, text = explain.check(loaded.given, os.environ)
     _show(text)
     return OK if sound else FAILED
 
@@ -159,8 +156,10 @@ def _list_commands(loaded: config.Loaded) -> int:
 
 
 _ACTIONS: dict[Action, Callable[[config.Loaded], int]] = {
+    Action.RUN: _run,
     Action.DUMP: _dump,
     Action.EXPLAIN: _explain,
+    Action.CHECK: _check,
     Action.HELP: _help,
     Action.VERSION: _version,
     Action.LIST_COMMANDS: _list_commands,

@@ -58,10 +58,8 @@ def _parser() -> _Parser:
             nargs = None if option.bare is None else "?"
             metavar = option.metavar
             add(*option.flags, dest=option.key, action="append", nargs=nargs, metavar=metavar, help=text)
-    flags, metavar, text = CONFIG_FILE
-    add(*flags, dest="config", metavar=metavar, help=text)
-    flags, metavar, text = EXPLAIN
-    add(*flags, dest="request", metavar=metavar, help=text)
+    for (flags, metavar, text), name in ((CONFIG_FILE, "config"), (EXPLAIN, "request")):
+        add(*flags, dest=name, metavar=metavar, help=text)
     for flags, action, text in ACTIONS:
         add(*flags, dest="actions", action="append_const", const=action, help=text)
     add("-s", dest="service", help=argparse.SUPPRESS)  # Windows only; the reference swallows it elsewhere

@@ -17,6 +17,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from qga import cmdline, keyfile
+from qga.cmdline import Given
 from qga.options import CONFIG_PATH, DEFAULT_PATHS, FILE, GONE, NAMES, OPTIONS, PATH, Action, ConfigError, Option
 
 if TYPE_CHECKING:
@@ -75,12 +76,15 @@ class Config:
 @dataclass(frozen=True)
 class Loaded:
     """What load() found. ``config`` holds the built-in defaults where the action needs none, and is complete
-    for all others. ``warnings`` are lines for the log; ``request`` is that of --explain."""
+    for all others. ``warnings`` are lines for the log."""
 
-    action: Action
+    given: Given
     config: Config
     warnings: tuple[str, ...] = ()
-    request: str = ""
+
+    @property
+    def action(self) -> Action:
+        return self.given.action
 
 
 def defaults(**changes: Any) -> Config:
@@ -90,19 +94,24 @@ def defaults(**changes: Any) -> Config:
     return Config(**(given | changes))
 
 
-def load(
-    argv: Sequence[str], environ: Mapping[str, str], *, directory: str = "", activated: bool | None = None
-) -> Loaded:
+def load(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
     """Read the command line (without the program's name) and the configuration file.
 
-    --help, --version and a 'help' list are answered without the file, so that a broken one cannot prevent them.
+    --help, --version and a 'help' list are answered without the file, so that a broken one cannot prevent them; and
+    --check-config reads it later. Raises ConfigError.
+    """
+    given = cmdline.parse(argv)
+    if given.action in (Action.HELP, Action.VERSION, Action.LIST_COMMANDS, Action.CHECK):
+        return Loaded(given, defaults())
+    return read(given, environ)
+
+
+def read(given: Given, environ: Mapping[str, str], *, directory: str = "", activated: bool | None = None) -> Loaded:
+    """Read the configuration file, and what the command line has given.
+
     ``directory`` is where its path starts, the working directory by default; ``activated``: whether the service
     manager has handed over a socket, by default what ``environ`` says. Raises ConfigError.
     """
-    given = cmdline.parse(argv)
-    if given.action in (Action.HELP, Action.VERSION, Action.LIST_COMMANDS):
-        return Loaded(given.action, defaults())
-
     values: dict[str, Any] = {option.field: option.default for option in OPTIONS}
     path = given.config_path if given.config_path is not None else environ.get("QGA_CONF", CONFIG_PATH)
     path = os.path.join(directory, path)
@@ -119,7 +128,7 @@ def load(
     if problems:
         raise ConfigError(*problems)
     config = _finish(Config(**values), activated=_activated(environ) if activated is None else activated)
-    return Loaded(given.action, config, tuple(warnings), given.request)
+    return Loaded(given, config, tuple(warnings))
 
 
 _OF_WINDOWS = ("guest-get-devices",)
@@ -147,8 +156,11 @@ def absolute_paths(config: Config, directory: str = "") -> Config:
     names = [option.field for option in OPTIONS if option.kind in (PATH, FILE)]
     if config.method != "vsock-listen":
         names.append("path")
-    given = {name: value for name in names if (value := getattr(config, name)) is not None}
-    return replace(config, **{name: os.path.abspath(os.path.join(directory, value)) for name, value in given.items()})
+    given: dict[str, Any] = {name: value for name in names if (value := getattr(config, name)) is not None}
+    absolute: dict[str, Any] = {
+        name: os.path.abspath(os.path.join(directory, value)) for name, value in given.items()
+    }
+    return replace(config, **absolute)
 
 
 def dump(config: Config) -> str:

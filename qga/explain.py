@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from qga import config, schema, settings
+from qga.cmdline import Given
 from qga.config import Config, ConfigError
 from qga.context import Context
 from qga.dispatch import Dispatcher, bind
@@ -23,7 +24,7 @@ from qga.wire import Decoder
 def explain(wanted: Config, request: str) -> tuple[bool, str]:
     """Whether a request is allowed while nothing is frozen, and lines that say why.
 
-    Raises RequestError for what is none and CommandNotFound for a command that there is not; ConfigError, PolicyError.
+    Raises RequestError for what is none, CommandNotFound for a command that there is not; ConfigError, PolicyError.
     """
     commands = schema.load()
     found = settings.complete(wanted, commands)
@@ -41,14 +42,14 @@ def explain(wanted: Config, request: str) -> tuple[bool, str]:
     return allowed, "".join(f"{line}\n" for line in lines)
 
 
-def check(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[bool, str]:
+def check(given: Given, environ: Mapping[str, str]) -> tuple[bool, str]:
     """Whether configuration, policy and hooks are sound, and a line for each thing that was looked at or is wrong."""
     problems: list[str] = []
     warnings: list[str] = []
-    looked_at = [f"configuration {environ.get('QGA_CONF', CONFIG_PATH)} and the command line"]
+    looked_at = [f"configuration {given.config_path or environ.get('QGA_CONF', CONFIG_PATH)} and the command line"]
     wanted = config.defaults()
     try:
-        loaded = config.load(argv, environ)
+        loaded = config.read(given, environ)
     except ConfigError as error:
         problems += error.problems
     else:

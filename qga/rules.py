@@ -186,10 +186,8 @@ class _Reader:
         for pattern in value:
             real = patterns.real_pattern(pattern)
             if allow and real != pattern:
-                self._warnings.append(
-                    f"{self._where(number, key)}: {key}: {pattern!r} leads through a symbolic link and matches no file; "
-                    f"expected {real!r}"
-                )
+                where = f"{self._where(number, key)}: {key}: {pattern!r}"
+                self._warnings.append(f"{where} leads through a symbolic link and matches no file, expected {real!r}")
 
     def _problem(self, rule: int | None, key: str, text: str) -> None:
         self._problems.append(f"{self._where(rule, key)}: {text}")

@@ -6,11 +6,12 @@ The rule it keeps: all of it is read and understood, or none of it counts.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from qga import config
+from qga.cmdline import Given
 from qga.config import Config, ConfigError
 from qga.options import POLICY
 from qga.schema import Schema
@@ -34,9 +35,9 @@ class Settings:
 class Source:
     """Where the settings come from: it outlives the working directory and the environment of the start."""
 
-    def __init__(self, argv: Sequence[str], environ: Mapping[str, str], schema: Schema, now: Config) -> None:
+    def __init__(self, given: Given, environ: Mapping[str, str], schema: Schema, now: Config) -> None:
         """``now`` is what this start has found."""
-        self._argv = list(argv)
+        self._given = given
         self._environ = dict(environ)
         self._schema = schema
         self._directory = os.getcwd() if now.daemon else ""
@@ -47,7 +48,7 @@ class Source:
 
         Raises ConfigError and PolicyError.
         """
-        loaded = config.load(self._argv, self._environ, directory=self._directory, activated=self._activated)
+        loaded = config.read(self._given, self._environ, directory=self._directory, activated=self._activated)
         wanted = config.absolute_paths(loaded.config, self._directory) if now.daemon else loaded.config
         changed = [name for name in FIXED if getattr(wanted, name) != getattr(now, name)]
         settings = complete(replace(wanted, **{name: getattr(now, name) for name in changed}), self._schema)
