@@ -174,8 +174,7 @@ class Execs:
             program.status = status
             self._on_change(program)
 
-        # Whoever interprets a script opens it again, by the path of its descriptor.
-        keep = (target.descriptor,) if target is not None and target.descriptor is not None else ()
+        keep = () if target is None else target.for_interpreter()
         refusal = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
         for path in files:
             try:

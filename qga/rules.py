@@ -177,6 +177,8 @@ class _Reader:
                     self._warn_of_links(number, key, value, allow)
                 else:
                     made = patterns.constraint(command.arguments["properties"][key], value)
+                    if allow and command.program and key == "arg":
+                        self._warn_of_options(number, value)
             except PatternError as error:
                 self._problem(number, key, f"{key}: {error}")
                 return None
@@ -188,6 +190,12 @@ class _Reader:
             if allow and real != pattern:
                 where = f"{self._where(number, key)}: {key}: {pattern!r}"
                 self._warnings.append(f"{where} leads through a symbolic link and matches no file, expected {real!r}")
+
+    def _warn_of_options(self, number: int, lists: list[list[str]]) -> None:
+        for elements in lists:
+            if any(element.startswith("*") and "--" not in elements[:at] for at, element in enumerate(elements)):
+                where = f"{self._where(number, 'arg')}: arg: {elements!r}"
+                self._warnings.append(f"{where}: '*' also matches options, expected '--' before it if it ends them")
 
     def _problem(self, rule: int | None, key: str, text: str) -> None:
         self._problems.append(f"{self._where(rule, key)}: {text}")

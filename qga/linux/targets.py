@@ -14,6 +14,7 @@ import stat
 
 MAX_LINKS = 40  # as the kernel
 
+_BINARY = b"\x7fELF"
 _HELD = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -50,6 +51,16 @@ class Target:
             and stat.S_ISREG(os.fstat(self.descriptor).st_mode)
             and os.access(self.as_path, os.X_OK)
         )
+
+    def for_interpreter(self) -> tuple[int, ...]:
+        """The descriptor that the program must inherit: whoever interprets a script opens it again, ``as_path``."""
+        if self.descriptor is None:
+            return ()
+        try:
+            with open(self.as_path, "rb") as file:
+                return () if file.read(len(_BINARY)) == _BINARY else (self.descriptor,)
+        except OSError:  # it may be executed, and not read
+            return (self.descriptor,)
 
     @property
     def as_path(self) -> bytes:
