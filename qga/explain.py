@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from qga import config, schema, settings
 from qga.cmdline import Given
@@ -43,34 +44,45 @@ def explain(wanted: Config, request: str) -> tuple[bool, str]:
 
 
 def check(given: Given, environ: Mapping[str, str]) -> tuple[bool, str]:
-    """Whether configuration, policy and hooks are sound, and a line for each thing that was looked at or is wrong."""
-    problems: list[str] = []
+    """Whether configuration, policy and hooks are sound, and a line for each thing that is wrong or sound."""
     warnings: list[str] = []
-    looked_at = [f"configuration {given.config_path or environ.get('QGA_CONF', CONFIG_PATH)} and the command line"]
-    wanted = config.defaults()
-    try:
-        loaded = config.read(given, environ)
-    except ConfigError as error:
-        problems += error.problems
-    else:
-        wanted = loaded.config
-        warnings += loaded.warnings
+    problems: list[str] = []
+    sound: list[str] = []
+
+    def look(at: Callable[[], Iterable[str]]) -> None:
+        """``at`` returns what it has found sound."""
         try:
-            found = settings.complete(wanted, schema.load())
+            sound.extend(at())
         except (ConfigError, PolicyError) as error:
-            problems += error.problems
-        else:
-            warnings += found.warnings
-            policy = settings.policy_file(wanted)
-            looked_at.append(f"policy {policy}" if policy is not None else "no policy: all is allowed")
-        if wanted.fsfreeze_hook is not None:
-            try:
-                looked_at += [f"hook {hook}" for hook in _hooks(wanted.fsfreeze_hook)]
-            except CommandError as error:
-                problems.append(str(error))
-    lines = [f"problem: {problem}" for problem in problems] + [f"warning: {warning}" for warning in warnings]
-    lines += [] if problems else [f"OK: {what}" for what in looked_at]
-    return not problems, "".join(f"{line}\n" for line in lines)
+            problems.extend(error.problems)
+        except CommandError as error:
+            problems.append(str(error))
+
+    def configuration() -> list[str]:
+        loaded = config.read(given, environ)
+        warnings.extend(loaded.warnings)
+        for part in (lists, policy, hooks_of_freeze):
+            look(partial(part, loaded.config))
+        return [f"configuration {given.config_path or environ.get('QGA_CONF', CONFIG_PATH)} and the command line"]
+
+    def lists(wanted: Config) -> list[str]:
+        config.check_names(wanted, commands.commands)
+        return []
+
+    def policy(wanted: Config) -> list[str]:
+        rules = settings.read_policy(wanted, commands)
+        if rules is None:
+            return ["no policy: what the lists allow is allowed"]
+        warnings.extend(rules.warnings)
+        return [f"policy {settings.policy_file(wanted)}"]
+
+    def hooks_of_freeze(wanted: Config) -> list[str]:
+        return [f"hook {hook}" for hook in _hooks(wanted.fsfreeze_hook)] if wanted.fsfreeze_hook is not None else []
+
+    commands = schema.load()
+    look(configuration)
+    kinds = (("problem", problems), ("warning", warnings), ("OK", sound))
+    return not problems, "".join(f"{kind}: {line}\n" for kind, lines in kinds for line in lines)
 
 
 def _hooks(path: str) -> list[str]:

@@ -191,7 +191,7 @@ class _Reader:
                 where = f"{self._where(number, key)}: {key}: {pattern!r}"
                 self._warnings.append(f"{where} leads through a symbolic link and matches no file, expected {real!r}")
 
-    def _warn_of_options(self, number: int, lists: list[list[str]]) -> None:
+    def _warn_of_options(self, number: int, lists: Any) -> None:
         for elements in lists:
             if any(element.startswith("*") and "--" not in elements[:at] for at, element in enumerate(elements)):
                 where = f"{self._where(number, 'arg')}: arg: {elements!r}"

@@ -59,13 +59,18 @@ class Source:
 def complete(wanted: Config, schema: Schema) -> Settings:
     """The configuration, held to the schema, and the policy that it names. Raises ConfigError and PolicyError."""
     config.check_names(wanted, schema.commands)
+    rules = read_policy(wanted, schema)
+    return Settings(wanted, rules, () if rules is None else rules.warnings)
+
+
+def read_policy(wanted: Config, schema: Schema) -> Rules | None:
+    """Raises ConfigError and PolicyError."""
     path = policy_file(wanted)
     if path is None:
-        return Settings(wanted, None)
+        return None
     from qga import rules  # here: it brings a parser, and many an agent has no policy
 
-    read = rules.load(path, schema.commands)
-    return Settings(wanted, read, read.warnings)
+    return rules.load(path, schema.commands)
 
 
 def policy_file(wanted: Config, default: str = POLICY) -> str | None:

@@ -161,7 +161,7 @@ def test_problems_say_file_line_and_what_was_expected(tmp_path: Path, text: str,
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
-    text = 'default = "deny"\n[[rule]]\nallow = ["guest-pn"]\n[[rule]]\ndeny = ["guest-exec"]\npath = ["x"]\ncwd = 1\n'
+    text = 'default = "deny"\n[[rule]]\nallow = ["guest-pn"]\n[[rule]]\ndeny = ["guest-exec"]\npath = 1\ncwd = 1\n'
     with pytest.raises(PolicyError) as caught:
         load(tmp_path, text)
     lines = [int(problem.split("line ")[1].split(":")[0]) for problem in caught.value.problems]

@@ -35,7 +35,7 @@ def resolved(path: str | bytes) -> tuple[str | None, int | None]:
     """The path that is told, and the error."""
     target = targets.resolve(path if isinstance(path, bytes) else path.encode())
     target.close()
-    return target.path, target.error and target.error.errno
+    return target.path, None if target.error is None else target.error.errno
 
 
 @pytest.mark.parametrize(
