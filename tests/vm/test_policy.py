@@ -100,7 +100,8 @@ def test_reload_while_frozen(guest: Guest) -> None:
     with guest.peer(timeout=60) as peer:
         peer.sync()
         before = pid(guest)
-        handle = peer.call("guest-file-open", path="/var/log/dpkg.log")
+        guest.check("echo hello >/srv/there")
+        handle = peer.call("guest-file-open", path="/srv/there")
         # Nothing can be written once it is frozen: the policy to be is in memory already.
         guest.check(f"cat >/run/new.toml <<'EOF'\n{PING_ONLY}EOF\nrm {POLICY}; ln -s /run/policy.toml {POLICY}")
         guest.check("cp /run/old.toml /run/policy.toml")
