@@ -82,8 +82,8 @@ def load(path: str, commands: Mapping[str, Command]) -> Rules:
         found = _AT_LINE.fullmatch(str(error))
         line = int(found[2]) if found else source.count("\n") + 1
         raise PolicyError(f"{path}, line {line}: expected TOML: {found[1] if found else error}") from None
-    except RecursionError:
-        raise PolicyError(f"{path}: expected TOML that is not nested so deeply") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets in brackets
+        raise PolicyError(f"{path}: expected TOML with less in it: {error}") from None
 
 
 class _Reader:

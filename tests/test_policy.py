@@ -11,11 +11,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from qga import config, schema, settings
 from tests.lines import Lines
 from tests.running import RunningAgent
 
@@ -479,6 +481,48 @@ def test_read_anew(tree: Path) -> None:
             time.sleep(0.02)
         assert base64.b64decode(status["out-data"]) == b"done\n"
         assert agent.terminate() == 0
+
+
+def test_a_daemon_reads_anew_where_it_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its working directory is / by then, and the process that a socket was handed to has ended."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "policy.toml").write_text('default = "allow"\n')
+    (tmp_path / "ga.conf").write_text("[general]\nmethod=unix-listen\npolicy=policy.toml\nmax-execs=1\n")
+    environ = {"QGA_CONF": "ga.conf", "LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
+    started = config.load(["-d", "-l", "log"], environ)
+    assert started.config.path is None
+    commands = schema.load()
+    source = settings.Source(started.given, environ, commands, started.config)
+    now = config.absolute_paths(started.config)
+    monkeypatch.chdir("/")
+    environ.clear()
+    (tmp_path / "ga.conf").write_text("[general]\nmethod=unix-listen\npolicy=policy.toml\nmax-execs=7\n")
+    read = source.read(now)
+    assert read.config == replace(now, max_execs=7)
+    assert read.config.policy == f"{tmp_path}/policy.toml"
+    assert read.rules is not None
+    assert read.warnings == ()
+
+
+def test_a_terminal_that_goes_ends_the_agent(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    path = tmp_path / "agent.sock"
+    argv = [sys.executable, "-m", "qga", "-m", "unix-listen", "-p", str(path), "-t", str(tmp_path)]
+    env = {**os.environ, "QGA_CONF": "/nonexistent/qemu-ga.conf"}
+    process = subprocess.Popen(argv, stdin=theirs, env=env)
+    try:
+        deadline = time.monotonic() + SOON
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        with Lines.connect(path) as lines:
+            Peer(lines).allowed("guest-ping")
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(SOON) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+        os.close(theirs)
 
 
 @pytest.mark.parametrize("broken", ["policy", "configuration", "list", "gone", "both"])

@@ -177,7 +177,9 @@ def test_rules_may_be_written_in_any_way_that_toml_knows(tmp_path: Path) -> None
     assert "policy.toml, rule 1: allow guest-exec" in load(tmp_path, text).chains["guest-exec"][0].where
 
 
-@pytest.mark.parametrize("content", [b"\xff", b'default = "deny"\n\xff', b"x = " + b"[" * 5000])
+@pytest.mark.parametrize(
+    "content", [b"\xff", b'default = "deny"\n\xff', b"x = " + b"[" * 5000, b"x = " + b"1" * 9999]
+)
 def test_what_is_no_text(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "policy.toml"
     path.write_bytes(content)
