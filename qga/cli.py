@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qga import __version__, cmdline, config
@@ -50,8 +49,7 @@ def _run(loaded: config.Loaded) -> int:
     commands = schema.load()
     source = settings.Source(loaded.given, os.environ, commands, loaded.config)
     wanted = config.absolute_paths(loaded.config) if loaded.config.daemon else loaded.config
-    found = settings.complete(wanted, commands)
-    found = replace(found, warnings=(*loaded.warnings, *found.warnings))
+    found = settings.complete(wanted, commands, loaded.warnings)
     if not wanted.daemon:
         freeze = FreezeState(wanted.statedir, wanted.fsfreeze_timeout)
         return _serve(found, source, commands, freeze, lambda: None)

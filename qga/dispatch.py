@@ -81,9 +81,10 @@ class Dispatcher:
             ctx.policy.check(command.name)
             bound.validate(arguments)
             if command.name in ctx.policy.by_argument:
-                allowed, rule, target = ctx.policy.decide(command, arguments, bound.defaults)
-                if not allowed:
-                    raise refusal(command.name, rule)
+                decision = ctx.policy.decide(command, arguments, bound.defaults)
+                target = decision.target
+                if not decision.allowed:
+                    raise refusal(command.name, decision.rule)
                 if target is not None:
                     ctx = replace(ctx, target=target)
             audit.info("%s called%s", command.name, _Loggable(command, arguments))

@@ -34,13 +34,13 @@ def explain(wanted: Config, request: str) -> tuple[bool, str]:
     messages = list(Decoder().feed(request.encode(errors="surrogateescape") + b"\n"))
     if len(messages) != 1:
         raise RequestError(f"expected one request, not {len(messages)}")
-    allowed, rule, target = Dispatcher(context, bind(commands)).judge(messages[0])
-    lines = [f"{'allowed' if allowed else 'denied'}: {rule}"]
-    if target is not None:
+    decision = Dispatcher(context, bind(commands)).judge(messages[0])
+    lines = [f"{'allowed' if decision.allowed else 'denied'}: {decision.rule}"]
+    if (target := decision.target) is not None:
         found_at = target.path or "no path"
         lines.append(f"path: {found_at}" + (f" ({target.error.strerror})" if target.error is not None else ""))
         target.close()
-    return allowed, "".join(f"{line}\n" for line in lines)
+    return decision.allowed, "".join(f"{line}\n" for line in lines)
 
 
 def check(given: Given, environ: Mapping[str, str]) -> tuple[bool, str]:

@@ -11,7 +11,7 @@ and rules say: a host must always be able to thaw.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from qga.errors import CommandNotFound
 
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from qga.schema import Command
 
 
-class Decision(NamedTuple):
+class Decision:
     """``rule`` says what decided. ``target`` is the file that a rule looked at, to be closed; None if none did."""
 
-    allowed: bool
-    rule: str
-    target: Target | None = None
+    def __init__(self, allowed: bool, rule: str, target: Target | None = None) -> None:
+        self.allowed = allowed
+        self.rule = rule
+        self.target = target
 
 
 class Policy:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qga import config
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 FIXED = ("daemon", "method", "path", "pidfile", "statedir")
 
 
-@dataclass(frozen=True)
 class Settings:
     """``rules`` is None where everything is allowed that the lists allow. ``warnings`` are lines for the log."""
 
-    config: Config
-    rules: Rules | None
-    warnings: tuple[str, ...] = ()
+    def __init__(self, config: Config, rules: Rules | None, warnings: tuple[str, ...] = ()) -> None:
+        self.config = config
+        self.rules = rules
+        self.warnings = warnings + (() if rules is None else rules.warnings)
 
 
 class Source:
@@ -51,16 +51,15 @@ class Source:
         loaded = config.read(self._given, self._environ, directory=self._directory, activated=self._activated)
         wanted = config.absolute_paths(loaded.config, self._directory) if now.daemon else loaded.config
         changed = [name for name in FIXED if getattr(wanted, name) != getattr(now, name)]
-        settings = complete(replace(wanted, **{name: getattr(now, name) for name in changed}), self._schema)
         kept = [f"{name} cannot change while the agent runs, and stays {getattr(now, name)}" for name in changed]
-        return replace(settings, warnings=(*loaded.warnings, *kept, *settings.warnings))
+        wanted = replace(wanted, **{name: getattr(now, name) for name in changed})
+        return complete(wanted, self._schema, (*loaded.warnings, *kept))
 
 
-def complete(wanted: Config, schema: Schema) -> Settings:
+def complete(wanted: Config, schema: Schema, warnings: tuple[str, ...] = ()) -> Settings:
     """The configuration, held to the schema, and the policy that it names. Raises ConfigError and PolicyError."""
     config.check_names(wanted, schema.commands)
-    rules = read_policy(wanted, schema)
-    return Settings(wanted, rules, () if rules is None else rules.warnings)
+    return Settings(wanted, read_policy(wanted, schema), warnings)
 
 
 def read_policy(wanted: Config, schema: Schema) -> Rules | None:
