@@ -14,7 +14,19 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Never
 
-from qga.options import ACTIONS, BOOL, CONFIG_FILE, GONE, JSON, NAMES, OPTIONS, OUR_ACTIONS, Action, ConfigError
+from qga.options import (
+    ACTIONS,
+    BOOL,
+    CONFIG_FILE,
+    EXPLAIN,
+    GONE,
+    JSON,
+    NAMES,
+    OPTIONS,
+    OUR_ACTIONS,
+    Action,
+    ConfigError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,12 +39,13 @@ LIST_WORDS = ("help", "?")
 class Given:
     """What argv said: ``texts`` has the values by key of the option, in their order, unjudged.
 
-    ``config_path`` is None if no -c was given.
+    ``config_path`` is None if no -c was given; ``request`` is that of --explain.
     """
 
     action: Action
     config_path: str | None
     texts: dict[str, list[str]]
+    request: str = ""
     json: bool = False
 
 
@@ -58,8 +71,8 @@ def _parser() -> _Parser:
             nargs = None if option.bare is None else "?"
             metavar = option.metavar
             add(*option.flags, dest=option.key, action="append", nargs=nargs, metavar=metavar, help=text)
-    flags, metavar, text = CONFIG_FILE
-    add(*flags, dest="config", metavar=metavar, help=text)
+    for (flags, metavar, text), name in ((CONFIG_FILE, "config"), (EXPLAIN, "request")):
+        add(*flags, dest=name, metavar=metavar, help=text)
     actions: tuple[tuple[tuple[str, ...], Action, str], ...] = (*ACTIONS, *OUR_ACTIONS)
     for words, action, text in actions:
         add(*words, dest="actions", action="append_const", const=action, help=text)
@@ -83,11 +96,14 @@ def parse(argv: Sequence[str]) -> Given:
     if unknown:
         raise ConfigError(f"unrecognized option '{unknown[0]}'{_hint(unknown[0])}; try '{PROGRAM} --help'")
     texts = {option.key: getattr(found, option.key) or [] for option in OPTIONS}
-    return Given(_action(found.actions or [], texts), found.config, texts, found.json)
+    action = _action(found.actions or [], texts)
+    if action is Action.RUN and found.request is not None:
+        action = Action.EXPLAIN
+    return Given(action, found.config, texts, found.request or "", found.json)
 
 
 def _action(actions: Sequence[Action], texts: dict[str, list[str]]) -> Action:
-    """--help and --version answer whatever else is given, then 'help' for a list, and only then -D and ours."""
+    """--help and --version answer whatever else is given, then 'help' for a list, and only then those that read."""
     for action in actions:
         if action in (Action.HELP, Action.VERSION):
             return action
@@ -100,7 +116,8 @@ def _action(actions: Sequence[Action], texts: dict[str, list[str]]) -> Action:
 def _expand(word: str) -> str:
     """An abbreviation that QEMU's agent understands in full: no option of ours may make it ambiguous."""
     name, equals, value = word.partition("=")
-    rows = [option.flags for option in OPTIONS if not option.ours] + [row[0] for row in (CONFIG_FILE, *ACTIONS)]
+    rows = [option.flags for option in OPTIONS if not option.ours] + [CONFIG_FILE[0]]
+    rows += [flags for flags, action, _ in ACTIONS if action is not Action.CHECK]
     meant = [flag for flags in rows for flag in flags if flag.startswith(name)]
     exact = any(name in flags for flags in (*(option.flags for option in OPTIONS), *(row[0] for row in OUR_ACTIONS)))
     abbreviated = name.startswith("--") and len(name) > len("--") and not exact

@@ -17,7 +17,8 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from qga import cmdline, keyfile
-from qga.options import CONFIG_PATH, DEFAULT_PATHS, GONE, NAMES, OPTIONS, PATH, Action, ConfigError, Option
+from qga.cmdline import Given
+from qga.options import CONFIG_PATH, DEFAULT_PATHS, FILE, GONE, NAMES, OPTIONS, PATH, Action, ConfigError, Option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -59,6 +60,8 @@ class Config:
     retry_path: bool
     block_rpcs: tuple[str, ...]
     allow_rpcs: tuple[str, ...]
+    policy: str | None
+    profile: str | None
     fsfreeze_timeout: int
     fsfreeze_hook_timeout: int
     exclude_fs: tuple[str, ...]
@@ -76,13 +79,16 @@ class Config:
 @dataclass(frozen=True)
 class Loaded:
     """What load() found. ``config`` holds the built-in defaults where the action needs none, and is complete
-    for the others. ``warnings`` are lines for the log; ``path`` is the configuration file's."""
+    for all others. ``warnings`` are lines for the log; ``path`` is the configuration file's."""
 
-    action: Action
+    given: Given
     config: Config
     warnings: tuple[str, ...] = ()
     path: str = field(default=CONFIG_PATH, compare=False)
-    json: bool = False
+
+    @property
+    def action(self) -> Action:
+        return self.given.action
 
 
 def defaults(**changes: Any) -> Config:
@@ -95,29 +101,38 @@ def defaults(**changes: Any) -> Config:
 def load(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
     """Read the command line (without the program's name) and the configuration file.
 
-    --help, --version and a 'help' list are answered without the file, so that a broken one cannot prevent
-    them. Raises ConfigError.
+    --help, --version and a 'help' list are answered without the file, so that a broken one cannot prevent them; and
+    --check-config reads it later. Raises ConfigError.
     """
     given = cmdline.parse(argv)
-    if given.action in (Action.HELP, Action.VERSION, Action.LIST_COMMANDS):
-        return Loaded(given.action, defaults())
+    if given.action in (Action.HELP, Action.VERSION, Action.LIST_COMMANDS, Action.CHECK):
+        return Loaded(given, defaults())
+    return read(given, environ)
 
+
+def read(given: Given, environ: Mapping[str, str], *, directory: str = "", activated: bool | None = None) -> Loaded:
+    """Read the configuration file, and what the command line has given.
+
+    ``directory`` is where its path starts, the working directory by default; ``activated``: whether the service
+    manager has handed over a socket, by default what ``environ`` says. Raises ConfigError.
+    """
     values: dict[str, Any] = {option.field: option.default for option in OPTIONS}
     path = given.config_path if given.config_path is not None else environ.get("QGA_CONF", CONFIG_PATH)
+    path = os.path.join(directory, path)
     entries = _read(path, must_exist=given.config_path is not None)
-    warnings = _judge_keys(path, entries)
+    problems, warnings = _judge_keys(path, entries)
     for option in OPTIONS:
-        if (entry := entries.get(option.key)) is not None:
-            where = f"{path}, line {entry.line}, {option.key}"
-            try:
-                text = entry.string()
-            except keyfile.KeyFileError as error:
-                raise _unloadable(path, f"{error} ({option.key})") from None
-            _take(values, option, text, where)
-        for text in given.texts[option.key]:
-            _take(values, option, text, f"option {option.flags[-1]}")
-    config = _finish(Config(**values), activated=_activated(environ))
-    return Loaded(given.action, config, tuple(warnings), path, given.json)
+        try:
+            if (entry := entries.get(option.key)) is not None:
+                _take(values, option, _string(path, option, entry), f"{path}, line {entry.line}, {option.key}")
+            for text in given.texts[option.key]:
+                _take(values, option, text, f"option {option.flags[-1]}")
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(*problems)
+    config = _finish(Config(**values), activated=_activated(environ) if activated is None else activated)
+    return Loaded(given, config, tuple(warnings), path)
 
 
 _OF_WINDOWS = ("guest-get-devices",)
@@ -129,23 +144,27 @@ def check_names(config: Config, known: Iterable[str]) -> None:
     One that only QEMU's agent for Windows has is no mistake: distributions ship one list for all.
     """
     known = (*known, *_OF_WINDOWS)
-    for option in OPTIONS:
-        names = getattr(config, option.field) if option.kind is NAMES else ()
-        for name in names:
-            if name not in known:
-                hint = _nearest(name, known)
-                raise ConfigError(
-                    f"{option.key}: there is no command {name!r}{hint}, '{option.flags[0]} help' lists them"
-                )
+    problems = [
+        f"{option.key}: there is no command {name!r}{_nearest(name, known)}, '{option.flags[0]} help' lists them"
+        for option in OPTIONS
+        if option.kind is NAMES
+        for name in getattr(config, option.field)
+        if name not in known
+    ]
+    if problems:
+        raise ConfigError(*problems)
 
 
-def absolute_paths(config: Config) -> Config:
-    """The same Config with its paths made absolute, for a process about to leave its directory."""
-    names = [option.field for option in OPTIONS if option.kind is PATH]
+def absolute_paths(config: Config, directory: str = "") -> Config:
+    """The same Config with its paths made absolute, from ``directory`` or the working one, which a daemon leaves."""
+    names = [option.field for option in OPTIONS if option.kind in (PATH, FILE)]
     if config.method != "vsock-listen":
         names.append("path")
-    given = {name: value for name in names if (value := getattr(config, name)) is not None}
-    return replace(config, **{name: os.path.abspath(value) for name, value in given.items()})
+    given: dict[str, Any] = {name: value for name in names if (value := getattr(config, name)) is not None}
+    absolute: dict[str, Any] = {
+        name: os.path.abspath(os.path.join(directory, value)) for name, value in given.items()
+    }
+    return replace(config, **absolute)
 
 
 def dump(config: Config) -> str:
@@ -185,16 +204,30 @@ def _read(path: str, *, must_exist: bool) -> dict[str, keyfile.Entry]:
         raise _unloadable(path, str(error)) from None
 
 
-def _judge_keys(path: str, entries: Mapping[str, keyfile.Entry]) -> list[str]:
-    """Warnings for keys that are ignored; ConfigError for one that must not be."""
+# A key that is misspelt is ignored, as QEMU's agent does; but not if it was to forbid what would be allowed then.
+_FORBIDDING = ("policy", "profile")
+
+
+def _judge_keys(path: str, entries: Mapping[str, keyfile.Entry]) -> tuple[list[str], list[str]]:
+    """Problems with keys that must not be ignored, and warnings of those that are."""
     known = [option.key for option in OPTIONS]
-    warnings = []
+    problems, warnings = [], []
     for key, entry in entries.items():
+        where = f"{path}, line {entry.line}"
         if key in GONE:
-            raise _unloadable(path, f"line {entry.line}: the key {key!r} is gone, use {GONE[key]!r}")
-        if key not in known:
-            warnings.append(f"{path}, line {entry.line}: unknown key {key!r} ignored{_nearest(key, known)}")
-    return warnings
+            problems.append(f"{where}: the key {key!r} is gone, use {GONE[key]!r}")
+        elif key not in known and get_close_matches(key, known, n=1)[:1] in ([name] for name in _FORBIDDING):
+            problems.append(f"{where}: unknown key {key!r}{_nearest(key, known)}")
+        elif key not in known:
+            warnings.append(f"{where}: unknown key {key!r} ignored{_nearest(key, known)}")
+    return problems, warnings
+
+
+def _string(path: str, option: Option, entry: keyfile.Entry) -> str:
+    try:
+        return entry.string()
+    except keyfile.KeyFileError as error:
+        raise _unloadable(path, f"{error} ({option.key})") from None
 
 
 def _take(values: dict[str, Any], option: Option, text: str, where: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from qga.config import Config, defaults
 from qga.execs import Execs
@@ -14,10 +15,16 @@ from qga.policy import Policy
 from qga.processes import Workers
 from qga.schema import Schema
 
+if TYPE_CHECKING:
+    from qga.linux.targets import Target
+    from qga.rules import Rules
 
-@dataclass(frozen=True)
+
+@dataclass
 class Context:
-    """``workers`` is for what may take long: ``await ctx.workers(work)``."""
+    """``workers`` is for what may take long: ``await ctx.workers(work)``. ``target`` is the file that the policy has
+    looked at for this request: it is to be used, and not its path. None: no rule is about it.
+    """
 
     host: Host
     schema: Schema
@@ -27,6 +34,15 @@ class Context:
     freeze: FreezeState = field(default_factory=FreezeState)
     workers: Workers = field(default_factory=Workers)
     config: Config = field(default_factory=defaults)
+    target: Target | None = None
+
+    def configure(self, config: Config, rules: Rules | None) -> None:
+        """From now on this counts. What is open, runs or is frozen stays as it is."""
+        self.policy.configure(config.allow_rpcs, config.block_rpcs, rules)
+        self.files.limit = config.max_handles
+        self.execs.limit(config.max_execs, config.max_captured)
+        self.freeze.timeout = config.fsfreeze_timeout
+        self.config = config
 
 
 _BESIDE_PAYLOAD = 512  # bytes of a reply: the members around it, and a short id

@@ -11,7 +11,7 @@ import logging
 import pkgutil
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
@@ -21,6 +21,7 @@ from qga import redaction
 from qga.context import Context
 from qga.errors import CommandError, CommandNotFound, QgaError, RequestError
 from qga.log import AUDIT
+from qga.policy import Decision, refusal
 from qga.schema import Command, Schema, SchemaError
 from qga.validate import Validator
 from qga.wire import encode
@@ -57,6 +58,7 @@ class _Bound:
         self.handler = handler
         self._validate: Validator | None = None
         self._keywords = {name: name.replace("-", "_") for name in command.members if "-" in name}
+        self.defaults = {name.replace("_", "-"): value for name, value in (handler.__kwdefaults__ or {}).items()}
 
     def validate(self, arguments: object) -> None:
         if self._validate is None:
@@ -85,29 +87,43 @@ class Dispatcher:
         if not isinstance(message, dict):
             return Reply({"error": RequestError("QMP input must be a JSON object").wire()})
         entry = None if self._audit is None else self._audit.begin(size)
-        command, error, result = None, None, None
+        command, error, result, target, ctx = None, None, None, None, self._ctx
         try:
             bound = self._find(message)
             command = bound.command
             arguments = message.get("arguments", {})
-            rule = self._ctx.policy.check(command.name)
+            rule = ctx.policy.check(command.name)
             bound.validate(arguments)
             if entry is not None:
-                entry.command, entry.arguments, entry.rule = command, arguments, rule
+                entry.command, entry.arguments = command, arguments
+            if command.name in ctx.policy.by_argument:
+                decision = ctx.policy.decide(command, arguments, bound.defaults)
+                rule, target = decision.rule, decision.target
+                if not decision.allowed:
+                    raise refusal(command.name, rule)
+                if target is not None:
+                    ctx = replace(ctx, target=target)
+            if entry is not None:
+                entry.rule = rule
             audit.info("%s", redaction.Called(command, arguments))
-            result = bound.call(self._ctx, arguments)
+            result = bound.call(ctx, arguments)
             if command.slow:
                 result = await cast("Awaitable[object]", result)
-        except QgaError as refusal:
-            error = refusal
+        except QgaError as failure:
+            error = failure
             if log.isEnabledFor(logging.INFO):
-                log.info("%s: %s", command.name if command else "request", redaction.words(error, message, command))
+                by = f" ({error.rule})" if isinstance(error, CommandNotFound) and error.rule else ""
+                text = redaction.words(error, message, command)
+                log.info("%s: %s%s", command.name if command else "request", text, by)
         except Exception as bug:
             error = CommandError(f"internal error: {type(bug).__name__}: {bug}")
             log.error("%s: %s", command and command.name, redaction.words(error, message, command))
             if log.isEnabledFor(logging.DEBUG):
                 for line in redaction.words(bug, message, command, traceback.format_exc()).splitlines():
                     log.debug("  %s", line)
+        finally:
+            if target is not None:
+                target.close()
         reply = None
         if error is not None or (command is not None and command.success_response):
             body: dict[str, object]
@@ -139,6 +155,26 @@ class Dispatcher:
         except Exception as bug:  # no request may end the agent so
             log.error("the audit log has no record of %s: %s", command and command.name, type(bug).__name__)
         return reply
+
+    def judge(self, message: object) -> Decision:
+        """What would be decided of a message, without carrying it out; the target is the caller's to close.
+
+        Raises RequestError for what is no valid request, and CommandNotFound where there is no such command.
+        """
+        if isinstance(message, RequestError):
+            raise message
+        if not isinstance(message, dict):
+            raise RequestError("QMP input must be a JSON object")
+        bound, policy = self._find(message), self._ctx.policy
+        arguments = message.get("arguments", {})
+        try:
+            rule = policy.check(bound.command.name)
+        except CommandNotFound as error:
+            return Decision(False, error.rule or "")
+        bound.validate(arguments)
+        if bound.command.name in policy.by_argument:
+            return policy.decide(bound.command, arguments, bound.defaults)
+        return Decision(True, rule or "no list, no policy file and no profile forbids it")
 
     def encode(self, reply: Reply) -> bytes:
         """The line for a reply; where it would be larger than the owner wants any to be, the refusal."""
