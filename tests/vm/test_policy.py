@@ -79,6 +79,22 @@ def test_the_default_file_counts(guest: Guest) -> None:
         refused(peer, "guest-get-osinfo")
 
 
+def test_what_is_mounted_when_it_is_used(guest: Guest) -> None:
+    """systemd.automount(5): walking there by descriptors mounts it, as opening its path would."""
+    put(guest, READ_LOGS)
+    guest.check("""mkdir -p /srv/auto; cd /run/systemd/system
+printf '[Mount]\\nWhat=/usr\\nWhere=/srv/auto\\nType=none\\nOptions=bind\\n' >srv-auto.mount
+printf '[Automount]\\nWhere=/srv/auto\\n' >srv-auto.automount
+systemctl daemon-reload; systemctl start srv-auto.automount""")
+    guest.check(f"systemctl restart {SERVICE}")
+    assert guest.shell("systemctl is-active srv-auto.mount")[1].strip() == "inactive"
+    with guest.peer(timeout=60) as peer:
+        peer.sync()
+        peer.call("guest-file-close", handle=peer.call("guest-file-open", path="/srv/auto/lib/os-release"))
+    assert guest.shell("systemctl is-active srv-auto.mount")[1].strip() == "active"
+    guest.check("systemctl stop srv-auto.automount srv-auto.mount")
+
+
 def test_another_mount_namespace_is_no_way_around(guest: Guest) -> None:
     """/proc/PID/root of a process with a root of its own: its text says / and that is this guest's."""
     put(guest, READ_LOGS)
