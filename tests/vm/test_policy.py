@@ -50,6 +50,7 @@ def put(guest: Guest, text: str) -> None:
 def reload(guest: Guest) -> None:
     guest.check(f"systemctl reload {SERVICE}")
     time.sleep(1)  # systemd has only sent the signal
+    assert guest.check(f"systemctl is-active {SERVICE}").strip() == "active"
 
 
 def pid(guest: Guest) -> str:
