@@ -138,7 +138,7 @@ def _explain(loaded: config.Loaded) -> int:
     from qga.errors import QgaError
 
     try:
-        allowed, text = explain.explain(loaded.config, loaded.given.request)
+        allowed, text = explain.explain(loaded, os.environ)
     except QgaError as error:
         print(f"{cmdline.PROGRAM}: {error}", file=sys.stderr)
         return NO_REQUEST

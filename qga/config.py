@@ -117,8 +117,7 @@ def read(given: Given, environ: Mapping[str, str], *, directory: str = "", activ
     manager has handed over a socket, by default what ``environ`` says. Raises ConfigError.
     """
     values: dict[str, Any] = {option.field: option.default for option in OPTIONS}
-    path = given.config_path if given.config_path is not None else environ.get("QGA_CONF", CONFIG_PATH)
-    path = os.path.join(directory, path)
+    path = os.path.join(directory, file_of(given, environ))
     entries = _read(path, must_exist=given.config_path is not None)
     problems, warnings = _judge_keys(path, entries)
     for option in OPTIONS:
@@ -133,6 +132,20 @@ def read(given: Given, environ: Mapping[str, str], *, directory: str = "", activ
         raise ConfigError(*problems)
     config = _finish(Config(**values), activated=_activated(environ) if activated is None else activated)
     return Loaded(given, config, tuple(warnings), path)
+
+
+def file_of(given: Given, environ: Mapping[str, str]) -> str:
+    """The configuration file, which need not be there unless -c names it."""
+    return given.config_path if given.config_path is not None else environ.get("QGA_CONF", CONFIG_PATH)
+
+
+def places_of(key: str, given: Given, environ: Mapping[str, str]) -> str:
+    """Where an option was set: file and line, the command line, or both. Raises ConfigError."""
+    path = file_of(given, environ)
+    entry = _read(path, must_exist=False).get(key)
+    places = [f"{path}, line {entry.line}: {key}"] if entry is not None else []
+    places += [f"option --{key}"] if given.texts[key] else []
+    return " and ".join(places)
 
 
 _OF_WINDOWS = ("guest-get-devices",)

@@ -9,33 +9,36 @@ from functools import partial
 
 from qga import config, schema, settings
 from qga.cmdline import Given
-from qga.config import Config, ConfigError
+from qga.config import Config, ConfigError, Loaded
 from qga.context import Context
 from qga.dispatch import Dispatcher, bind
 from qga.errors import CommandError, RequestError
 from qga.linux import hooks
 from qga.linux.host import Host
-from qga.options import CONFIG_PATH
+from qga.options import NAMES, OPTIONS
 from qga.policy import Policy
 from qga.processes import ask
 from qga.rules import PolicyError
 from qga.wire import Decoder
 
+_LISTS = [option.key for option in OPTIONS if option.kind is NAMES]
 
-def explain(wanted: Config, request: str) -> tuple[bool, str]:
-    """Whether a request is allowed while nothing is frozen, and lines that say why.
+
+def explain(loaded: Loaded, environ: Mapping[str, str]) -> tuple[bool, str]:
+    """Whether the request of --explain is allowed while nothing is frozen, and lines that say why.
 
     Raises RequestError for what is none, CommandNotFound for a command that there is not; ConfigError, PolicyError.
     """
-    commands = schema.load()
+    wanted, commands = loaded.config, schema.load()
     found = settings.complete(wanted, commands)
     policy = Policy(wanted.allow_rpcs, wanted.block_rpcs, (), found.rules)
     context = Context(Host(run=ask, which=shutil.which), commands, policy, config=wanted)
-    messages = list(Decoder().feed(request.encode(errors="surrogateescape") + b"\n"))
+    messages = list(Decoder().feed(loaded.given.request.encode(errors="surrogateescape") + b"\n"))
     if len(messages) != 1:
         raise RequestError(f"expected one request, not {len(messages)}")
     decision = Dispatcher(context, bind(commands)).judge(messages[0])
-    lines = [f"{'allowed' if decision.allowed else 'denied'}: {decision.rule}"]
+    rule = config.places_of(decision.rule, loaded.given, environ) if decision.rule in _LISTS else decision.rule
+    lines = [f"{'allowed' if decision.allowed else 'denied'}: {rule}"]
     if (target := decision.target) is not None:
         found_at = target.path or "no path"
         lines.append(f"path: {found_at}" + (f" ({target.error.strerror})" if target.error is not None else ""))
@@ -63,7 +66,7 @@ def check(given: Given, environ: Mapping[str, str]) -> tuple[bool, str]:
         warnings.extend(loaded.warnings)
         for part in (lists, policy, hooks_of_freeze):
             look(partial(part, loaded.config))
-        return [f"configuration {given.config_path or environ.get('QGA_CONF', CONFIG_PATH)} and the command line"]
+        return [f"configuration {config.file_of(given, environ)} and the command line"]
 
     def lists(wanted: Config) -> list[str]:
         config.check_names(wanted, commands.commands)

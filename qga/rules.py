@@ -126,30 +126,32 @@ class _Reader:
                 chains[command.name] = (*chain[:-1], _follow(command.follows, chains[command.follows]))
         return Rules(chains, tuple(self._warnings))
 
-    def _rule(self, number: int, entry: Mapping[str, Any]) -> tuple[set[str], Rule]:
+    def _rule(self, number: int, entry: Mapping[str, Any]) -> tuple[list[str], Rule]:
         """The commands it is for, and the rule."""
         verdicts = [key for key in _VERDICTS if key in entry]
-        verdict = verdicts[0] if verdicts else ""
-        names: set[str] = set()
-        if len(verdicts) != 1:
-            self._problem(number, verdict, "expected a rule with either allow or deny")
-        elif not isinstance(entry[verdict], list) or not entry[verdict]:
-            self._problem(number, verdict, f"{verdict}: expected a list of commands, not {entry[verdict]!r}")
+        verdict = verdicts[0] if len(verdicts) == 1 else ""
+        globs = entry.get(verdict)
+        names: list[str] = []
+        if not verdict:
+            self._problem(number, "".join(verdicts[:1]), "expected a rule with either allow or deny")
+        elif not isinstance(globs, list) or not globs:
+            self._problem(number, verdict, f"{verdict}: expected a list of commands, not {globs!r}")
         else:
-            names = {name for glob in entry[verdict] for name in self._names(number, verdict, glob)}
+            names = sorted({name for glob in globs for name in self._names(number, verdict, glob)})
+        allow = verdict == "allow"
         constraints = {
-            key: constraint
+            key: self._constraint(number, key, value, names, allow)
             for key, value in entry.items()
-            if key not in _VERDICTS
-            and names
-            and (constraint := self._constraint(number, key, value, sorted(names), verdict == "allow")) is not None
+            if names and key != verdict
         }
-        where = f"{self._where(number, verdict)}: {verdict} {', '.join(map(str, entry.get(verdict, ())))}"
-        if verdict == "allow" and "guest-exec" in names and "path" in constraints and "env" not in constraints:
+        where = self._where(number, verdict)
+        if names:
+            where += f": {verdict} {', '.join(map(str, globs or ()))}"
+        if allow and "guest-exec" in names and "path" in constraints and "env" not in constraints:
             self._warnings.append(
                 f"{where}: without env the host chooses the program's environment; env = [] is none"
             )
-        return names, Rule(verdict == "allow", where, constraints)
+        return names, Rule(allow, where, constraints)
 
     def _names(self, number: int, verdict: str, glob: object) -> list[str]:
         names = patterns.command_names(glob, self._commands) if isinstance(glob, str) else []
@@ -159,9 +161,9 @@ class _Reader:
             self._problem(number, verdict, f"{verdict}: {glob!r} is no command{hint}, 'qemu-ga -b help' lists them")
         return names
 
-    def _constraint(self, number: int, key: str, value: object, names: list[str], allow: bool) -> Constraint | None:
+    def _constraint(self, number: int, key: str, value: object, names: list[str], allow: bool) -> Constraint:
         """Every command that the rule is for must have the argument: else it would be compared with nothing."""
-        made = None
+        made: Constraint = bool
         for name in names:
             command = self._commands[name]
             try:
@@ -181,7 +183,7 @@ class _Reader:
                         self._warn_of_options(number, value)
             except PatternError as error:
                 self._problem(number, key, f"{key}: {error}")
-                return None
+                break
         return made
 
     def _warn_of_links(self, number: int, key: str, value: Any, allow: bool) -> None:

@@ -630,8 +630,12 @@ def test_explain(tree: Path) -> None:
     assert (tree / "secret").read_text() == "secret"  # nothing is done
     ping = {"execute": "guest-ping"}
     assert explained(policy, ping)[0] == 0
-    assert explained(policy, ping, "-b", "guest-ping") == (3, "denied: block-rpcs\n")
-    assert explained(policy, ping, "-a", "guest-info") == (3, "denied: allow-rpcs\n")
+    assert explained(policy, ping, "-b", "guest-ping") == (3, "denied: option --block-rpcs\n")
+    conf = tree / "ga.conf"
+    conf.write_text("[general]\n\nallow-rpcs=guest-info\n")
+    assert explained(policy, ping, "-c", str(conf)) == (3, f"denied: {conf}, line 3: allow-rpcs\n")
+    both = f"denied: {conf}, line 3: allow-rpcs and option --allow-rpcs\n"
+    assert explained(policy, ping, "-c", str(conf), "-a", "guest-sync") == (3, both)
     assert explained(policy, {"execute": "guest-file-read", "arguments": {"handle": 1}})[0] == 0
     for wrong, words in (
         ({"execute": "guest-pong"}, "The command guest-pong has not been found\n"),

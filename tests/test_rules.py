@@ -124,6 +124,9 @@ def test_handles_follow_the_opening(tmp_path: Path) -> None:
             "either allow or deny",
         ),
         ('default = "deny"\n[[rule]]\nallow = "guest-ping"\n', 3, "allow: expected a list of commands"),
+        ('default = "deny"\n[[rule]]\nallow = ["guest-ping", 5]\n', 3, "allow: 5 is no command"),
+        ('default = "deny"\n[[rule]]\nallow = 5\n', 3, "allow: expected a list of commands, not 5"),
+        ('default = "deny"\n[[rule]]\nallow = [["guest-ping"]]\n', 3, "['guest-ping'] is no command"),
         ('default = "deny"\n[[rule]]\nallow = []\n', 3, "allow: expected a list of commands"),
         ('default = "deny"\n[[rule]]\nallow = [5]\n', 3, "5 is no command"),
         (

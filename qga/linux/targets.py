@@ -8,6 +8,7 @@ what it says. openat2(2) cannot do that: it follows links or refuses them, and d
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -97,7 +98,7 @@ def _walk(target: Target, path: bytes) -> None:
                 names.pop()
             continue
         try:
-            descriptor = os.open(part, _HELD, dir_fd=held[-1])
+            descriptor = _hold(part, held[-1], way=bool(ahead))
         except OSError as error:
             rest = [part, *ahead[::-1]]
             if b".." not in rest:
@@ -125,6 +126,14 @@ def _walk(target: Target, path: bytes) -> None:
     target.path = _text(names)
     target.descriptor = held[-1]
     target.directory, target.name = (held[-2], names[-1]) if len(held) > 1 else (held[-1], b".")
+
+
+def _hold(name: bytes, directory: int, *, way: bool) -> int:
+    """What has this name, be it a link. A directory on the ``way`` is mounted if it is to be when it is used."""
+    if way:
+        with contextlib.suppress(NotADirectoryError):
+            return os.open(name, _HELD | os.O_DIRECTORY, dir_fd=directory)
+    return os.open(name, _HELD, dir_fd=directory)
 
 
 def _text(names: list[bytes]) -> str:

@@ -50,6 +50,7 @@ def put(guest: Guest, text: str) -> None:
 def reload(guest: Guest) -> None:
     guest.check(f"systemctl reload {SERVICE}")
     time.sleep(1)  # systemd has only sent the signal
+    assert guest.check(f"systemctl is-active {SERVICE}").strip() == "active"
 
 
 def pid(guest: Guest) -> str:
@@ -77,6 +78,22 @@ def test_the_default_file_counts(guest: Guest) -> None:
             refused(peer, "guest-file-open", path=path)
         refused(peer, "guest-exec", path="/usr/bin/id")
         refused(peer, "guest-get-osinfo")
+
+
+def test_what_is_mounted_when_it_is_used(guest: Guest) -> None:
+    """systemd.automount(5): walking there by descriptors mounts it, as opening its path would."""
+    put(guest, READ_LOGS)
+    guest.check("""mkdir -p /srv/auto; cd /run/systemd/system
+printf '[Mount]\\nWhat=/usr\\nWhere=/srv/auto\\nType=none\\nOptions=bind\\n' >srv-auto.mount
+printf '[Automount]\\nWhere=/srv/auto\\n' >srv-auto.automount
+systemctl daemon-reload; systemctl start srv-auto.automount""")
+    guest.check(f"systemctl restart {SERVICE}")
+    assert guest.shell("systemctl is-active srv-auto.mount")[1].strip() == "inactive"
+    with guest.peer(timeout=60) as peer:
+        peer.sync()
+        peer.call("guest-file-close", handle=peer.call("guest-file-open", path="/srv/auto/lib/os-release"))
+    assert guest.shell("systemctl is-active srv-auto.mount")[1].strip() == "active"
+    guest.check("systemctl stop srv-auto.automount srv-auto.mount")
 
 
 def test_another_mount_namespace_is_no_way_around(guest: Guest) -> None:
