@@ -21,6 +21,7 @@ from qga.execs import Execs
 from qga.files import FileTable
 from qga.freeze import FreezeState
 from qga.linux.host import Host
+from qga.log import installed
 from qga.loop import Loop, Timer
 from qga.options import ConfigError
 from qga.policy import Policy
@@ -31,6 +32,8 @@ from qga.waiting import Task
 
 if TYPE_CHECKING:
     from qga.audit import Audit
+    from qga.rules import Rules
+    from qga.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +41,8 @@ THAW_PAUSE = 10.0  # seconds between two tries to thaw what nobody has thawed
 RETRY_PAUSE = 5.0  # seconds between two tries to open a channel, as QEMU
 HANGUP_PAUSE = 1.0  # seconds before a serial port that hung up is opened again: at once would spin
 
-# The last two end QEMU's agent at once, and leave what it has frozen frozen.
-_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+# The last ends QEMU's agent at once, as SIGHUP does, and leaves what it has frozen frozen.
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 class Agent:
@@ -49,15 +52,18 @@ class Agent:
         schema: Schema,
         host: Host | None = None,
         freeze: FreezeState | None = None,
+        rules: Rules | None = None,
+        reread: Callable[[Config], Settings] | None = None,
         called: Callable[[object], None] = log_called,
     ) -> None:
-        """``called`` gets the audit lines.
+        """Raises SchemaError where handlers and schema do not match, ConfigError for what the machine contradicts.
 
-        Raises SchemaError where handlers and schema do not match, ConfigError for what the machine contradicts.
+        ``reread`` is called at SIGHUP, with the configuration so far; without it, that ends the agent. ``called``
+        gets the audit lines.
         """
-        self._config = config
+        self._reread = reread
         host = host or Host(run=ask, which=_which, run_as=run_as)
-        policy = Policy(config.allow_rpcs, config.block_rpcs, schema.allowed_while_frozen)
+        policy = Policy(config.allow_rpcs, config.block_rpcs, schema.allowed_while_frozen, rules)
         freeze = freeze or FreezeState(config.statedir, config.fsfreeze_timeout)
         freeze.subscribe(policy.on_freeze)
         freeze.subscribe(_hold_bytecode)
@@ -100,7 +106,8 @@ class Agent:
             self._loop.on_signal(signal.SIGCHLD, self._children.reap)
             for number in _ENDING:
                 self._loop.on_signal(number, self._loop.stop)
-            if self._config.retry_path:
+            self._loop.on_signal(signal.SIGHUP, self._loop.stop if self._reread is None else self._reload)
+            if self._context.config.retry_path:
                 self._keep_trying()
             else:
                 self._open()
@@ -117,6 +124,29 @@ class Agent:
             if self._audit is not None:
                 self._audit.close()
             self._loop.close()
+
+    def _reload(self) -> None:
+        """Take the owner's files anew; if they are not sound, go on with what was. The log is opened again anyway."""
+        assert self._reread is not None
+        systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        lines = installed()
+        if self._audit is not None:
+            self._audit.reopen()
+        try:
+            settings = self._reread(self._context.config)
+        except Exception as error:
+            if lines is not None:
+                lines.reopen()
+            log.error("the configuration is not taken anew, the one before stays in force: %s", error)
+        else:
+            config = settings.config
+            if lines is not None:
+                lines.configure(config.logfile, verbose=config.verbose, debug=config.debug)
+            self._context.configure(config, settings.rules)
+            for warning in settings.warnings:
+                log.warning("%s", warning)
+            log.info("configuration, policy and log file are taken anew")
+        systemd.notify("READY=1")
 
     def _feed_watchdog(self) -> None:
         """From the loop, so that systemd starts an agent anew that has got stuck."""
@@ -159,7 +189,7 @@ class Agent:
             log.error("thawing: %s", error)
 
     def _open(self) -> None:
-        config = self._config
+        config = self._context.config
         self._channel = open_channel(
             self._loop,
             self._host,
@@ -181,18 +211,20 @@ class Agent:
             self._loop.call_later(RETRY_PAUSE, self._keep_trying)
         else:
             if self._waiting:
-                log.warning("channel %s is open", self._config.path)
+                log.warning("channel %s is open", self._context.config.path)
             self._waiting = False
 
     def _on_lost(self, reason: str) -> None:
         """The channel itself is gone: a port was unplugged, a serial line hung up."""
         self._channel = None
-        hung_up = self._config.method == "isa-serial"
-        if not hung_up and not self._config.retry_path:
-            log.error("channel %s is lost: %s", self._config.path, reason)
+        hung_up = self._context.config.method == "isa-serial"
+        if not hung_up and not self._context.config.retry_path:
+            log.error("channel %s is lost: %s", self._context.config.path, reason)
             self._loop.stop()
             return
-        log.log(logging.INFO if hung_up else logging.WARNING, "channel %s is lost: %s", self._config.path, reason)
+        log.log(
+            logging.INFO if hung_up else logging.WARNING, "channel %s is lost: %s", self._context.config.path, reason
+        )
         self._waiting = True
         self._loop.call_later(HANGUP_PAUSE if hung_up else RETRY_PAUSE, self._keep_trying)
 

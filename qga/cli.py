@@ -18,12 +18,12 @@ from qga.options import Action
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from qga.config import Config
     from qga.freeze import FreezeState
     from qga.pidfile import PidFile
     from qga.schema import Schema
+    from qga.settings import Settings, Source
 
-OK, FAILED = 0, 1
+OK, FAILED, NO_REQUEST, DENIED = 0, 1, 2, 3
 PASSED_SOCKET = 3  # the first descriptor under socket activation, sd_listen_fds(3)
 
 logger = logging.getLogger(__name__)
@@ -43,21 +43,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(loaded: config.Loaded) -> int:
     """Check what can be checked in sight of the caller, go to the background if asked, serve."""
-    from qga import schema
+    from qga import schema, settings
     from qga.freeze import FreezeState
 
     commands = schema.load()
-    config.check_names(loaded.config, commands.commands)
-    if not loaded.config.daemon:
-        freeze = FreezeState(loaded.config.statedir, loaded.config.fsfreeze_timeout)
-        return _serve(loaded.config, commands, freeze, loaded.warnings, lambda: None)
+    source = settings.Source(loaded.given, os.environ, commands, loaded.config)
+    wanted = config.absolute_paths(loaded.config) if loaded.config.daemon else loaded.config
+    found = settings.complete(wanted, commands, loaded.warnings)
+    if not wanted.daemon:
+        freeze = FreezeState(wanted.statedir, wanted.fsfreeze_timeout)
+        return _serve(found, source, commands, freeze, lambda: None)
 
     from qga.daemonize import daemonize
     from qga.pidfile import PidFile
 
-    settings = config.absolute_paths(loaded.config)
-    freeze, pidfile = FreezeState(settings.statedir, settings.fsfreeze_timeout), PidFile(settings.pidfile)
-    activated = settings.path is None
+    freeze, pidfile = FreezeState(wanted.statedir, wanted.fsfreeze_timeout), PidFile(wanted.pidfile)
+    activated = wanted.path is None
     # A frozen filesystem takes no pid file: the write would hang, and with it the agent that is to thaw it.
     link = daemonize(cmdline.PROGRAM, None if freeze.frozen else pidfile, [PASSED_SOCKET] if activated else [])
     if freeze.frozen:
@@ -65,7 +66,7 @@ def _run(loaded: config.Loaded) -> int:
     if activated:
         os.environ["LISTEN_PID"] = str(os.getpid())  # it named the process that has just exited
     try:
-        return _serve(settings, commands, freeze, loaded.warnings, link.ready)
+        return _serve(found, source, commands, freeze, link.ready)
     except Exception as error:
         link.failed(_words(error))
         raise
@@ -84,13 +85,12 @@ def _acquire(pidfile: PidFile) -> None:
         logger.error("%s", error)
 
 
-def _serve(
-    settings: Config, commands: Schema, freeze: FreezeState, warnings: Sequence[str], ready: Callable[[], None]
-) -> int:
+def _serve(found: Settings, source: Source, commands: Schema, freeze: FreezeState, ready: Callable[[], None]) -> int:
     from qga import log, sinks
     from qga.agent import Agent
     from qga.devlog import DEV_LOG
 
+    settings = found.config
     recorded = sinks.destination(settings.audit_log, os.environ) != "off"
     lines = log.setup(
         logfile=settings.logfile,
@@ -102,10 +102,13 @@ def _serve(
     freeze.subscribe(lambda frozen: lines.pause() if frozen else lines.resume())
     if freeze.frozen:
         logger.warning("an agent before this one left filesystems frozen: waiting for a host to thaw them")
-    for warning in warnings:
+    for warning in found.warnings:
         logger.warning("%s", warning)
+    # On a terminal SIGHUP says that it has gone, and whoever ran the agent there with it.
+    reread = None if os.isatty(0) else source.read
     try:
-        return Agent(settings, commands, freeze=freeze, called=lines.called).run(ready)
+        agent = Agent(settings, commands, freeze=freeze, rules=found.rules, reread=reread, called=lines.called)
+        return agent.run(ready)
     except Exception as error:
         if settings.logfile is not None:
             logger.critical("%s", _words(error))
@@ -127,8 +130,29 @@ def _self_test(loaded: config.Loaded) -> int:
     from qga import checkup
 
     report = checkup.check_up(loaded)
-    _show(checkup.as_json(report) if loaded.json else checkup.as_text(report))
+    _show(checkup.as_json(report) if loaded.given.json else checkup.as_text(report))
     return checkup.status(report)
+
+
+def _explain(loaded: config.Loaded) -> int:
+    from qga import explain
+    from qga.errors import QgaError
+
+    try:
+        allowed, text = explain.explain(loaded, os.environ)
+    except QgaError as error:
+        print(f"{cmdline.PROGRAM}: {error}", file=sys.stderr)
+        return NO_REQUEST
+    _show(text)
+    return OK if allowed else DENIED
+
+
+def _check(loaded: config.Loaded) -> int:
+    from qga import explain
+
+    sound, text = explain.check(loaded.given, os.environ)
+    _show(text)
+    return OK if sound else FAILED
 
 
 def _help(loaded: config.Loaded) -> int:
@@ -150,6 +174,8 @@ def _list_commands(loaded: config.Loaded) -> int:
 _ACTIONS: dict[Action, Callable[[config.Loaded], int]] = {
     Action.RUN: _run,
     Action.DUMP: _dump,
+    Action.EXPLAIN: _explain,
+    Action.CHECK: _check,
     Action.HELP: _help,
     Action.VERSION: _version,
     Action.LIST_COMMANDS: _list_commands,

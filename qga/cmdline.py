@@ -12,7 +12,19 @@ import getopt
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from qga.options import ACTIONS, BOOL, CONFIG_FILE, GONE, JSON, NAMES, OPTIONS, OUR_ACTIONS, Action, ConfigError
+from qga.options import (
+    ACTIONS,
+    BOOL,
+    CONFIG_FILE,
+    EXPLAIN,
+    GONE,
+    JSON,
+    NAMES,
+    OPTIONS,
+    OUR_ACTIONS,
+    Action,
+    ConfigError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,9 +35,9 @@ LIST_WORDS = ("help", "?")
 _ROWS = {flag: option for option in OPTIONS for flag in option.flags}
 _ALL_ACTIONS = (*ACTIONS, *OUR_ACTIONS)
 _ACTIONS = {flag: action for flags, action, _ in _ALL_ACTIONS for flag in flags}
-_VALUED = {flag for flag, option in _ROWS.items() if option.kind is not BOOL} | {*CONFIG_FILE[0], "-s"}
+_VALUED = {flag for flag, option in _ROWS.items() if option.kind is not BOOL} | {*CONFIG_FILE[0], *EXPLAIN[0], "-s"}
 # The last is for Windows: QEMU's agent swallows it elsewhere.
-_FLAGS = (*_ROWS, *_ACTIONS, *CONFIG_FILE[0], *JSON[0], "-s")
+_FLAGS = (*_ROWS, *_ACTIONS, *CONFIG_FILE[0], *EXPLAIN[0], *JSON[0], "-s")
 _SHORT = "".join(flag[1] + ":" * (flag in _VALUED) for flag in _FLAGS if not flag.startswith("--"))
 _LONG = [flag[2:] + "=" * (flag in _VALUED) for flag in _FLAGS if flag.startswith("--")]
 
@@ -33,12 +45,13 @@ _LONG = [flag[2:] + "=" * (flag in _VALUED) for flag in _FLAGS if flag.startswit
 class Given(NamedTuple):
     """What argv said: ``texts`` has the values by key of the option, in their order, unjudged.
 
-    ``config_path`` is None if no -c was given.
+    ``config_path`` is None if no -c was given; ``request`` is that of --explain.
     """
 
     action: Action
     config_path: str | None
     texts: dict[str, list[str]]
+    request: str = ""
     json: bool = False
 
 
@@ -47,7 +60,7 @@ def usage() -> str:
     import textwrap
 
     rows = [(_spelled(option.flags, option.metavar, option.bare), option.help) for option in OPTIONS]
-    rows.append((_spelled(*CONFIG_FILE[:2]), CONFIG_FILE[2]))
+    rows += [(_spelled(*row[:2]), row[2]) for row in (CONFIG_FILE, EXPLAIN)]
     rows += [(_spelled(flags), text) for flags, _, text in _ALL_ACTIONS]
     rows.append((_spelled(JSON[0]), JSON[1]))
     lines = [
@@ -78,7 +91,7 @@ def parse(argv: Sequence[str]) -> Given:
     except getopt.GetoptError as error:
         raise ConfigError(f"{error.msg}{_hint(error.opt)}; try '{PROGRAM} --help'") from None
     texts: dict[str, list[str]] = {option.key: [] for option in OPTIONS}
-    actions, config_path, json = [], None, False
+    actions, config_path, request, json = [], None, None, False
     for flag, text in found:
         if flag in _ROWS:
             option = _ROWS[flag]
@@ -87,13 +100,18 @@ def parse(argv: Sequence[str]) -> Given:
             actions.append(_ACTIONS[flag])
         elif flag in CONFIG_FILE[0]:
             config_path = text
+        elif flag in EXPLAIN[0]:
+            request = text
         elif flag in JSON[0]:
             json = True
-    return Given(_action(actions, texts), config_path, texts, json)
+    action = _action(actions, texts)
+    if action is Action.RUN and request is not None:
+        action = Action.EXPLAIN
+    return Given(action, config_path, texts, request or "", json)
 
 
 def _action(actions: Sequence[Action], texts: dict[str, list[str]]) -> Action:
-    """--help and --version answer whatever else is given, then 'help' for a list, and only then -D and ours."""
+    """--help and --version answer whatever else is given, then 'help' for a list, and only then those that read."""
     for action in actions:
         if action in (Action.HELP, Action.VERSION):
             return action
@@ -106,7 +124,8 @@ def _action(actions: Sequence[Action], texts: dict[str, list[str]]) -> Action:
 def _expand(word: str) -> str:
     """An abbreviation that QEMU's agent understands in full: no option of ours may make it ambiguous."""
     name, equals, value = word.partition("=")
-    rows = [option.flags for option in OPTIONS if not option.ours] + [row[0] for row in (CONFIG_FILE, *ACTIONS)]
+    rows = [option.flags for option in OPTIONS if not option.ours] + [CONFIG_FILE[0]]
+    rows += [flags for flags, action, _ in ACTIONS if action is not Action.CHECK]
     meant = [flag for flags in rows for flag in flags if flag.startswith(name)]
     exact = any(name in flags for flags in (*(option.flags for option in OPTIONS), *(row[0] for row in OUR_ACTIONS)))
     abbreviated = name.startswith("--") and len(name) > len("--") and not exact

@@ -15,7 +15,8 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qga import cmdline, keyfile
-from qga.options import CONFIG_PATH, DEFAULT_PATHS, GONE, NAMES, OPTIONS, PATH, Action, ConfigError, Option
+from qga.cmdline import Given
+from qga.options import CONFIG_PATH, DEFAULT_PATHS, FILE, GONE, NAMES, OPTIONS, PATH, Action, ConfigError, Option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -56,6 +57,8 @@ class Config(NamedTuple):
     retry_path: bool
     block_rpcs: tuple[str, ...]
     allow_rpcs: tuple[str, ...]
+    policy: str | None
+    profile: str | None
     fsfreeze_timeout: int
     fsfreeze_hook_timeout: int
     exclude_fs: tuple[str, ...]
@@ -72,13 +75,16 @@ class Config(NamedTuple):
 
 class Loaded(NamedTuple):
     """What load() found. ``config`` holds the built-in defaults where the action needs none, and is complete
-    for the others. ``warnings`` are lines for the log; ``path`` is the configuration file's."""
+    for all others. ``warnings`` are lines for the log; ``path`` is the configuration file's."""
 
-    action: Action
+    given: Given
     config: Config
     warnings: tuple[str, ...] = ()
     path: str = CONFIG_PATH
-    json: bool = False
+
+    @property
+    def action(self) -> Action:
+        return self.given.action
 
 
 def defaults(**changes: Any) -> Config:
@@ -91,29 +97,51 @@ def defaults(**changes: Any) -> Config:
 def load(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
     """Read the command line (without the program's name) and the configuration file.
 
-    --help, --version and a 'help' list are answered without the file, so that a broken one cannot prevent
-    them. Raises ConfigError.
+    --help, --version and a 'help' list are answered without the file, so that a broken one cannot prevent them; and
+    --check-config reads it later. Raises ConfigError.
     """
     given = cmdline.parse(argv)
-    if given.action in (Action.HELP, Action.VERSION, Action.LIST_COMMANDS):
-        return Loaded(given.action, defaults())
+    if given.action in (Action.HELP, Action.VERSION, Action.LIST_COMMANDS, Action.CHECK):
+        return Loaded(given, defaults())
+    return read(given, environ)
 
+
+def read(given: Given, environ: Mapping[str, str], *, directory: str = "", activated: bool | None = None) -> Loaded:
+    """Read the configuration file, and what the command line has given.
+
+    ``directory`` is where its path starts, the working directory by default; ``activated``: whether the service
+    manager has handed over a socket, by default what ``environ`` says. Raises ConfigError.
+    """
     values: dict[str, Any] = {option.field: option.default for option in OPTIONS}
-    path = given.config_path if given.config_path is not None else environ.get("QGA_CONF", CONFIG_PATH)
+    path = os.path.join(directory, file_of(given, environ))
     entries = _read(path, must_exist=given.config_path is not None)
-    warnings = _judge_keys(path, entries)
+    problems, warnings = _judge_keys(path, entries)
     for option in OPTIONS:
-        if (entry := entries.get(option.key)) is not None:
-            where = f"{path}, line {entry.line}, {option.key}"
-            try:
-                text = entry.string()
-            except keyfile.KeyFileError as error:
-                raise _unloadable(path, f"{error} ({option.key})") from None
-            _take(values, option, text, where)
-        for text in given.texts[option.key]:
-            _take(values, option, text, f"option {option.flags[-1]}")
-    config = _finish(Config(**values), activated=_activated(environ))
-    return Loaded(given.action, config, tuple(warnings), path, given.json)
+        try:
+            if (entry := entries.get(option.key)) is not None:
+                _take(values, option, _string(path, option, entry), f"{path}, line {entry.line}, {option.key}")
+            for text in given.texts[option.key]:
+                _take(values, option, text, f"option {option.flags[-1]}")
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(*problems)
+    config = _finish(Config(**values), activated=_activated(environ) if activated is None else activated)
+    return Loaded(given, config, tuple(warnings), path)
+
+
+def file_of(given: Given, environ: Mapping[str, str]) -> str:
+    """The configuration file, which need not be there unless -c names it."""
+    return given.config_path if given.config_path is not None else environ.get("QGA_CONF", CONFIG_PATH)
+
+
+def places_of(key: str, given: Given, environ: Mapping[str, str]) -> str:
+    """Where an option was set: file and line, the command line, or both. Raises ConfigError."""
+    path = file_of(given, environ)
+    entry = _read(path, must_exist=False).get(key)
+    places = [f"{path}, line {entry.line}: {key}"] if entry is not None else []
+    places += [f"option --{key}"] if given.texts[key] else []
+    return " and ".join(places)
 
 
 _OF_WINDOWS = ("guest-get-devices",)
@@ -125,23 +153,27 @@ def check_names(config: Config, known: Iterable[str]) -> None:
     One that only QEMU's agent for Windows has is no mistake: distributions ship one list for all.
     """
     known = (*known, *_OF_WINDOWS)
-    for option in OPTIONS:
-        names = getattr(config, option.field) if option.kind is NAMES else ()
-        for name in names:
-            if name not in known:
-                hint = _nearest(name, known)
-                raise ConfigError(
-                    f"{option.key}: there is no command {name!r}{hint}, '{option.flags[0]} help' lists them"
-                )
+    problems = [
+        f"{option.key}: there is no command {name!r}{_nearest(name, known)}, '{option.flags[0]} help' lists them"
+        for option in OPTIONS
+        if option.kind is NAMES
+        for name in getattr(config, option.field)
+        if name not in known
+    ]
+    if problems:
+        raise ConfigError(*problems)
 
 
-def absolute_paths(config: Config) -> Config:
-    """The same Config with its paths made absolute, for a process about to leave its directory."""
-    names = [option.field for option in OPTIONS if option.kind is PATH]
+def absolute_paths(config: Config, directory: str = "") -> Config:
+    """The same Config with its paths made absolute, from ``directory`` or the working one, which a daemon leaves."""
+    names = [option.field for option in OPTIONS if option.kind in (PATH, FILE)]
     if config.method != "vsock-listen":
         names.append("path")
-    given = {name: value for name in names if (value := getattr(config, name)) is not None}
-    return config._replace(**{name: os.path.abspath(value) for name, value in given.items()})
+    given: dict[str, Any] = {name: value for name in names if (value := getattr(config, name)) is not None}
+    absolute: dict[str, Any] = {}
+    for name, value in given.items():
+        absolute[name] = os.path.abspath(os.path.join(directory, value))
+    return config._replace(**absolute)
 
 
 def dump(config: Config) -> str:
@@ -181,16 +213,30 @@ def _read(path: str, *, must_exist: bool) -> dict[str, keyfile.Entry]:
         raise _unloadable(path, str(error)) from None
 
 
-def _judge_keys(path: str, entries: Mapping[str, keyfile.Entry]) -> list[str]:
-    """Warnings for keys that are ignored; ConfigError for one that must not be."""
+# A key that is misspelt is ignored, as QEMU's agent does; but not if it was to forbid what would be allowed then.
+_FORBIDDING = ("policy", "profile")
+
+
+def _judge_keys(path: str, entries: Mapping[str, keyfile.Entry]) -> tuple[list[str], list[str]]:
+    """Problems with keys that must not be ignored, and warnings of those that are."""
     known = [option.key for option in OPTIONS]
-    warnings = []
+    problems, warnings = [], []
     for key, entry in entries.items():
+        where = f"{path}, line {entry.line}"
         if key in GONE:
-            raise _unloadable(path, f"line {entry.line}: the key {key!r} is gone, use {GONE[key]!r}")
-        if key not in known:
-            warnings.append(f"{path}, line {entry.line}: unknown key {key!r} ignored{_nearest(key, known)}")
-    return warnings
+            problems.append(f"{where}: the key {key!r} is gone, use {GONE[key]!r}")
+        elif key not in known and _closest(key, known) in _FORBIDDING:
+            problems.append(f"{where}: unknown key {key!r}{_nearest(key, known)}")
+        elif key not in known:
+            warnings.append(f"{where}: unknown key {key!r} ignored{_nearest(key, known)}")
+    return problems, warnings
+
+
+def _string(path: str, option: Option, entry: keyfile.Entry) -> str:
+    try:
+        return entry.string()
+    except keyfile.KeyFileError as error:
+        raise _unloadable(path, f"{error} ({option.key})") from None
 
 
 def _take(values: dict[str, Any], option: Option, text: str, where: str) -> None:
@@ -226,7 +272,11 @@ def _activated(environ: Mapping[str, str]) -> bool:
 
 
 def _nearest(word: str, known: Sequence[str]) -> str:
+    close = _closest(word, known)
+    return f" (did you mean {close!r}?)" if close else ""
+
+
+def _closest(word: str, known: Sequence[str]) -> str | None:
     from difflib import get_close_matches
 
-    close = get_close_matches(word, known, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    return next(iter(get_close_matches(word, known, n=1)), None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from copy import copy
+from typing import TYPE_CHECKING
 
 from qga.config import Config, defaults
 from qga.execs import Execs
@@ -13,9 +15,15 @@ from qga.policy import Policy
 from qga.processes import Workers
 from qga.schema import Schema
 
+if TYPE_CHECKING:
+    from qga.linux.targets import Target
+    from qga.rules import Rules
+
 
 class Context:
-    """``workers`` is for what may take long: ``await ctx.workers(work)``."""
+    """``workers`` is for what may take long: ``await ctx.workers(work)``. ``target`` is the file that the policy has
+    looked at for this request: it is to be used, and not its path. None: no rule is about it.
+    """
 
     def __init__(
         self,
@@ -35,6 +43,21 @@ class Context:
         self.freeze = freeze or FreezeState()
         self.workers = Workers()
         self.config = config or defaults()
+        self.target: Target | None = None
+
+    def about(self, target: Target) -> Context:
+        """The same for a request about this file."""
+        other = copy(self)
+        other.target = target
+        return other
+
+    def configure(self, config: Config, rules: Rules | None) -> None:
+        """From now on this counts. What is open, runs or is frozen stays as it is."""
+        self.policy.configure(config.allow_rpcs, config.block_rpcs, rules)
+        self.files.limit = config.max_handles
+        self.execs.limit(config.max_execs, config.max_captured)
+        self.freeze.timeout = config.fsfreeze_timeout
+        self.config = config
 
 
 _BESIDE_PAYLOAD = 512  # bytes of a reply: the members around it, and a short id

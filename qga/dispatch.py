@@ -19,6 +19,7 @@ from qga import redaction
 from qga.context import Context
 from qga.errors import CommandError, CommandNotFound, QgaError, RequestError
 from qga.log import AUDIT
+from qga.policy import Decision, refusal
 from qga.schema import Command, Schema, SchemaError
 from qga.validate import Validator
 from qga.waiting import Task
@@ -53,6 +54,7 @@ class _Bound:
         self.handler = handler
         self._validate: Validator | None = None
         self._keywords = {name: name.replace("-", "_") for name in command.members if "-" in name}
+        self.defaults = {name.replace("_", "-"): value for name, value in (handler.__kwdefaults__ or {}).items()}
 
     def validate(self, arguments: object) -> None:
         if self._validate is None:
@@ -88,19 +90,31 @@ class Dispatcher:
             unfit = message if isinstance(message, RequestError) else RequestError("QMP input must be a JSON object")
             return Reply({"error": unfit.wire()})
         entry = None if self._audit is None else self._audit.begin(size)
-        command = None
+        command, target, ctx = None, None, self._ctx
         try:
             bound = self._find(message)
             command = bound.command
             arguments = message.get("arguments", {})
-            rule = self._ctx.policy.check(command.name)
+            rule = ctx.policy.check(command.name)
             bound.validate(arguments)
             if entry is not None:
-                entry.command, entry.arguments, entry.rule = command, arguments, rule
+                entry.command, entry.arguments = command, arguments
+            if command.name in ctx.policy.by_argument:
+                decision = ctx.policy.decide(command, arguments, bound.defaults)
+                rule, target = decision.rule, decision.target
+                if not decision.allowed:
+                    raise refusal(command.name, rule)
+                if target is not None:
+                    ctx = ctx.about(target)
+            if entry is not None:
+                entry.rule = rule
             self._called(redaction.Called(command, arguments))
-            result = bound.call(self._ctx, arguments)
+            result = bound.call(ctx, arguments)
         except Exception as error:
             return self._failed(entry, message, command, error)
+        finally:
+            if target is not None:
+                target.close()  # no slow command has one
         if command.slow:
             return Task(self._later(entry, message, command, cast("Awaitable[object]", result)))
         return self._succeeded(entry, message, command, result)
@@ -131,7 +145,8 @@ class Dispatcher:
         if isinstance(error, QgaError):
             told = error
             if log.isEnabledFor(logging.INFO):
-                log.info("%s: %s", name, redaction.words(told, message, command))
+                by = f" ({told.rule})" if isinstance(told, CommandNotFound) and told.rule else ""
+                log.info("%s: %s%s", name, redaction.words(told, message, command), by)
         else:
             told = CommandError(f"internal error: {type(error).__name__}: {error}")
             log.error("%s: %s", name, redaction.words(told, message, command))
@@ -164,6 +179,26 @@ class Dispatcher:
         except Exception as bug:  # no request may end the agent so
             log.error("the audit log has no record of %s: %s", command and command.name, type(bug).__name__)
         return reply
+
+    def judge(self, message: object) -> Decision:
+        """What would be decided of a message, without carrying it out; the target is the caller's to close.
+
+        Raises RequestError for what is no valid request, and CommandNotFound where there is no such command.
+        """
+        if isinstance(message, RequestError):
+            raise message
+        if not isinstance(message, dict):
+            raise RequestError("QMP input must be a JSON object")
+        bound, policy = self._find(message), self._ctx.policy
+        arguments = message.get("arguments", {})
+        try:
+            rule = policy.check(bound.command.name)
+        except CommandNotFound as error:
+            return Decision(False, error.rule or "")
+        bound.validate(arguments)
+        if bound.command.name in policy.by_argument:
+            return policy.decide(bound.command, arguments, bound.defaults)
+        return Decision(True, rule or "no list, no policy file and no profile forbids it")
 
     def encode(self, reply: Reply) -> bytes:
         """The line for a reply; where it would be larger than the owner wants any to be, the refusal."""

@@ -10,15 +10,19 @@ import contextlib
 import errno
 import fcntl
 import os
-import stat
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from qga.errors import CommandError
+from qga.linux.programs import candidates
+from qga.literals import c_string
 from qga.loop import READ, Loop
 from qga.processes import Children, input_file
+
+if TYPE_CHECKING:
+    from qga.linux.targets import Target
 
 MAX_OUTPUT = 16 * 1024 * 1024  # bytes kept of each stream, as QEMU; the rest is read and thrown away
 MAX_FINISHED = 256  # records of programs that ended and were not asked about
@@ -82,14 +86,17 @@ class Execs:
 
     def __init__(self, max_running: int = 0, max_captured: int = 0) -> None:
         """Programs that may run at a time, and bytes of their output that are kept of all together; 0: any number."""
-        self._max_running = max_running
-        self._max_captured = max_captured or sys.maxsize
+        self.limit(max_running, max_captured)
         self._captured = 0
         self._programs: list[Program] = []  # in the order of their start
         self._loop: Loop | None = None
         self._children = Children()
         self._expiring = False
         self.on_exit: Callable[[int, int], None] = _ignore  # gets pid and exit status, or minus the signal
+
+    def limit(self, max_running: int, max_captured: int) -> None:
+        self._max_running = max_running
+        self._max_captured = max_captured or sys.maxsize
 
     def attach(self, loop: Loop, children: Children) -> None:
         """From now on the loop reads the programs' output, and ``children`` reaps them."""
@@ -101,16 +108,23 @@ class Execs:
         env: Mapping[bytes, bytes],
         stdin: bytes | None = None,
         capture: Capture = NOTHING,
+        target: Target | None = None,
     ) -> int:
         """Start a program; returns its pid. Raises OSError if it cannot be started.
 
-        One without a slash in its name is found through PATH, of ``env`` or else the agent's. ``stdin`` is all that
-        it can read; None stands for /dev/null. Raises CommandError if too many are running.
+        One without a slash in its name is found through PATH, of ``env`` or else the agent's; if there is a
+        ``target``, that is the program, and what it is told to be its name. ``stdin`` is all that it can read; None
+        stands for /dev/null. Raises CommandError if too many are running.
         """
         if self._max_running and sum(not program.exited for program in self._programs) >= self._max_running:
             raise CommandError(f"{self._max_running} programs are running already (max-execs): wait for one to end")
-        path = env.get(b"PATH", os.environb.get(b"PATH", os.defpath.encode()))
-        candidates = _candidates(argv[0], path)
+        if target is None:
+            files = candidates(argv[0], env)
+        elif target.error is not None:
+            raise target.error
+        else:
+            # A program that does one thing or another by its name is to do what the rule was written for.
+            files, argv = [target.as_path], [c_string(target.path or ""), *argv[1:]]
         if self._loop is None:
             raise RuntimeError("no loop is attached")
         program = Program()
@@ -124,7 +138,7 @@ class Execs:
                 out = _pipe(theirs, ours, program.out)
             if capture.err:
                 err = out if capture.merged else _pipe(theirs, ours, program.err)
-            program.pid = self._spawn(candidates, argv, env, (source, out, err), program)
+            program.pid = self._spawn(files, argv, env, (source, out, err), target, program)
         except BaseException:
             for descriptor in ours:
                 os.close(descriptor)
@@ -148,10 +162,11 @@ class Execs:
 
     def _spawn(
         self,
-        candidates: Sequence[bytes],
+        files: Sequence[bytes],
         argv: list[bytes],
         env: Mapping[bytes, bytes],
         stdio: tuple[int, int, int],
+        target: Target | None,
         program: Program,
     ) -> int:
         def on_exit(status: int) -> None:
@@ -159,13 +174,15 @@ class Execs:
             self.on_exit(program.pid, os.waitstatus_to_exitcode(status))
             self._on_change(program)
 
+        keep = () if target is None else target.for_interpreter()
         refusal = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
-        for path in candidates:
+        for path in files:
             try:
-                return self._children.spawn(path, argv, env, stdio, on_exit)
+                return self._children.spawn(path, argv, env, stdio, on_exit, keep)
             except OSError as error:
                 if error.errno == errno.ENOEXEC:  # a script without #!, which execvp(3) gives to the shell, too
-                    return self._children.spawn(b"/bin/sh", [b"/bin/sh", path, *argv[1:]], env, stdio, on_exit)
+                    shell = [b"/bin/sh", path, *argv[1:]]
+                    return self._children.spawn(shell[0], shell, env, stdio, on_exit, keep)
                 refusal = error
         raise refusal
 
@@ -206,31 +223,6 @@ class Execs:
 
 def _ignore(pid: int, code: int) -> None:
     pass
-
-
-def _candidates(program: bytes, path: bytes) -> list[bytes]:
-    """The files that may be the program, in the order to try them. Raises OSError if there is none: execvp(3)."""
-    names = (
-        [program]
-        if b"/" in program or not program
-        else [os.path.join(part or b".", program) for part in path.split(b":")]
-    )
-    found = []
-    refusal = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
-    for name in names:
-        try:
-            mode = os.stat(name).st_mode
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR) or len(names) == 1:
-                refusal = error
-            continue
-        if stat.S_ISREG(mode) and os.access(name, os.X_OK):
-            found.append(name)
-        else:
-            refusal = OSError(errno.EACCES, os.strerror(errno.EACCES))
-    if not found:
-        raise refusal
-    return found
 
 
 def _keep(descriptors: list[int], descriptor: int) -> int:

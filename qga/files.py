@@ -12,10 +12,14 @@ import errno
 import logging
 import os
 import re
+from typing import TYPE_CHECKING
 
 from qga import keyfile
 from qga.errors import CommandError
 from qga.literals import c_string
+
+if TYPE_CHECKING:
+    from qga.linux.targets import Target
 
 log = logging.getLogger(__name__)
 
@@ -50,22 +54,22 @@ class FileTable:
 
         ``limit``: handles that there may be at a time; 0 is any number.
         """
-        self._limit = limit
+        self.limit = limit
         self._state = None if statedir is None else os.path.join(statedir, STATE_FILE)
         self._descriptors: dict[int, int] = {}
         self._next = FIRST_HANDLE if self._state is None else _read_counter(self._state)
         if statedir is not None and not os.access(statedir, os.W_OK):
             log.warning("cannot write to %s: no file will be opened, and a freeze will leave no marker", statedir)
 
-    def open(self, path: str, mode: str) -> int:
-        """A new handle. Raises CommandError."""
+    def open(self, path: str, mode: str, target: Target | None = None) -> int:
+        """A new handle, on ``target`` if there is one, else on what ``path`` says. Raises CommandError."""
         flags = MODES.get(mode)
         if flags is None:
             raise CommandError(f"invalid file open mode '{mode}'")
-        if self._limit and len(self._descriptors) >= self._limit:
-            raise CommandError(f"{self._limit} files are open already (max-handles): close one first")
+        if self.limit and len(self._descriptors) >= self.limit:
+            raise CommandError(f"{self.limit} files are open already (max-handles): close one first")
         try:
-            descriptor = _open(path, mode, flags | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+            descriptor = _open(path, mode, flags | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC, target)
         except OSError as error:
             raise CommandError(f"failed to open file '{path}' (mode: '{mode}'): {error.strerror}") from error
         handle = self._next
@@ -150,20 +154,22 @@ def write(descriptor: int, data: bytes) -> int:
     return len(data) - len(rest)
 
 
-def _open(path: str, mode: str, flags: int) -> int:
+def _open(path: str, mode: str, flags: int, target: Target | None) -> int:
     """A file that is made here gets NEW_FILE_MODE; one that was there keeps its own. Raises OSError, CommandError."""
-    name = c_string(path)
+    name, directory = (c_string(path), None) if target is None else target.place()
+    if target is not None:
+        flags |= os.O_NOFOLLOW
     if not flags & os.O_CREAT:
-        return os.open(name, flags)
+        return os.open(name, flags, dir_fd=directory)
     try:
-        descriptor = os.open(name, flags | os.O_EXCL, 0)
+        descriptor = os.open(name, flags | os.O_EXCL, 0, dir_fd=directory)
     except FileExistsError:
-        return os.open(name, flags & ~os.O_CREAT)
+        return os.open(name, flags & ~os.O_CREAT, dir_fd=directory)
     try:
         os.fchmod(descriptor, NEW_FILE_MODE)
     except OSError as error:
         os.close(descriptor)
-        os.unlink(name)
+        os.unlink(name, dir_fd=directory)
         raise CommandError(
             f"failed to set permission 0666 on new file '{path}' (mode: '{mode}'): {error.strerror}"
         ) from error

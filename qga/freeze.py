@@ -36,7 +36,7 @@ class FreezeState:
     def __init__(self, statedir: str | None = None, timeout: float = 0) -> None:
         """``timeout``: seconds until a freeze ends by itself; 0 is never."""
         self._marker = None if statedir is None else os.path.join(statedir, MARKER)
-        self._timeout = timeout
+        self.timeout = timeout
         self._subscribers: list[Callable[[bool], None]] = []
         self.turn = Turn()
         self.generation = 0
@@ -119,7 +119,7 @@ class FreezeState:
         return False
 
     def _from_now(self) -> float | None:
-        return time.monotonic() + self._timeout if self._timeout else None
+        return time.monotonic() + self.timeout if self.timeout else None
 
     def _change(self, frozen: bool) -> None:
         self.frozen = frozen

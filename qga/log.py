@@ -145,13 +145,18 @@ class Log(logging.Handler):
         for record in held:
             self._write(record)
 
+    def configure(self, logfile: str | None, *, verbose: bool, debug: bool) -> None:
+        """Go on with this file, or stderr, and show this much; and reopen()."""
+        self._logfile, self._main_level = logfile, _set_levels(verbose, debug, syslog=self._syslog is not None)
+        self.reopen()
+
     def reopen(self) -> None:
         """Open the log file again, after it was rotated. If that fails the old one stays, with an error line.
 
         While paused this is left to resume().
         """
         old = self._main
-        if self._logfile is None or old is None:
+        if old is None:
             return
         if self._paused:
             self._main = None
@@ -222,15 +227,21 @@ def setup(
 
     ``verbose`` shows message and info lines as well, ``debug`` all. ``paused``: start as after pause().
     """
-    level = logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING
     # No line shows where it came from, and to find that out costs more than all else of it.
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    level = _set_levels(verbose, debug, syslog=syslog is not None)
     log = Log(logfile, level, journal=is_journal(environ), paused=paused, syslog=syslog)
     logging.getLogger().addHandler(log)
-    logging.getLogger("qga").setLevel(level)
-    logging.getLogger(AUDIT).setLevel(level if syslog is None else min(level, logging.INFO))
     return log
+
+
+def _set_levels(verbose: bool, debug: bool, *, syslog: bool) -> int:
+    """What the log shows from now on."""
+    level = logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING
+    logging.getLogger("qga").setLevel(level)
+    logging.getLogger(AUDIT).setLevel(min(level, logging.INFO) if syslog else level)
+    return level
 
 
 def settled(record: logging.LogRecord) -> logging.LogRecord:

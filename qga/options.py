@@ -28,8 +28,19 @@ METHODS = ("virtio-serial", "isa-serial", "unix-listen", "vsock-listen")
 GONE = {"blacklist": "block-rpcs"}
 
 
+POLICY = "/etc/qemu/qga-policy.toml"
+PROFILES = ("full", "info", "backup", "managed", "confidential")
+
+
 class ConfigError(Exception):
-    """The options given cannot be meant. The text names the place, what was wrong and what was expected."""
+    """The options given cannot be meant. A text for each problem: the place, what was wrong and what was expected."""
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return self.args
+
+    def __str__(self) -> str:
+        return "; ".join(self.problems)
 
 
 class Kind(NamedTuple):
@@ -76,6 +87,16 @@ def _globs(text: str) -> tuple[str, ...]:
     return tuple(glob for part in re.split("[,;]", text) if (glob := part.strip()))
 
 
+def _file(text: str) -> str:
+    if not text:
+        raise ValueError(text)
+    return text
+
+
+def _profile(text: str) -> str:
+    return PROFILES[PROFILES.index(text)]
+
+
 METHOD = Kind(_method, "one of " + ", ".join(METHODS), may_be_empty=False)
 
 
@@ -88,6 +109,8 @@ def _audit_log(text: str) -> str:
 STRING = Kind(str, "a text")
 AUDIT_LOG = Kind(_audit_log, "journal, off or an absolute path")
 PATH = Kind(str, "a path")
+FILE = Kind(_file, "a path", may_be_empty=False)
+PROFILE = Kind(_profile, "one of " + ", ".join(PROFILES), may_be_empty=False)
 NUMBER = Kind(_number, "a number, in decimal digits", str)
 USERS = Kind(
     _globs,
@@ -182,6 +205,24 @@ OPTIONS: tuple[Option, ...] = (
         (),
         "the only commands to permit, separated by ',' or ';'; 'help' lists all commands",
         "LIST",
+    ),
+    Option(
+        "policy",
+        ("--policy",),
+        FILE,
+        None,
+        f"rules about commands and their arguments, in TOML; by default {POLICY} if that exists",
+        "FILE",
+        ours=True,
+    ),
+    Option(
+        "profile",
+        ("--profile",),
+        PROFILE,
+        None,
+        f"a ready policy instead: {PROFILE.expected}",
+        "NAME",
+        ours=True,
     ),
     Option(
         "fsfreeze-timeout",
@@ -294,6 +335,11 @@ OPTIONS: tuple[Option, ...] = (
 )
 
 # What only the command line knows.
+EXPLAIN = (
+    ("--explain",),
+    "REQUEST",
+    "say whether a request would be allowed, and which rule decides; 0, or 3 if not",
+)
 CONFIG_FILE = (("-c", "--config"), "PATH", f"configuration file, by default $QGA_CONF or {CONFIG_PATH}")
 
 
@@ -302,6 +348,8 @@ class Action(Enum):
 
     RUN = "run"
     DUMP = "dump"
+    EXPLAIN = "explain"
+    CHECK = "check"
     HELP = "help"
     VERSION = "version"
     LIST_COMMANDS = "list"
@@ -311,6 +359,7 @@ class Action(Enum):
 
 ACTIONS = (
     (("-D", "--dump-conf"), Action.DUMP, "print the configuration in effect as a configuration file"),
+    (("--check-config",), Action.CHECK, "check all that is configured, and say what is wrong with it; 0, or 1"),
     (("-V", "--version"), Action.VERSION, "print the version"),
     (("-h", "--help"), Action.HELP, "print this help"),
 )
@@ -328,7 +377,7 @@ JSON = (("--json",), "with --self-test: print JSON")
 def markdown() -> str:
     """The options as a Markdown table, for the README; every line ended by a newline."""
     rows = [(option.flags, option.metavar, option.key, _default(option), option.help) for option in OPTIONS]
-    rows.append((*CONFIG_FILE[:2], "", "", CONFIG_FILE[2]))
+    rows += [(flags, metavar, "", "", text) for flags, metavar, text in (CONFIG_FILE, EXPLAIN)]
     rows += [(flags, "", "", "", text) for flags, _, text in (*ACTIONS, *OUR_ACTIONS)]
     rows.append((JSON[0], "", "", "", JSON[1]))
     lines = ["| option | key in qemu-ga.conf | default | meaning |", "|---|---|---|---|"]

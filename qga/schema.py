@@ -40,7 +40,9 @@ class Command(NamedTuple):
 
     ``arguments`` is the JSON Schema of its arguments; ``secret`` and ``payload`` name those that no log may show;
     a secret may be short enough to be guessed from its hash, so that is told of payloads only. ``slow`` says that it
-    may take long, and its handler is a coroutine; ``sync``, that a client sends it to start anew.
+    may take long, and its handler is a coroutine; ``sync``, that a client sends it to start anew. ``file`` names the
+    argument that is a file to open, ``program`` the one that is a program to run; ``follows``, the command that gives
+    out the handles or pids which this one takes.
     """
 
     name: str
@@ -56,6 +58,9 @@ class Command(NamedTuple):
     sync: bool
     secret: frozenset[str]
     payload: frozenset[str]
+    file: str | None
+    program: str | None
+    follows: str | None
 
     @property
     def function(self) -> str:
@@ -143,6 +148,11 @@ class Schema:
         arguments = self._members(entry.get("data", {}))
         for name in (*entry.get("secret", ()), *entry.get("payload", ())):
             arguments["properties"][name]  # a KeyError names the member that is not there
+        for flag in ("file", "program"):
+            if flag in entry:
+                arguments["properties"][entry[flag]]
+        if "follows" in entry:
+            self._entries[entry["follows"]]
         self.commands[entry["command"]] = Command(
             name=entry["command"],
             area=area,
@@ -157,6 +167,9 @@ class Schema:
             sync=entry.get("sync", False),
             secret=frozenset(entry.get("secret", ())),
             payload=frozenset(entry.get("payload", ())),
+            file=entry.get("file"),
+            program=entry.get("program"),
+            follows=entry.get("follows"),
         )
 
 

@@ -35,6 +35,10 @@ class Session:
         self._task: Task[Reply | None] | None = None
         self._read = 0  # that which has brought what is carried out
 
+    def close(self) -> None:
+        """The peer is gone. Whoever is woken and this must not keep each other, and half a large request, alive."""
+        self._wake = lambda: None
+
     @property
     def waiting(self) -> bool:
         """Whether a reply is due that has not come."""

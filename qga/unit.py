@@ -112,7 +112,7 @@ PROFILES: dict[str, Limits | None] = {
 
 def drop_in(config: Config, profile: str | None = None) -> str:
     """The text, every line ended by a newline; by default for the profile that is in effect."""
-    profile = profile or getattr(config, "profile", None) or "full"
+    profile = profile or config.profile or "full"
     limits = PROFILES[profile]
     lines = [f"# Limits of qemu-ga.service for the profile {profile}, by qemu-ga --print-unit."]
     if limits is None:

@@ -15,6 +15,7 @@ from qga import checkup, config
 from qga.checkup import files, guest, port, service
 from qga.checkup.finding import Finding, Subject
 from qga.cli import main
+from qga.cmdline import Given
 from qga.config import Loaded
 from qga.linux.host import Host, Outcome
 from qga.options import Action
@@ -279,7 +280,7 @@ def test_all_of_it_changes_nothing_and_says_a_line_each(host: Host, with_port: s
     write(host, "/proc/self/mountinfo", MOUNTINFO)
     write(host, "/proc/300/cmdline", AGENT)
     before = tree(Path(host.root))
-    loaded = Loaded(Action.SELF_TEST, config.defaults(statedir="/"), ("a key is not known",))
+    loaded = Loaded(Given(Action.SELF_TEST, None, {}), config.defaults(statedir="/"), ("a key is not known",))
     report = checkup.check_up(loaded, host)
     assert tree(Path(host.root)) == before
     assert {name for name, _ in report} >= {name for name, _ in checkup.CHECKS if name not in ("permissions",)}
@@ -306,7 +307,7 @@ def test_a_check_that_breaks_is_a_problem_and_the_others_are_made(
         raise ZeroDivisionError("by zero")
 
     monkeypatch.setattr(checkup, "CHECKS", (("broken", broken), ("versions", guest.versions)))
-    report = checkup.check_up(Loaded(Action.SELF_TEST, config.defaults()), host)
+    report = checkup.check_up(Loaded(Given(Action.SELF_TEST, None, {}), config.defaults()), host)
     assert [(name, finding.status) for name, finding in report] == [("broken", "problem"), ("versions", "ok")]
 
 

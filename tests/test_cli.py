@@ -31,7 +31,7 @@ class ChannelError(Exception):
     __module__ = "qga.channel"
 
 class Agent:
-    def __init__(self, config, schema, freeze, called):
+    def __init__(self, config, schema, freeze, rules, reread, called):
         self.config, self.schema, self.freeze = config, schema, freeze
     def run(self, ready):
         names = {**globals(), **vars(self), "ready": ready}

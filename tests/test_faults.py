@@ -147,7 +147,7 @@ STATES = {
 
 
 @pytest.mark.forks
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 @pytest.mark.parametrize("state", STATES)
 def test_told_to_end_in_every_state(tmp_path: Path, path: str, state: str, number: int) -> None:
     with RunningAgent(tmp_path, "-m", "unix-listen", "-p", path) as agent:
@@ -160,6 +160,29 @@ def test_told_to_end_in_every_state(tmp_path: Path, path: str, state: str, numbe
         assert agent.process.wait(SOON) == 0
         if peer is not None:
             peer.close()
+
+
+@pytest.mark.forks
+@pytest.mark.parametrize("state", STATES)
+def test_told_to_read_anew_in_every_state(tmp_path: Path, path: str, state: str) -> None:
+    """SIGHUP: it goes on, and what was asked before is answered."""
+    with RunningAgent(tmp_path, "-m", "unix-listen", "-p", path) as agent:
+        peer = Lines.connect(path)
+        with peer:
+            request = STATES[state][: 1 << 16]
+            peer.send(request, timeout=2)
+            for _ in range(3):
+                agent.process.send_signal(signal.SIGHUP)
+                assert agent.told().startswith("RELOADING=1\n")
+                assert agent.told() == "READY=1"
+            if state == "in the middle of a request":
+                peer.send(PING[len(request) :])
+            for _ in range(max(1, request.count(b"\n")) if request else 0):
+                assert b'"return"' in peer.read_line(SOON)
+            assert peer.read_available(0.05) == b""
+        with Lines.connect(path) as peer:
+            assert ask(peer, "guest-sync", id=5) == {"return": 5}
+        assert agent.terminate() == 0
 
 
 @pytest.mark.forks

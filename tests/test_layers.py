@@ -16,6 +16,7 @@ LAYERS: list[tuple[set[str], bool]] = [
     ({"errors", "options", "keyfile", "config", "cmdline", "log", "devlog", "pidfile"}, True),
     ({"wire", "dialect", "literals", "validate", "systemd"}, True),
     ({"schema", "sinks"}, False),
+    ({"patterns", "rules", "settings"}, True),
     ({"loop", "linux", "waiting"}, True),
     ({"freeze"}, False),
     ({"policy", "files", "b64", "allocator"}, False),
@@ -28,7 +29,7 @@ LAYERS: list[tuple[set[str], bool]] = [
     ({"dispatch"}, False),
     ({"session"}, False),
     ({"channel"}, True),
-    ({"agent", "daemonize", "unit"}, False),
+    ({"agent", "daemonize", "explain", "unit"}, False),
     ({"checkup"}, True),
     ({"cli", "__main__"}, True),
 ]

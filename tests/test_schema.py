@@ -38,6 +38,13 @@ def test_flags() -> None:
     silent = {name for name, command in commands.items() if not command.success_response}
     assert silent == {"guest-shutdown", "guest-suspend-disk", "guest-suspend-ram", "guest-suspend-hybrid"}
     assert [name for name, command in commands.items() if command.delimited] == ["guest-sync-delimited"]
+    assert {command.name for command in commands.values() if command.file} == {"guest-file-open"}
+    assert {command.name for command in commands.values() if command.program} == {"guest-exec"}
+    for name, command in commands.items():
+        given = {"guest-file-open": "handle", "guest-exec": "pid"}.get(command.follows or "")
+        assert [member for member in command.members if member in ("handle", "pid")] == ([given] if given else []), (
+            name
+        )
     assert {"guest-ping", "guest-info", "guest-sync", "guest-sync-delimited"} <= {
         name for name, command in commands.items() if command.allow_frozen
     }
@@ -67,6 +74,9 @@ def command(**members: Any) -> str:
         (command(data={"id": "Nonsuch"}), "schema/x.json: guest-x: there is no type or member 'Nonsuch'"),
         (command(returns="Nonsuch"), "schema/x.json: guest-x: there is no type or member 'Nonsuch'"),
         (command(secret=["password"]), "schema/x.json: guest-x: there is no type or member 'password'"),
+        (command(file="path"), "schema/x.json: guest-x: there is no type or member 'path'"),
+        (command(program="path"), "schema/x.json: guest-x: there is no type or member 'path'"),
+        (command(follows="guest-y"), "schema/x.json: guest-x: there is no type or member 'guest-y'"),
         (command(**{"allow-frozn": True}), "schema/x.json: command 'guest-x': Additional properties are not allowed"),
         (command(**{"success-response": True}), "schema/x.json: command 'guest-x': success-response: True is not"),
         (command(command="Guest_X"), "schema/x.json: command 'Guest_X': command: 'Guest_X' does not match"),

@@ -60,6 +60,7 @@ class Stream:
     def close(self) -> None:
         if not self._closed:
             self._closed = True
+            self._session.close()
             self._is_present()
             self._loop.forget(self._descriptor)
             os.close(self._descriptor)

@@ -6,18 +6,27 @@ import os
 import stat
 from collections.abc import Iterator
 
-from qga import schema, sinks
+from qga import schema, settings, sinks
 from qga.checkup.finding import Finding, Subject, ok, problem, warning
 from qga.linux.hooks import not_only_roots
+from qga.options import POLICY, ConfigError
 from qga.policy import Policy
+from qga.rules import PolicyError
 
 
 def policy(subject: Subject) -> Iterator[Finding]:
     config, commands = subject.config, schema.load()
-    decides = Policy(config.allow_rpcs, config.block_rpcs, commands.allowed_while_frozen)
+    try:
+        found = settings.complete(config, commands)
+        path = settings.policy_file(config)
+    except (ConfigError, PolicyError) as error:
+        yield problem(str(error), "qemu-ga --check-config says all that is wrong")
+        return
+    decides = Policy(config.allow_rpcs, config.block_rpcs, commands.allowed_while_frozen, found.rules)
     refused = [name for name in commands.commands if not decides.permits(name)]
-    profile = getattr(config, "profile", None)
-    by = f" by the profile {profile}" if profile else ""
+    by = f" by the profile {config.profile}" if config.profile else f" by {path}" if path else ""
+    for text in found.warnings:
+        yield warning(text, "qemu-ga --check-config says more")
     yield ok(f"{len(commands.commands) - len(refused)} of {len(commands.commands)} commands are allowed{by}")
     dangerous = [name for name in ("guest-exec", "guest-file-open", "guest-set-user-password") if name not in refused]
     if dangerous:
@@ -58,7 +67,7 @@ def permissions(subject: Subject) -> Iterator[Finding]:
     host, config = subject.host, subject.config
     audit = config.audit_log if config.audit_log not in (None, "journal", "off") else None
     read = {"log": config.logfile, "audit log": audit}
-    changed = {"configuration": subject.path, "policy": getattr(config, "policy", None), **read}
+    changed = {"configuration": subject.path, "policy": config.policy or POLICY, **read}
     sound = []
     for name, path in changed.items():
         if path is None or not os.path.exists(host.path(path)):

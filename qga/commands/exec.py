@@ -8,6 +8,7 @@ from qga import b64
 from qga.context import Context, payload_room
 from qga.errors import CommandError
 from qga.execs import NOTHING, Capture, Output
+from qga.linux.programs import environment
 from qga.literals import c_string
 
 _SEPARATED = Capture(out=True, err=True)
@@ -33,9 +34,8 @@ def guest_exec(
 ) -> dict[str, object]:
     stdin = None if input_data is None else b64.decode(input_data)
     argv = [c_string(text) for text in (path, *(arg or ()))]
-    environment = os.environb if env is None else _environment(env)
     try:
-        return {"pid": ctx.execs.start(argv, environment, stdin, _CAPTURES[capture_output])}
+        return {"pid": ctx.execs.start(argv, environment(env), stdin, _CAPTURES[capture_output], ctx.target)}
     except OSError as error:
         raise CommandError(f"Failed to execute child process “{path}” ({error.strerror})") from error
 
@@ -54,16 +54,6 @@ def guest_exec_status(ctx: Context, *, pid: int) -> dict[str, object]:
     out = _told("out", program.out, of_out)
     err = _told("err", program.err, room - min(of_out, program.out.size))
     return {"exited": True, **ended, **out, **err}
-
-
-def _environment(entries: list[str]) -> dict[bytes, bytes]:
-    """What getenv(3) would find: the first of a name; an entry without a name or a ``=`` is none."""
-    environment: dict[bytes, bytes] = {}
-    for entry in entries:
-        name, separator, value = c_string(entry).partition(b"=")
-        if name and separator:
-            environment.setdefault(name, value)
-    return environment
 
 
 def _told(stream: str, output: Output, room: int) -> dict[str, object]:

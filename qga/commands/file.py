@@ -14,7 +14,7 @@ _WHENCE = {"set": os.SEEK_SET, "cur": os.SEEK_CUR, "end": os.SEEK_END}
 
 
 def guest_file_open(ctx: Context, *, path: str, mode: str = "r") -> int:
-    return ctx.files.open(path, mode)
+    return ctx.files.open(path, mode, ctx.target)
 
 
 def guest_file_close(ctx: Context, *, handle: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from qga.processes.child import RESET_SIGNALS
 
@@ -24,12 +24,14 @@ class Children:
         env: Mapping[str, str] | Mapping[bytes, bytes],
         stdio: tuple[int, int, int],
         on_exit: Callable[[int], None],
+        keep: Iterable[int] = (),
     ) -> int:
-        """Start a program with these three descriptors as its standard ones; returns its pid.
+        """Start a program with these three descriptors as its standard ones, and those to ``keep``; returns its pid.
 
         ``on_exit`` gets its wait status (waitpid(2)) when it has been reaped. Raises OSError if it cannot be started.
         """
         actions = [(os.POSIX_SPAWN_DUP2, source, target) for target, source in enumerate(stdio)]
+        actions += [(os.POSIX_SPAWN_DUP2, descriptor, descriptor) for descriptor in keep]  # it clears close-on-exec
         pid = os.posix_spawn(path, argv, env, file_actions=actions, setsigdef=RESET_SIGNALS, setsigmask=())
         self._on_exit[pid] = on_exit
         return pid

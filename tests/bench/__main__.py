@@ -20,7 +20,7 @@ from tests.bench.audited import audited
 from tests.bench.client import Client, request
 from tests.bench.growth import growth
 from tests.bench.report import Result, draw, table
-from tests.bench.rows import MIB, ROWS
+from tests.bench.rows import MIB, POLICY, ROWS, RULED
 from tests.bench.timing import timed
 
 ROUNDS = 7
@@ -102,6 +102,13 @@ def main() -> None:
         ):
             results = timed(ROWS, ours.connect(), theirs.connect(), floor.connect(), rounds)
         results.append(audited(directory, rounds))
+        policy = directory / "policy.toml"
+        policy.write_text(POLICY)
+        with (
+            Agent("ours-ruled", (*OURS, "--policy", str(policy)), directory) as ours,
+            Agent("reference-beside", (reference(),), directory) as theirs,
+        ):
+            results += timed(RULED, ours.connect(), theirs.connect(), None, rounds)
         results += crowd.results(rounds)
         results += guest.results(rounds)
         results += processes(directory)

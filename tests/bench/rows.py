@@ -108,5 +108,24 @@ IN_GUEST = [
     Row("guest-file-read 1 MiB in a guest", 1.2, partial(_read, MIB), 4, MIB),
 ]
 
+# What a policy costs that looks at paths, arguments and environment.
+POLICY = """default = "deny"
+[[rule]]
+allow = ["guest-ping", "guest-get-*"]
+[[rule]]
+allow = ["guest-file-open"]
+path = ["/etc/**"]
+mode = ["r"]
+[[rule]]
+allow = ["guest-exec"]
+path = ["/usr/bin/true"]
+arg = [["--version"], []]
+env = []
+"""
+RULED = [
+    Row("guest-ping, with a policy", 1.0, partial(_command, "guest-ping"), 3000),
+    Row("guest-exec /bin/true, with a policy", 0.8, partial(_exec, ("/bin/true",), 0.0), 30),
+]
+
 # With 800 interfaces, and 200 filesystems on 200 loop devices.
 CROWDED = _commands(5.0, 3, "guest-network-get-interfaces", "guest-get-fsinfo", "guest-get-disks")

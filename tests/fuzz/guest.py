@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-from qga import b64, cmdline, config, keyfile
+from qga import b64, cmdline, config, keyfile, rules
 from qga.context import Context
 from qga.dispatch import bind
 from qga.errors import RequestError
@@ -193,6 +193,23 @@ def configuration(data: bytes) -> None:
         return read._replace(block_rpcs=tuple(sorted(read.block_rpcs)), allow_rpcs=tuple(sorted(read.allow_rpcs)))
 
     assert load(config.dump(load(data)).encode()) == load(data)
+
+
+def policy_file(data: bytes) -> None:
+    """Whatever is understood decides every command, and says in one line by which rule."""
+    path = _directory() / "policy.toml"
+    path.write_bytes(data)
+    read = rules.load(str(path), SCHEMA.commands)
+    policy = Policy(rules=read)
+    for name, chain in read.chains.items():
+        assert not chain[-1].constraints
+        if policy.permits(name) and name in policy.by_argument:
+            command = SCHEMA.commands[name]
+            arguments = dict.fromkeys(command.arguments.get("required", ()), "/none")
+            decision = policy.decide(command, arguments, {})
+            assert decision.rule in {rule.where for rule in chain}
+            if decision.target is not None:
+                decision.target.close()
 
 
 def command_line(data: bytes) -> None:

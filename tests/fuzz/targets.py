@@ -15,6 +15,7 @@ from qga.files import StateError
 from qga.keyfile import KeyFileError
 from qga.linux import routes
 from qga.options import ConfigError
+from qga.rules import PolicyError
 from tests.fuzz import guest, protocol
 from tests.netlink import address, link
 
@@ -139,6 +140,16 @@ TARGETS: dict[str, Target] = {
             b"[general]\nlogfile=/a b\\s\nstatedir=\nfsfreeze-hook=/x\nblacklist=y\nretry-path=true\nunknown=1\n",
         ),
         (ConfigError,),
+    ),
+    "policy file": Target(
+        guest.policy_file,
+        (
+            b'default = "deny"\n[[rule]]\nallow = ["guest-sync*"]\nid = [1]\n[[rule]]\ndeny = ["*"]\n',
+            b'default = "allow"\n[[rule]]\nallow = ["guest-exec"]\npath = ["/a*/**/b"]\n'
+            b'arg = [["-x", "**"]]\nenv = []\n',
+            b'default = "deny"\n[[rule]]\ndeny = ["guest-file-open"]\npath = ["/bin/**"]\nmode = ["r*"]\n',
+        ),
+        (PolicyError,),
     ),
     "command line": Target(
         guest.command_line,

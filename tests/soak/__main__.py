@@ -74,6 +74,7 @@ class Soak:
     def warm_up(self) -> None:
         """Everything once, the largest first: memory that was needed once may stay."""
         self.do(acts.sweep)
+        self.do(acts.everything)
         self.do(lambda world, peer: acts.file(world, peer, acts.LARGEST))
         self.do(lambda world, peer: acts.program(world, peer, acts.LARGEST))
         for act in (*ACTS, *LEAVES):

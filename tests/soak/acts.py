@@ -93,6 +93,12 @@ def questions(world: World, peer: Peer) -> None:
     peer.receive_all()
 
 
+def everything(world: World, peer: Peer) -> None:
+    """Each command once: what it imports then, it keeps."""
+    for name, arguments in (*_QUESTIONS.items(), *_REFUSED):
+        peer.ask(name, **arguments)
+
+
 def synchronise(world: World, peer: Peer) -> None:
     """As libvirt does, with a half request of somebody else before it."""
     half = world.random.choice((b"", b"{", b'{"execute":"guest-', b'{"a":[1,2', b"'"))
