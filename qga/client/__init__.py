@@ -28,7 +28,7 @@ _HOMES = {
     "GuestFile": "files",
     "Session": "session",
 }
-__all__ = sorted(_HOMES)  # noqa: PLE0605
+__all__ = sorted(_HOMES)
 
 if TYPE_CHECKING:
     from qga.client.asynchronous import AsyncClient as AsyncClient

@@ -14,7 +14,7 @@ from qga.client.lines import SYNC_TIMEOUT, Line, StreamLine
 from qga.client.steps import LONGER, SETTLED, Ask, Collect, Limits, Pause, Step, Steps, Submit, Write
 
 if TYPE_CHECKING:
-    from qga.client.copy import Outcome, Progress
+    from qga.client.copy import Outcome
     from qga.client.files import GuestFile
     from qga.client.freezing import Freeze
     from qga.client.running import Completed
@@ -83,7 +83,10 @@ class Client(Commands):
             self._line = None
 
     def call(self, command: str, /, *, timeout: float | None = None, **arguments: Any) -> Any:
-        """What any command returns, also one that the schema does not have. ``buf_b64=`` is its argument buf-b64; None is left out."""
+        """What any command returns, also one that the schema does not have.
+
+        ``buf_b64=`` is its argument buf-b64; None is left out.
+        """
         return self._ask(command, {name.replace("_", "-"): value for name, value in arguments.items()}, timeout)
 
     def call_raw(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import io
 import os
 from typing import TYPE_CHECKING, Any
 
 import pybase64
 
-from qga.client.errors import ClientError, CommandFailed, OutOfStep
+from qga.client.errors import ClientError, OutOfStep
 from qga.client.steps import Limits, Steps
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _WHENCE = {os.SEEK_SET: "set", os.SEEK_CUR: "cur", os.SEEK_END: "end"}
 
 
 class GuestFile(io.RawIOBase):
-    """Binary and unbuffered: every read or write is a request, so ask for much at a time, or wrap it in ``io.Buffered…``.
+    """Binary and unbuffered: each read or write is a request, so ask for much at a time, or wrap it in ``io.Buffered…``.
 
     ``mode`` is fopen(3)'s: r, w, a, each with + or b. Its methods raise ClientError; what is unsupported,
     io.UnsupportedOperation. An open file holds a handle in the guest until it is closed.
@@ -94,10 +94,8 @@ class GuestFile(io.RawIOBase):
                 self._client.guest_file_close(handle)
 
     def __del__(self) -> None:
-        try:
+        with contextlib.suppress(ClientError):
             super().__del__()
-        except ClientError:
-            pass
 
     def _open(self) -> int:
         if self._handle is None:

@@ -19,7 +19,7 @@ _LOST = (AgentUnreachable, AgentTimeout, OutOfStep)
 
 
 class Freeze:
-    """``frozen`` and ``thawed``: how many filesystems, None before. ``seconds``: how long they were held, once thawed.
+    """``frozen`` and ``thawed``: how many filesystems, None before. ``seconds``: how long they were held.
 
     Python does not leave a ``with`` block on SIGTERM: a program that wants the thaw then makes an exception of it.
     """

@@ -1,4 +1,4 @@
-"""A line to an agent that blocks: a stream with a session on it, which carries requests and has a deadline on everything."""
+"""A line to an agent that blocks: a stream with a session on it, and a deadline on everything."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import select
 import time
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from qga.client import roads
-from qga.client.errors import AgentTimeout, AgentUnreachable, ClientError, OutOfStep
+from qga.client.errors import AgentTimeout, AgentUnreachable, OutOfStep
 from qga.client.session import Reply, Session
 
 SYNC_TIMEOUT = 5.0  # seconds that an agent has to answer the first word, as libvirt
@@ -37,7 +37,7 @@ class Line(Protocol):
 class StreamLine:
     """Raises AgentUnreachable, AgentTimeout, OutOfStep, CommandFailed; ``dead`` once it cannot be used any more.
 
-    It synchronises before anything else is sent: what is asked on a socket that nobody serves yet is never carried out later.
+    It synchronises before anything else is sent: what is asked where nobody listens yet must not be carried out later.
     """
 
     chunk = 1024 * 1024
@@ -64,7 +64,7 @@ class StreamLine:
             self._replies.clear()
         except AgentTimeout:
             self.close()
-            raise AgentTimeout(self._silence(timeout)) from None
+            raise AgentTimeout(silence(address.text, timeout, echoed=self._session.echoed)) from None
         except BaseException:
             self.close()
             raise
@@ -160,16 +160,18 @@ class StreamLine:
         for reply in replies:
             self._replies[reply.number] = reply
 
-    def _lost(self, error: OSError | None) -> ClientError:
+    def _lost(self, error: OSError | None) -> NoReturn:
         self.close()
         raise AgentUnreachable(
             f"{self._address}: the other side closed the connection" + (f": {error.strerror}" if error else "")
         ) from error
 
-    def _silence(self, timeout: float) -> str:
-        if self._session.echoed:
-            return f"{self._address}: what was sent came back: this is a console, not an agent"
-        return (
-            f"{self._address}: nobody answered within {timeout:g} s: "
-            "no agent runs in the guest (yet), or another client holds the socket"
-        )
+
+def silence(address: str, timeout: float, *, echoed: bool) -> str:
+    """Why nobody answered, as far as it can be told from here."""
+    if echoed:
+        return f"{address}: what was sent came back: this is a console, not an agent"
+    return (
+        f"{address}: nobody answered within {timeout:g} s: "
+        "no agent runs in the guest (yet), or another client holds the socket"
+    )

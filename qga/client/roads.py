@@ -1,7 +1,7 @@
 """Addresses, and the byte streams that they lead to: a descriptor that does not block, and why there is none.
 
-``unix:/path`` or a bare path, ``tcp:host:port``, ``serial:/dev/pts/N``, ``vsock:CID:PORT`` are streams; ``libvirt:DOMAIN``
-and ``libvirt+ssh://[user@]host/DOMAIN`` carry whole commands (``qga.client.libvirt``).
+``unix:/path`` or a bare path, ``tcp:host:port``, ``serial:/dev/pts/N``, ``vsock:CID:PORT`` are streams;
+``libvirt:DOMAIN`` and ``libvirt+ssh://[user@]host/DOMAIN`` carry whole commands (``qga.client.libvirt``).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _REASONS = {
 
 
 class Address(NamedTuple):
-    """``kind``: unix, tcp, serial, vsock, libvirt. ``place``: the path, or the domain. ``host`` and ``port`` where it has them.
+    """``kind``: unix, tcp, serial, vsock, libvirt. ``place``: the path, or the domain.
 
     Of libvirt, ``host`` is the connection URI, empty for the default one.
     """

@@ -1,7 +1,7 @@
 """One conversation with an agent, without I/O: requests to bytes, bytes to replies.
 
-It owns no descriptor and no clock. The rule it keeps: a reply reaches the request that it answers or nobody. A session
-begins with ``synchronise``, and nothing counts that comes before the agent's answer to it, the 0xFF and the right id.
+It owns no descriptor and no clock. The rule it keeps: a reply reaches the request that it answers, or nobody. A
+session begins with ``synchronise``; nothing counts that comes before the agent's answer to it, 0xFF and the right id.
 Requests may be sent before the replies to earlier ones have come: agents answer strictly in order.
 """
 

@@ -1,7 +1,7 @@
 """Work of several requests, without I/O: a generator yields what it wants done and is sent what came of it.
 
-``Client`` and ``AsyncClient`` both carry the same steps out; an error, also KeyboardInterrupt or a cancelled task, is thrown
-into the generator, which may still ask for what cleans up.
+``Client`` and ``AsyncClient`` both carry the same steps out; an error, also KeyboardInterrupt or a cancelled task, is
+thrown into the generator, which may still ask for what cleans up.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Pause(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What the road carries comes back: bytes that one read and one write should have, and how many may be under way."""
+    """What the road carries comes back: bytes of one read, of one write, and how many may be under way."""
 
     read: int = 0
     write: int = 0
