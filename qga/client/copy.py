@@ -1,7 +1,7 @@
 """Copy one file between host and guest: pipelined, checked by hash, and the old file whole until the new one is.
 
-Steps for ``Client.carry_out``, which ``Client.download`` and ``upload`` are. In the guest they use coreutils by guest-exec (stat,
-sha256sum, install, chmod, touch, mv); what cannot be had without them is said in ``Outcome.notes``.
+Steps for ``Client.carry_out``, which ``Client.download`` and ``upload`` are. In the guest they use coreutils by
+guest-exec (stat, sha256sum, install, chmod, touch, mv); ``Outcome.notes`` says what cannot be had without them.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ PATIENCE = 30.0  # seconds for any small program of the guest
 class Outcome:
     """``size`` bytes in ``seconds``; the first ``resumed`` of them were there from an earlier try.
 
-    ``verified``: the far end's SHA-256 is ours. ``atomic``: the target was at no time half a file. ``notes``: what could
-    not be had, a sentence each.
+    ``verified``: the far end's SHA-256 is ours. ``atomic``: the target was at no time half a file. ``notes``: what
+    could not be had, a sentence each.
     """
 
     size: int = 0
@@ -67,8 +67,8 @@ def download(
 ) -> Steps[Outcome]:
     """From the guest's ``source`` to this machine's ``target``.
 
-    ``resume``: a copy that breaks leaves its part beside the target, and the next one goes on there. ``preserve``: mode
-    and times. Raises OSError for this machine's files, ClientError for the rest.
+    ``resume``: a copy that breaks leaves its part beside the target, and the next one goes on there. ``preserve``:
+    mode and times. Raises OSError for this machine's files, ClientError for the rest.
     """
     if os.path.isdir(target):
         raise IsADirectoryError(f"{target} is a directory: expected the name of a file")

@@ -19,7 +19,7 @@ _WHENCE = {os.SEEK_SET: "set", os.SEEK_CUR: "cur", os.SEEK_END: "end"}
 
 
 class GuestFile(io.RawIOBase):
-    """Binary and unbuffered: each read or write is a request, so ask for much at a time, or wrap it in ``io.Buffered…``.
+    """Binary and unbuffered: each read or write is a request: ask for much at a time, or wrap it in ``io.Buffered…``.
 
     ``mode`` is fopen(3)'s: r, w, a, each with + or b. Its methods raise ClientError; what is unsupported,
     io.UnsupportedOperation. An open file holds a handle in the guest until it is closed.

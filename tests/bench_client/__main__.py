@@ -34,7 +34,9 @@ def rates(client: Client, directory: Path, mebibytes: int) -> None:
                 assert outcome.size == mebibytes << 20
                 assert outcome.verified == verify
                 seen.append(outcome.size / outcome.seconds / 1e6)
-            print(f"{name:9}{'verified' if verify else 'unverified':12}{max(seen):6.0f} MB/s  (worst {min(seen):.0f})")
+            print(
+                f"{name:9}{'verified' if verify else 'unverified':12}{max(seen):6.0f} MB/s  (worst {min(seen):.0f})"
+            )
     print(f"memory    {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MiB at most")
 
 
@@ -43,7 +45,9 @@ def main(mebibytes: int = 256, program: str = "") -> None:
         directory = Path(name)
         path = directory / "agent.sock"
         if program:
-            agent = subprocess.Popen([program, "-m", "unix-listen", "-p", str(path), "-t", name, "-b", "guest-fsfreeze-freeze"])
+            agent = subprocess.Popen(
+                [program, "-m", "unix-listen", "-p", str(path), "-t", name, "-b", "guest-fsfreeze-freeze"]
+            )
             try:
                 time.sleep(1)
                 rates(Client.connect(str(path), wait=10), directory, mebibytes)
