@@ -290,3 +290,15 @@ def test_importing_the_client_is_cheap() -> None:
 def test_errors_are_of_one_family() -> None:
     for kind in (AddressError, AgentUnreachable, AgentTimeout, OutOfStep, CommandFailed, CommandNotFound):
         assert issubclass(kind, ClientError)
+
+
+@pytest.mark.parametrize("which", ["ours", "debian"])
+def test_readmes_example_runs(which: str, tmp_path: Path) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    example = readme.split("<!-- for programs -->\n```python\n")[1].split("```\n<!-- /for programs -->")[0]
+    path = tmp_path / "agent.sock"
+    with agent(which, tmp_path, path=path):
+        Client.connect(str(path), wait=10).close()
+        env = {**os.environ, "QGA_CONNECT": f"unix:{path}"}
+        done = subprocess.run([sys.executable, "-c", example], env=env, capture_output=True, text=True, check=True)
+    assert "Linux\n" in done.stdout
