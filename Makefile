@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: run run-vm test lint bench fuzz soak vm clean
+.PHONY: run run-vm test lint bench bench-client client fuzz soak vm clean
 
 run: $(VENV)/.run
 	$(BIN)/python -m tests.demo
@@ -24,6 +24,12 @@ bench: $(VENV)/.dev
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	command -v /usr/sbin/qemu-ga >/dev/null || $(SUDO) apt-get install -y --no-install-recommends qemu-guest-agent
 	$(BIN)/python -m tests.bench
+
+bench-client: $(VENV)/.dev
+	$(BIN)/python -m tests.bench_client
+
+client: $(VENV)/.dev
+	$(BIN)/python -m tests.client_source
 
 fuzz: $(VENV)/.dev
 	-$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[fuzz]'

@@ -54,7 +54,7 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if room(path) not in ("__init__", "client")]
+FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if room(path) not in ("__init__", "client", "testing")]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -66,10 +66,19 @@ def test_imports_go_downward(path: Path) -> None:
         assert RANK[there] < RANK[here] or (RANK[there] == RANK[here] and WITHIN[here]), f"{here} imports {module}"
 
 
+CLIENT = sorted((PACKAGE / "client").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", CLIENT, ids=lambda path: path.name)
+def test_the_client_shares_only_schema_wire_and_errors_with_the_agent(path: Path) -> None:
+    shared = {module.split(".")[0] for module in imports(path)} - {"client"}
+    assert shared <= {"schema", "wire", "errors"}
+
+
 def test_only_processes_and_daemonize_fork() -> None:
     forking = {
         room(path)
-        for path in PACKAGE.rglob("*.py")
+        for path in FILES
         for node in ast.walk(ast.parse(path.read_text()))
         if (isinstance(node, ast.Attribute) and node.attr in ("fork", "posix_spawn", "forkpty", "system", "popen"))
         or (isinstance(node, ast.Import) and any(alias.name in ("subprocess", "threading") for alias in node.names))

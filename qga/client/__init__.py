@@ -1,0 +1,50 @@
+"""Drive a QEMU guest agent from the host: ours, or QEMU's own.
+
+    from qga.client import Client
+
+    with Client("unix:/run/agent.sock") as guest:
+        for filesystem in guest.guest_get_fsinfo():
+            print(filesystem.mountpoint, filesystem.used_bytes)
+        print(guest.run(["uname", "-a"], text=True).stdout)
+
+Names are imported when first used: what pings needs no asyncio.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+_HOMES = {
+    "Client": "client",
+    "AsyncClient": "asynchronous",
+    "AddressError": "errors",
+    "AgentTimeout": "errors",
+    "AgentUnreachable": "errors",
+    "ClientError": "errors",
+    "CommandFailed": "errors",
+    "CommandNotFound": "errors",
+    "OutOfStep": "errors",
+    "GuestFile": "files",
+    "Session": "session",
+}
+__all__ = sorted(_HOMES)
+
+if TYPE_CHECKING:
+    from qga.client.asynchronous import AsyncClient as AsyncClient
+    from qga.client.client import Client as Client
+    from qga.client.errors import AddressError as AddressError
+    from qga.client.errors import AgentTimeout as AgentTimeout
+    from qga.client.errors import AgentUnreachable as AgentUnreachable
+    from qga.client.errors import ClientError as ClientError
+    from qga.client.errors import CommandFailed as CommandFailed
+    from qga.client.errors import CommandNotFound as CommandNotFound
+    from qga.client.errors import OutOfStep as OutOfStep
+    from qga.client.files import GuestFile as GuestFile
+    from qga.client.session import Session as Session
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'qga.client' has no attribute {name!r}")
+    return getattr(import_module(f"qga.client.{_HOMES[name]}"), name)

@@ -1,0 +1,57 @@
+"""What can go wrong between a host's program and an agent: each error says it in one sentence."""
+
+from __future__ import annotations
+
+
+class ClientError(Exception):
+    """Base of all. ``command`` is the command that was asked, None where the trouble was before any."""
+
+    def __init__(self, text: str, *, command: str | None = None) -> None:
+        super().__init__(text)
+        self.command = command
+
+
+class AddressError(ClientError):
+    """The address is none, or names a road that this machine does not have."""
+
+
+class AgentUnreachable(ClientError):  # noqa: N818
+    """There is no way to the agent, or it broke: what was asked may or may not have been done."""
+
+
+class AgentTimeout(ClientError):  # noqa: N818
+    """The agent did not answer in time: what was asked may still be done."""
+
+
+class OutOfStep(ClientError):  # noqa: N818
+    """What came is no reply of an agent: another program, a console, or a broken stream."""
+
+
+class CommandFailed(ClientError):  # noqa: N818
+    """The agent answered with an error; ``desc`` is what it said, ``error_class`` QEMU's class."""
+
+    def __init__(self, command: str, desc: str, error_class: str = "GenericError") -> None:
+        super().__init__(f"{command}: {desc}", command=command)
+        self.command: str = command
+        self.desc = desc
+        self.error_class = error_class
+
+
+class CommandNotFound(CommandFailed):
+    """The agent does not have the command, or with ``disabled`` does not allow it now."""
+
+    def __init__(self, command: str, desc: str, error_class: str = "CommandNotFound") -> None:
+        super().__init__(command, desc, error_class)
+        self.disabled = "has been disabled" in desc
+        why = (
+            "the agent does not allow it now: it is blocked by configuration, or filesystems are frozen"
+            if self.disabled
+            else "the agent does not have this command"
+        )
+        self.args = (f"{command}: {why}",)
+
+
+def failure(command: str, desc: str, error_class: str) -> CommandFailed:
+    """The error for an agent's answer. Old agents call a blocked command CommandDisabled."""
+    missing = error_class in ("CommandNotFound", "CommandDisabled")
+    return (CommandNotFound if missing else CommandFailed)(command, desc, error_class)

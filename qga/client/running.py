@@ -1,0 +1,90 @@
+"""Run a program of the guest to its end, as ``subprocess.run`` does."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pybase64
+
+from qga.client.errors import AgentTimeout, ClientError
+from qga.client.files import decoded
+from qga.client.steps import Ask, Pause, Steps
+
+FIRST_PAUSE, LAST_PAUSE = (
+    0.005,
+    0.25,
+)  # seconds between two looks: each pause is longer, so short programs are soon done
+KILLED = 2.0  # seconds for a killed program to be gone
+
+
+class Completed(subprocess.CompletedProcess[Any]):
+    """``truncated``: whether output is missing at the end. A program that signal N ended has returncode -N."""
+
+    truncated = False
+
+
+def run(
+    argv: list[str],
+    data: bytes | str | None,
+    env: Mapping[str, str] | None,
+    timeout: float | None,
+    *,
+    capture_output: bool,
+    text: bool,
+) -> Steps[Completed]:
+    if not argv:
+        raise ValueError("argv is empty: expected a program")
+    arguments: dict[str, Any] = {"path": argv[0], "arg": argv[1:], "capture-output": capture_output}
+    if env is not None:
+        arguments["env"] = [f"{name}={value}" for name, value in env.items()]
+    if data is not None:
+        raw = data.encode() if isinstance(data, str) else data
+        arguments["input-data"] = pybase64.b64encode_as_string(raw)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    pid = (yield Ask("guest-exec", arguments, timeout))["pid"]
+    pause = FIRST_PAUSE
+    try:
+        while not (status := (yield Ask("guest-exec-status", {"pid": pid})))["exited"]:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise AgentTimeout(f"{argv[0]} had not ended after {timeout:g} s", command="guest-exec")
+            yield Pause(pause if deadline is None else min(pause, max(0.0, deadline - time.monotonic())))
+            pause = min(pause * 1.5, LAST_PAUSE)
+    except AgentTimeout:
+        yield from _kill(pid)
+        raise
+    return _completed(argv, status, capture_output=capture_output, text=text)
+
+
+def checked(done: Completed, *, check: bool) -> Completed:
+    if check:
+        done.check_returncode()
+    return done
+
+
+def _kill(pid: int) -> Steps[None]:
+    """As far as it goes: the guest may not have kill(1), and the agent may be what hangs."""
+    try:
+        killer = yield Ask("guest-exec", {"path": "kill", "arg": ["-KILL", str(pid)]}, KILLED)
+        for asked in (killer["pid"], pid):
+            for _ in range(4):
+                if (yield Ask("guest-exec-status", {"pid": asked}, KILLED))["exited"]:
+                    break
+                yield Pause(KILLED / 20)
+    except ClientError:
+        pass
+
+
+def _completed(argv: list[str], status: Mapping[str, Any], *, capture_output: bool, text: bool) -> Completed:
+    out: Any = None
+    err: Any = None
+    if capture_output:
+        out, err = (decoded(status.get(name, "")) for name in ("out-data", "err-data"))
+        if text:
+            out, err = out.decode(errors="replace"), err.decode(errors="replace")
+    code = status["exitcode"] if "exitcode" in status else -status.get("signal", 0)
+    done = Completed(argv, code, out, err)
+    done.truncated = bool(status.get("out-truncated") or status.get("err-truncated"))
+    return done

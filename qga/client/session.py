@@ -1,0 +1,195 @@
+"""One conversation with an agent, without I/O: requests to bytes, bytes to replies.
+
+It owns no descriptor and no clock. The rule it keeps: a reply reaches the request that it answers, or nobody. A
+session begins with ``synchronise``; nothing counts that comes before the agent's answer to it, 0xFF and the right id.
+Requests may be sent before the replies to earlier ones have come: agents answer strictly in order.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import orjson
+
+from qga import wire
+from qga.client.errors import ClientError, OutOfStep, failure
+
+MAX_REPLY = 128 * 1024 * 1024  # bytes: the largest, 48 MiB read and in base64, takes half
+MAX_NOISE = 1024 * 1024  # bytes without a newline that are kept while out of step
+
+_SYNC = "guest-sync-delimited"
+
+
+class Reply(NamedTuple):
+    """What became of request ``number``: its return value, or its error."""
+
+    number: int
+    value: Any
+    error: ClientError | None = None
+
+
+class Session:
+    """``synchronised``: whether the agent has answered the last ``synchronise``.
+
+    ``echoed``: whether a request came back as it was sent, which consoles do and agents do not.
+    """
+
+    def __init__(self) -> None:
+        self.synchronised = False
+        self.echoed = False
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._pending: OrderedDict[int, tuple[str, bool]] = OrderedDict()  # number: command, may be silent
+        self._abandoned: set[int] = set()
+        self._number = 0
+        self._sync = (0, 0)  # its request's number, and the id that is to come back
+
+    def synchronise(self) -> bytes:
+        """Begin anew: bytes to send. Earlier requests get no reply any more."""
+        self.synchronised = False
+        self._pending.clear()
+        self._abandoned.clear()
+        self._pieces, self._size = [], 0
+        self._number += 1
+        self._sync = (self._number, int.from_bytes(os.urandom(6), "big") + 1)
+        return b"\xff" + _request(_SYNC, {"id": self._sync[1]}, self._number)
+
+    def request(self, command: str, arguments: Mapping[str, Any], *, silent: bool = False) -> tuple[int, bytes]:
+        """Its number, and bytes to send. ``silent``: success is not answered; a later reply tells of it.
+
+        Raises ClientError for what JSON cannot hold.
+        """
+        try:
+            data = _request(command, arguments, self._number + 1)
+        except (TypeError, ValueError) as error:
+            raise ClientError(f"{command}: its arguments cannot be sent: {error}", command=command) from error
+        return self._enter(command, silent), data
+
+    def write(self, handle: int, encoded: bytes) -> tuple[int, bytes]:
+        """As ``request`` of guest-file-write, of base64 that is bytes: the payload is copied once, not four times."""
+        number = self._enter("guest-file-write", silent=False)
+        head = b'{"execute":"guest-file-write","id":%d,"arguments":{"handle":%d,"buf-b64":"' % (number, handle)
+        return number, b"".join((head, encoded, b'"}}\n'))
+
+    def abandon(self, number: int) -> None:
+        """Nobody waits for this reply any more: it is dropped when it comes."""
+        if number in self._pending:
+            self._abandoned.add(number)
+
+    def command(self, number: int) -> str:
+        """What the request asked, while it has no reply."""
+        return self._pending.get(number, ("the agent", False))[0]
+
+    def receive(self, data: bytes) -> list[Reply]:
+        """The replies that ``data`` completes. Raises OutOfStep if it is no reply; then only synchronising helps."""
+        end = data.rfind(b"\n") + 1
+        replies: list[Reply] = []
+        if end:
+            lines = b"".join((*self._pieces, data[:end])) if self._pieces else data[:end]
+            self._pieces, self._size = [], 0
+            for line in lines.split(b"\n")[:-1]:
+                self._line(line, replies)
+            data = data[end:]
+        if data:
+            self._keep(data)
+        return replies
+
+    def _enter(self, command: str, silent: bool) -> int:
+        self._number += 1
+        self._pending[self._number] = (command, silent)
+        return self._number
+
+    def _keep(self, data: bytes) -> None:
+        if not self.synchronised:
+            start = data.rfind(b"\xff")
+            if start >= 0 or self._size > MAX_NOISE:
+                self._pieces, self._size = [], 0
+                data = data[max(start, 0) :]
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._size > MAX_REPLY:
+            self._pieces, self._size = [], 0
+            raise OutOfStep(f"the agent sent more than {MAX_REPLY >> 20} MiB without an end of line")
+
+    def _line(self, line: bytes, replies: list[Reply]) -> None:
+        if not self.synchronised:
+            self._look_for_sync(line, replies)
+            return
+        if not line.strip():
+            return
+        try:
+            body = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            raise OutOfStep(f"the agent sent what is no reply: {_shown(line)}") from None
+        if not isinstance(body, dict):
+            raise OutOfStep(f"the agent sent what is no reply: {_shown(line)}")
+        if "return" in body or "error" in body:  # anything else is an event or a greeting
+            self._reply(body, line, replies)
+
+    def _look_for_sync(self, line: bytes, replies: list[Reply]) -> None:
+        """Whatever is no answer to the last ``synchronise`` is dropped."""
+        delimited = line.rfind(b"\xff")
+        try:
+            body = orjson.loads(line[delimited + 1 :])
+        except orjson.JSONDecodeError:
+            return
+        if not isinstance(body, dict):
+            return
+        number, sync = self._sync
+        arguments = body.get("arguments")
+        if body.get("execute") == _SYNC and isinstance(arguments, dict) and arguments.get("id") == sync:
+            self.echoed = True
+        elif delimited >= 0 and type(body.get("return")) is int and body["return"] == sync:
+            self.synchronised = True
+            replies.append(Reply(number, sync))
+        elif "error" in body and type(body.get("id")) is int and body["id"] == number:
+            replies.append(Reply(number, None, _error(_SYNC, body["error"])))
+
+    def _reply(self, body: dict[str, Any], line: bytes, replies: list[Reply]) -> None:
+        if "id" in body:
+            number = body["id"]
+            if type(number) is not int or number not in self._pending:
+                return  # stale, or of another client
+        elif self._pending:  # an agent that knows no ids, or a complaint about what is no request
+            number = next(iter(self._pending))
+        else:
+            raise OutOfStep(f"the agent answered what nobody asked: {_shown(line)}")
+        while self._pending:
+            earlier, (command, silent) = self._pending.popitem(last=False)
+            if earlier == number:
+                break
+            if silent:
+                self._tell(Reply(earlier, None), replies)
+            else:
+                error = OutOfStep(f"the agent left out its answer to {command}", command=command)
+                self._tell(Reply(earlier, None, error), replies)
+        if "error" in body:
+            self._tell(Reply(number, None, _error(command, body["error"])), replies)
+        else:
+            self._tell(Reply(number, body["return"]), replies)
+
+    def _tell(self, reply: Reply, replies: list[Reply]) -> None:
+        if reply.number in self._abandoned:
+            self._abandoned.discard(reply.number)
+        else:
+            replies.append(reply)
+
+
+def _request(command: str, arguments: Mapping[str, Any], number: int) -> bytes:
+    body: dict[str, Any] = {"execute": command, "id": number}
+    if arguments:
+        body["arguments"] = dict(arguments)
+    return wire.encode(body)
+
+
+def _error(command: str, error: object) -> ClientError:
+    if isinstance(error, dict):
+        return failure(command, str(error.get("desc", "no reason given")), str(error.get("class", "GenericError")))
+    return failure(command, f"an error that is no object: {error!r}", "GenericError")
+
+
+def _shown(line: bytes) -> str:
+    return repr(line[:80].decode(errors="replace"))

@@ -1,0 +1,257 @@
+"""Writes ``qga/client/commands.py`` and ``replies.py`` from the schema: ``make client``.
+
+A reply's struct is a frozen dataclass, QAPI's name without Guest; an enum is a str, so that a newer agent's word does
+no harm; a union is one class of the members of its base and its branch.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from qga import schema
+
+PACKAGE = Path(schema.__file__).parent / "client"
+WORDS = {"int": "int", "uint64": "int", "bool": "bool", "str": "str", "number": "float"}
+HEAD = "{doc}\n\nGenerated from schema/ by tests/client_source.py: change that, not this.\n"
+
+Entry = dict[str, Any]
+
+
+def definitions() -> list[Entry]:
+    names = sorted(path for path in Path(schema.directory()).glob("*.json") if path.name != "meta.json")
+    return [entry for path in names for entry in orjson.loads(path.read_bytes())]
+
+
+class Source:
+    def __init__(self) -> None:
+        self.entries = {next(iter(entry.values())): entry for entry in definitions()}
+        self.commands = [entry for entry in self.entries.values() if "command" in entry]
+        self.needed: dict[str, None] = {}  # structs of replies, each after those that it holds
+        self.sent: dict[str, None] = {}
+        for command in self.commands:
+            self._need(command.get("returns"))
+            for reference in command.get("data", {}).values():
+                self._need(reference)
+                if self._class(reference):
+                    self.sent[_element(reference)] = None
+
+    def _class(self, reference: Any) -> str | None:
+        """The class of a type, or of a list's elements; None for what is no object."""
+        entry = self.entries.get(_element(reference), {})
+        return _name(_element(reference)) if "struct" in entry or "union" in entry else None
+
+    def _members(self, entry: Entry) -> dict[str, Any]:
+        if "union" not in entry:
+            return dict(entry["data"])
+        (branch,) = entry["data"].values()
+        return {**entry["base"], **self.entries[branch]["data"]}
+
+    def _need(self, reference: Any) -> None:
+        if reference is None or self._class(reference) is None:
+            return
+        name = _element(reference)
+        for member in self._members(self.entries[name]).values():
+            self._need(member)
+        self.needed[name] = None
+
+    def annotation(self, reference: Any, *, argument: bool = False, prefix: str = "") -> str:
+        if isinstance(reference, list):
+            return f"{'Sequence' if argument else 'list'}[{self.annotation(reference[0], argument=argument, prefix=prefix)}]"
+        if reference in WORDS:
+            return WORDS[reference]
+        entry = self.entries[reference]
+        if "alternate" in entry:
+            return " | ".join(dict.fromkeys(self.annotation(branch) for branch in entry["data"].values()))
+        return "str" if "enum" in entry else f"{prefix}{_name(reference)}"
+
+    def reading(self, reference: Any, value: str) -> str:
+        if self._class(reference) is None:
+            return value
+        name = f"{_name(_element(reference))}"
+        if isinstance(reference, list):
+            if "union" in self.entries[_element(reference)]:
+                return f"[part for item in {value} if (part := {name}.read(item)) is not None]"
+            return f"[{name}.read(item) for item in {value}]"
+        return f"{name}.read({value})"
+
+    def dataclass(self, name: str) -> Iterator[str]:
+        entry = self.entries[name]
+        members = self._members(entry)
+        yield "\n\n@dataclass(frozen=True, slots=True)"
+        yield f"class {_name(name)}:"
+        yield _doc(entry["doc"], 4)
+        required = [member for member in members if not member.startswith("*")]
+        optional = [member.removeprefix("*") for member in members if member.startswith("*")]
+        for member in required:
+            yield f"    {_field(member)}: {self.annotation(members[member])}"
+        for member in optional:
+            yield f"    {_field(member)}: {self.annotation(members['*' + member])} | None = None"
+        result = "Self | None" if "union" in entry else "Self"
+        yield f"\n    @classmethod\n    def read(cls, value: Any) -> {result}:"
+        if "union" in entry:
+            (branch,) = entry["data"]
+            yield f'        """None for a {entry["discriminator"]} that is not known."""'
+            yield f'        if value["{entry["discriminator"]}"] != "{branch}":\n            return None'
+        yield "        return cls("
+        for member in required:
+            read = self.reading(members[member], _item(member))
+            yield f"            {_field(member)}={read},"
+        for member in optional:
+            got = f'value.get("{member}")'
+            if self._class(members["*" + member]):
+                read = self.reading(members["*" + member], _item(member))
+                yield f"            {_field(member)}=None if {got} is None else {read},"
+            else:
+                yield f"            {_field(member)}={got},"
+        yield "        )"
+        if name in self.sent:
+            yield "\n    def write(self) -> dict[str, Any]:"
+            yield '        """As an argument of a command."""'
+            pairs = ", ".join(f'"{member.lstrip("*")}": self.{_field(member)}' for member in members)
+            yield f"        members: dict[str, Any] = {{{pairs}}}"
+            yield "        return {name: member for name, member in members.items() if member is not None}"
+
+    def replies(self) -> str:
+        lines = [
+            f'"""{HEAD.format(doc="What commands return: members that a newer agent adds are ignored, optional ones that are missing are None.")}"""'
+        ]
+        lines += [
+            "from __future__ import annotations\n",
+            "from dataclasses import dataclass",
+            "from typing import Any, Self",
+        ]
+        for name in self.needed:
+            lines += self.dataclass(name)
+        return "\n".join(lines) + "\n"
+
+    def method(self, command: Entry, *, asynchronous: bool) -> Iterator[str]:
+        data, returns = command.get("data", {}), command.get("returns")
+        parameters = ["self"]
+        for member in sorted(data, key=lambda member: member.startswith("*")):
+            words = self.annotation(data[member], argument=True)
+            parameters.append(f"{_field(member)}: {words}{' | None = None' if member.startswith('*') else ''}")
+        result = "None" if returns is None else self.annotation(returns)
+        wait = "await " if asynchronous else ""
+        name = command["command"]
+        yield f"\n    {'async ' if asynchronous else ''}def {_field(name)}({', '.join([*parameters, '*', 'timeout: float | None = None'])}) -> {result}:"
+        yield _doc(f"{command['doc']} (Since {command['since']}.)", 8)
+        pairs = []
+        for member in data:
+            field, key = _field(member), member.lstrip("*")
+            value = f"[item.write() for item in {field}]" if self._class(data[member]) else field
+            if isinstance(data[member], list) and not self._class(data[member]):
+                value = f"list({field})"
+            if member.startswith("*") and value != field:
+                value = f"None if {field} is None else {value}"
+            pairs.append(f'"{key}": {value}')
+        ask = f'{wait}self._ask("{name}", {{{", ".join(pairs)}}}, timeout)'
+        if returns is None:
+            yield f"        {ask}"
+            return
+        yield f"        value = {ask}"
+        if self._class(returns) is None:
+            yield f'        return of("{name}", {WORDS.get(returns, "str")}, value)'
+            return
+        yield f"        from qga.client.replies import {_name(_element(returns))}\n"
+        read = self.reading(returns, "value")
+        function = read.removesuffix("(value)") if not isinstance(returns, list) else f"lambda value: {read}"
+        yield f'        return read("{name}", {function}, value)'
+
+    def commands_module(self) -> str:
+        silent = [command["command"] for command in self.commands if command.get("success-response") is False]
+        classes = sorted({name for command in self.commands for name in self._mentioned(command)})
+        lines = [
+            f'"""{HEAD.format(doc="A typed method for every command of the schema, blocking and for asyncio.")}"""'
+        ]
+        lines += [
+            "# ruff: noqa: A002\nfrom __future__ import annotations\n",
+            "from collections.abc import Mapping, Sequence",
+        ]
+        lines += ["from typing import TYPE_CHECKING, Any\n", "from qga.client.reading import of, read\n"]
+        lines += ["if TYPE_CHECKING:", f"    from qga.client.replies import {', '.join(classes)}\n"]
+        lines += [
+            "# Commands that answer only when they fail.",
+            f"SILENT = frozenset({{{', '.join(map(repr, silent))}}})",
+        ]
+        for name, word in (("Commands", ""), ("AsyncCommands", "async ")):
+            lines += [
+                f'\n\nclass {name}:\n    """``timeout``: seconds; by default the client\'s, or what suits the command."""\n'
+            ]
+            lines += [
+                f"    {word}def _ask(self, command: str, arguments: Mapping[str, Any], timeout: float | None) -> Any:"
+            ]
+            lines += ["        raise NotImplementedError"]
+            for command in self.commands:
+                lines += self.method(command, asynchronous=bool(word))
+        return "\n".join(lines) + "\n"
+
+    def _mentioned(self, command: Entry) -> Iterator[str]:
+        for reference in [command.get("returns"), *command.get("data", {}).values()]:
+            if reference is not None and (name := self._class(reference)):
+                yield name
+
+
+def _element(reference: Any) -> str:
+    return str(reference[0] if isinstance(reference, list) else reference)
+
+
+def _name(reference: str) -> str:
+    return reference.removeprefix("Guest")
+
+
+def _field(member: str) -> str:
+    return member.lstrip("*").replace("-", "_")
+
+
+def _item(member: str) -> str:
+    return f'value["{member}"]'
+
+
+def _doc(text: str, indent: int) -> str:
+    text = text.replace("\\", "\\\\")
+    if len(text) + indent + 6 <= 118:
+        return textwrap.indent(f'"""{text}"""', " " * indent)
+    summary, _, rest = text.partition(". ")
+    body = textwrap.fill(summary + ".", 116 - indent - 3) + (
+        "\n\n" + textwrap.fill(rest, 116 - indent) if rest else ""
+    )
+    return textwrap.indent(f'"""{body}\n"""', " " * indent, lambda line: bool(line.strip()))
+
+
+def formatted(source: str, name: str) -> str:
+    """As ruff writes it: imports in order, lines of the house's length."""
+    ruff = [sys.executable, "-m", "ruff"]
+    for action in (["check", "--quiet", "--select", "I", "--fix"], ["format", "--quiet"]):
+        done = subprocess.run(
+            [*ruff, *action, "--stdin-filename", str(PACKAGE / name), "-"],
+            input=source,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise SystemExit(f"{name}: {done.stdout}{done.stderr}")
+        source = done.stdout
+    return source
+
+
+def files() -> dict[str, str]:
+    source = Source()
+    made = {"replies.py": source.replies(), "commands.py": source.commands_module()}
+    return {name: formatted(text, name) for name, text in made.items()}
+
+
+def main() -> None:
+    for name, text in files().items():
+        (PACKAGE / name).write_text(text)
+        print(f"wrote qga/client/{name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""Copies between host and guest: whole, right, resumed, and the old file whole where they break."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qga.client import AgentUnreachable, AsyncClient, Client, CommandFailed, GuestFile
+from qga.testing import FakeGuest
+from tests.client_agents import agent
+
+pytestmark = pytest.mark.forks
+SIZES = [0, 1, 4096, 192 * 1024, 3 * 1024 * 1024 + 17]
+WHEN = 1_600_000_000_123_456_789  # nanoseconds since 1970
+
+
+@pytest.fixture(params=["ours", "debian"])
+def guest(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Client]:
+    path = tmp_path / "agent.sock"
+    with agent(request.param, tmp_path, path=path), Client.connect(str(path), wait=10) as client:
+        yield client
+
+
+def make(path: Path, size: int) -> Path:
+    path.write_bytes(os.urandom(size))
+    path.chmod(0o640)
+    os.utime(path, ns=(WHEN, WHEN))
+    return path
+
+
+def leftovers(directory: Path) -> list[str]:
+    return [path.name for path in directory.iterdir() if ".qga-" in path.name]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_there_and_back(guest: Client, tmp_path: Path, size: int) -> None:
+    source = make(tmp_path / "a file -x'\n", size)
+    far, back = tmp_path / "far away", tmp_path / "back"
+    far.write_bytes(b"old")
+    seen: list[tuple[int, int]] = []
+    there = guest.upload(str(source), str(far), progress=lambda *now: seen.append(now))
+    again = guest.download(str(far), str(back))
+    for outcome, path in ((there, far), (again, back)):
+        assert (outcome.size, outcome.verified, outcome.atomic, outcome.notes) == (size, True, True, [])
+        assert path.read_bytes() == source.read_bytes()
+        assert path.stat().st_mode & 0o7777 == 0o640
+        assert path.stat().st_mtime_ns == WHEN
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert not size or seen[-1] == (size, size)
+    assert leftovers(tmp_path) == []
+
+
+def test_a_link_stays_a_link_and_its_target_is_replaced(guest: Client, tmp_path: Path) -> None:
+    source = make(tmp_path / "a", 10)
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("real")
+    guest.upload(str(source), str(tmp_path / "link"))
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == source.read_bytes()
+
+
+@pytest.mark.parametrize("direction", ["upload", "download"])
+def test_a_copy_goes_on_where_it_broke(guest: Client, tmp_path: Path, direction: str) -> None:
+    source, target = make(tmp_path / "a", 3 << 20), tmp_path / "b"
+    target.write_bytes(b"old")
+    way = getattr(guest, direction)
+
+    def stop(done: int, size: int) -> None:
+        if done >= 1 << 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        way(str(source), str(target), progress=stop, resume=True)
+    assert target.read_bytes() == b"old"
+    outcome = way(str(source), str(target), resume=True)
+    assert outcome.resumed >= 1 << 20
+    assert outcome.verified
+    assert target.read_bytes() == source.read_bytes()
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("direction", ["upload", "download"])
+def test_the_part_of_another_file_is_not_trusted(guest: Client, tmp_path: Path, direction: str) -> None:
+    source, target = make(tmp_path / "a", 300_000), tmp_path / "b"
+    (tmp_path / ".b.qga-part").write_bytes(b"x" * 100_000)
+    outcome = getattr(guest, direction)(str(source), str(target), resume=True)
+    assert (outcome.resumed, outcome.verified) == (0, True)
+    assert target.read_bytes() == source.read_bytes()
+
+
+@pytest.mark.parametrize("direction", ["upload", "download"])
+def test_an_interrupted_copy_leaves_the_old_file_and_nothing_else(
+    guest: Client, tmp_path: Path, direction: str
+) -> None:
+    source, target = make(tmp_path / "a", 3 << 20), tmp_path / "b"
+    target.write_bytes(b"old")
+
+    def stop(done: int, size: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        getattr(guest, direction)(str(source), str(target), progress=stop)
+    assert target.read_bytes() == b"old"
+    assert leftovers(tmp_path) == []
+    guest.guest_ping()
+
+
+def test_what_cannot_be_copied_is_told(guest: Client, tmp_path: Path) -> None:
+    source = make(tmp_path / "a", 10)
+    (tmp_path / "d").mkdir()
+    uploads: list[tuple[str, str, type[Exception]]] = [
+        (str(source), str(tmp_path / "d"), CommandFailed),
+        (str(source), "/does/not/exist", CommandFailed),
+        (str(tmp_path / "none"), "/tmp/x", FileNotFoundError),
+    ]
+    for away, back, kind in uploads:
+        with pytest.raises(kind):
+            guest.upload(away, back)
+    downloads: list[tuple[str, str, type[Exception]]] = [
+        (str(tmp_path / "d"), str(tmp_path / "b"), CommandFailed),
+        ("/does/not/exist", str(tmp_path / "b"), CommandFailed),
+        (str(source), str(tmp_path / "d"), IsADirectoryError),
+    ]
+    for away, back, kind in downloads:
+        with pytest.raises(kind):
+            guest.download(away, back)
+    assert leftovers(tmp_path) == []
+
+
+def write_and_flush(file: GuestFile) -> None:
+    """QEMU's agent tells of an error of a write when it flushes."""
+    file.write(b"x" * 10)
+    file.flush()
+
+
+def test_a_device_that_is_full_is_told(guest: Client) -> None:
+    full = guest.open("/dev/full", "w")
+    with pytest.raises(CommandFailed, match="No space left"):
+        write_and_flush(full)
+    with contextlib.suppress(CommandFailed):
+        full.close()
+
+
+def test_asyncio_copies_too(guest: Client, tmp_path: Path) -> None:
+    source = make(tmp_path / "a", 1 << 20)
+    address = guest.address.text
+    guest.close()
+
+    async def copy() -> None:
+        async with AsyncClient(address) as other:
+            assert (await other.upload(str(source), f"{tmp_path}/b")).verified
+            assert (await other.download(f"{tmp_path}/b", f"{tmp_path}/c")).verified
+
+    asyncio.run(copy())
+    assert (tmp_path / "c").read_bytes() == source.read_bytes()
+
+
+@pytest.mark.parametrize("which", ["ours", "debian"])
+def test_without_programs_the_file_is_written_in_place_and_that_is_said(which: str, tmp_path: Path) -> None:
+    source = make(tmp_path / "a", 500_000)
+    path = tmp_path / "agent.sock"
+    with agent(which, tmp_path, "guest-exec", path=path), Client.connect(str(path), wait=10) as guest:
+        there = guest.upload(str(source), f"{tmp_path}/b")
+        assert (there.atomic, there.verified) == (False, True)
+        assert "written in place" in there.notes[0]
+        back = guest.download(f"{tmp_path}/b", f"{tmp_path}/c")
+        assert not back.verified
+        assert "not verified" in back.notes[0]
+    assert (tmp_path / "c").read_bytes() == source.read_bytes()
+
+
+@pytest.mark.parametrize("command", ["guest-file-read", "guest-file-write"])
+def test_a_connection_that_dies_in_a_copy(fake_guest: FakeGuest, tmp_path: Path, command: str) -> None:
+    source = make(tmp_path / "a", 2 << 20)
+    (tmp_path / "b").write_bytes(b"old")
+    fake_guest.files["/far"] = bytearray(source.read_bytes())
+    with Client(fake_guest.address) as guest:
+        fake_guest.fault(command, disconnect=True)
+        with pytest.raises(AgentUnreachable, match="closed the connection"):
+            if command == "guest-file-read":
+                guest.download("/far", f"{tmp_path}/b")
+            else:
+                guest.upload(str(source), "/near")
+        assert (tmp_path / "b").read_bytes() == b"old"
+        assert leftovers(tmp_path) == []
+        assert fake_guest._handles == {}, "the handle was closed over a new connection"
+
+
+def test_memory_is_flat(tmp_path: Path) -> None:
+    """A copy of 192 MiB in a process of its own, which holds a third of that."""
+    (tmp_path / "a").write_bytes(bytes(192 << 20))
+    path = tmp_path / "agent.sock"
+    code = f"""
+from qga.client import Client
+import resource
+with Client({str(path)!r}) as guest:
+    guest.upload({str(tmp_path / "a")!r}, {str(tmp_path / "b")!r})
+    guest.download({str(tmp_path / "b")!r}, {str(tmp_path / "c")!r})
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+"""
+    with agent("ours", tmp_path, path=path):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 64, "MiB"
