@@ -74,14 +74,17 @@ def disks(filesystems: list[Any]) -> list[tuple[str, ...]]:
     rows = []
     for one in filesystems:
         total, used = one.get("total-bytes"), one.get("used-bytes")
-        sizes = (units.size(total), units.size(used), bar(used, total)) if total and used is not None else ("", "", "")
+        sizes = (
+            (units.size(total), units.size(used), bar(used, total)) if total and used is not None else ("", "", "")
+        )
         rows.append((one["mountpoint"], one["type"], *sizes))
     return rows
 
 
 def interfaces(told: list[Any]) -> list[tuple[str, str]]:
     return [
-        (one["name"], " ".join(f"{a['ip-address']}/{a['prefix']}" for a in one.get("ip-addresses", []))) for one in told
+        (one["name"], " ".join(f"{a['ip-address']}/{a['prefix']}" for a in one.get("ip-addresses", [])))
+        for one in told
     ]
 
 
