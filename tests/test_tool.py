@@ -1,4 +1,4 @@
-"""The tool, as it is typed: a process of its own against both agents, and a fake guest for what must not happen here."""
+"""The tool as it is typed: a process against both agents; a fake guest for what must not happen here."""
 
 from __future__ import annotations
 
@@ -205,6 +205,40 @@ def test_a_ping_starts_soon(fake_guest: FakeGuest) -> None:
         taken.append(time.perf_counter() - start)
     print(f"qga ping: {min(taken) * 1000:.0f} ms")
     assert min(taken) < 0.5
+
+
+def test_replies_and_names_that_cannot_be(fake_guest: FakeGuest) -> None:
+    fake_guest.answer("guest-get-vcpus", lambda **_: [{"else": 1}])
+    assert qga(fake_guest.address, "cpu").returncode == exits.OUT_OF_STEP
+    assert qga(fake_guest.address, "cat", os.fsdecode(b":\xff")).returncode == exits.USAGE
+
+
+def test_a_connection_lost_in_a_copy_leaves_the_old_file(fake_guest: FakeGuest, tmp_path: Path) -> None:
+    (tmp_path / "old").write_bytes(b"old")
+    fake_guest.files["/new"] = b"n" * 300_000
+    fake_guest.fault("guest-file-read", disconnect=True, times=50)
+    done = qga(fake_guest.address, "cp", ":/new", str(tmp_path / "old"))
+    assert (done.returncode, done.stderr.count("\n")) == (exits.UNREACHABLE, 1)
+    assert (tmp_path / "old").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["old"]
+
+
+@pytest.mark.parametrize("up", [True, False])
+def test_ctrl_c_in_a_copy_leaves_the_old_file(address: str, tmp_path: Path, up: bool) -> None:
+    source, far = tmp_path / "big", tmp_path / "far"
+    far.mkdir()
+    (far / "big").write_bytes(b"old")
+    with source.open("wb") as file:
+        file.truncate(1 << 30)
+    pair = (str(source), f":{far}") if up else (f":{source}", str(far))
+    with subprocess.Popen([*TOOL, "-c", address, "cp", *pair], stderr=subprocess.PIPE) as process:
+        while len(os.listdir(far)) == 1:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    assert (far / "big").read_bytes() == b"old"
+    assert os.listdir(far) == ["big"]
 
 
 def test_words() -> None:

@@ -8,6 +8,8 @@ import signal
 import sys
 from types import FrameType
 
+import orjson
+
 from qga.client.errors import ClientError
 from qga.client.tool import exits, show, table
 
@@ -30,6 +32,10 @@ def main(argv: list[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
     except (ClientError, OSError) as error:
         return _failed(options, exits.status(error), _sentence(error))
+    except (UnicodeError, orjson.JSONEncodeError):
+        return _failed(options, exits.USAGE, "a name or an argument is no UTF-8, and JSON carries nothing else")
+    except (KeyError, TypeError, AttributeError) as error:  # of a reply, which is the guest's to make
+        return _failed(options, exits.OUT_OF_STEP, f"a reply has another shape than the schema's: {error}")
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except exits.Terminated:

@@ -71,7 +71,7 @@ def summary(told: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def disks(filesystems: list[Any]) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for one in filesystems:
         total, used = one.get("total-bytes"), one.get("used-bytes")
         sizes = (
