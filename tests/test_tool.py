@@ -242,6 +242,16 @@ def test_ctrl_c_in_a_copy_leaves_the_old_file(address: str, tmp_path: Path, up: 
     assert os.listdir(far) == ["big"]
 
 
+def test_completion(tmp_path: Path) -> None:
+    done = qga("/no/such", "completion", "bash")
+    assert done.returncode == 0, done.stderr
+    assert "guest-get-fsinfo" in done.stdout
+    assert subprocess.run(["bash", "-n"], input=done.stdout, text=True).returncode == 0
+    (tmp_path / "shtab.py").write_text("raise ImportError")
+    without = qga("/no/such", "completion", "bash", env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert (without.returncode, without.stderr.count("\n")) == (exits.MISSING, 1)
+
+
 def test_words() -> None:
     assert [units.duration(text) for text in ("2m", "500ms", "7", "1.5h")] == [120, 0.5, 7, 5400]
     assert (units.size(1536), units.span(93784)) == ("1.5 KiB", "1d 2h 3m")

@@ -27,6 +27,8 @@ def main(argv: list[str] | None = None) -> int:
         return status
     except exits.UsageError as error:
         return _failed(options, exits.USAGE, error)
+    except exits.MissingExtraError as error:
+        return _failed(options, exits.MISSING, error)
     except BrokenPipeError:  # the reader of stdout has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
@@ -44,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _carry_out(options: argparse.Namespace) -> int:
     run = table.function(options)
-    if options.subcommand == "schema":
+    if options.subcommand in ("schema", "completion"):
         return run(None, options) or 0
     from qga.client.client import Client
 

@@ -24,7 +24,7 @@ MEANING = {
     NOT_FOUND: "the agent does not have the command, or does not allow it",
     OUT_OF_STEP: "what answered is no agent",
     HOST: "a file or program of this machine",
-    MISSING: "an extra of this tool is not installed",
+    MISSING: "an extra of this tool is not installed, or too old",
     HELD_TOO_LONG: "`freeze`, `exec`: the command took longer than --timeout",
     OURS: "`freeze`, `exec`: any of the above; all other statuses are the command's own",
     130: "ctrl-C",
@@ -45,6 +45,10 @@ _STATUS: list[tuple[type[BaseException], int]] = [
 
 class UsageError(Exception):
     """The arguments cannot be meant."""
+
+
+class MissingExtraError(Exception):
+    """A package that this subcommand needs is not installed, or too old."""
 
 
 class Terminated(BaseException):

@@ -30,6 +30,11 @@ COMMANDS: dict[str, tuple[str, str, list[Argument]]] = {
         [_a("name"), _a("arguments", nargs="*", metavar="KEY=VALUE")],
     ),
     "schema": ("what commands there are, without an agent", "asking:schema", [_a("name", nargs="?")]),
+    "completion": (
+        "a script that completes words in a shell",
+        "completion:completion",
+        [_a("shell", choices=["bash", "zsh", "fish"])],
+    ),
     "status": ("the guest on one screen", "status:status", []),
     "exec": (
         "run a program in the guest, and see what it writes while it runs",
