@@ -6,8 +6,8 @@
         my_backup(fake_guest.address)
         assert "guest-fsfreeze-thaw" in fake_guest.commands
 
-``fake_guest`` listens on a unix socket, ``fake_serial_guest`` on a pseudo-terminal. Requests are held to the schema, and
-so are canned answers, so that a test cannot agree with itself about what no agent says. Freezing, files and the clock
+``fake_guest`` listens on a unix socket, ``fake_serial_guest`` on a pseudo-terminal. Requests are held to the
+schema, and so are canned answers, so that a test cannot agree with itself about what no agent says. Freezing, files and the clock
 work as in a guest, without one; every other command answers the least that the schema allows, until told otherwise.
 """
 
@@ -53,7 +53,7 @@ class FakeGuest:
     """Serves one client at a time, from a thread. ``address``: for ``qga.client``; ``path``: for others.
 
     ``requests``: what came, as (command, arguments). ``files``: path to content. ``frozen``: whether filesystems are.
-    ``programs``: what guest-exec finds: name to function of arguments and input, which returns status, output, errors.
+    ``programs``: what guest-exec finds: name to function of arguments and input; it returns status, output, errors.
     """
 
     def __init__(self, *, serial: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Writes ``qga/client/commands.py`` and ``replies.py`` from the schema: ``python -m tests.client_source``, ``make client``.
+"""Writes ``qga/client/commands.py`` and ``replies.py`` from the schema: ``make client``.
 
 A reply's struct is a frozen dataclass, QAPI's name without Guest; an enum is a str, so that a newer agent's word does
 no harm; a union is one class of the members of its base and its branch.

@@ -81,7 +81,7 @@ def test_programs_run_as_by_subprocess(address: str) -> None:
 def test_a_program_that_takes_too_long_is_killed(address: str, tmp_path: Path) -> None:
     with Client(address) as guest:
         start = time.monotonic()
-        with pytest.raises(AgentTimeout, match="sh had not ended after 0.3 s"):
+        with pytest.raises(AgentTimeout, match="sh had not ended after 0\\.3 s"):
             guest.run(["sh", "-c", f"echo $$ > {tmp_path}/pid; exec sleep 60"], timeout=0.3)
         assert time.monotonic() - start < 10
         assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/exe").exists()
@@ -127,8 +127,10 @@ def test_errors_say_what_happened(address: str) -> None:
 def test_asyncio_pipelines(address: str) -> None:
     async def both() -> None:
         async with AsyncClient(address) as guest:
-            infos = await asyncio.gather(*(guest.guest_info() for _ in range(20)), guest.guest_get_host_name())
-            assert infos[-1].host_name == socket.gethostname()
+            infos = asyncio.gather(*(guest.guest_info() for _ in range(20)))
+            name, among = await asyncio.gather(guest.guest_get_host_name(), infos)
+            assert name.host_name == socket.gethostname()
+            assert len(among) == 20
             assert (await guest.run(["echo", "hi"], text=True)).stdout == "hi\n"
             with pytest.raises(CommandFailed):
                 await guest.guest_file_open("/does/not/exist")
@@ -288,3 +290,15 @@ def test_importing_the_client_is_cheap() -> None:
 def test_errors_are_of_one_family() -> None:
     for kind in (AddressError, AgentUnreachable, AgentTimeout, OutOfStep, CommandFailed, CommandNotFound):
         assert issubclass(kind, ClientError)
+
+
+@pytest.mark.parametrize("which", ["ours", "debian"])
+def test_readmes_example_runs(which: str, tmp_path: Path) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    example = readme.split("<!-- for programs -->\n```python\n")[1].split("```\n<!-- /for programs -->")[0]
+    path = tmp_path / "agent.sock"
+    with agent(which, tmp_path, path=path):
+        Client.connect(str(path), wait=10).close()
+        env = {**os.environ, "QGA_CONNECT": f"unix:{path}"}
+        done = subprocess.run([sys.executable, "-c", example], env=env, capture_output=True, text=True, check=True)
+    assert "Linux\n" in done.stdout

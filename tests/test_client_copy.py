@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from qga.client import AgentUnreachable, AsyncClient, Client, CommandFailed
+from qga.client import AgentUnreachable, AsyncClient, Client, CommandFailed, GuestFile
 from qga.testing import FakeGuest
 from tests.client_agents import agent
 
@@ -114,27 +115,37 @@ def test_an_interrupted_copy_leaves_the_old_file_and_nothing_else(
 def test_what_cannot_be_copied_is_told(guest: Client, tmp_path: Path) -> None:
     source = make(tmp_path / "a", 10)
     (tmp_path / "d").mkdir()
-    for away, back, kind in (
+    uploads: list[tuple[str, str, type[Exception]]] = [
         (str(source), str(tmp_path / "d"), CommandFailed),
         (str(source), "/does/not/exist", CommandFailed),
         (str(tmp_path / "none"), "/tmp/x", FileNotFoundError),
-    ):
+    ]
+    for away, back, kind in uploads:
         with pytest.raises(kind):
             guest.upload(away, back)
-    for away, back, kind in (
+    downloads: list[tuple[str, str, type[Exception]]] = [
         (str(tmp_path / "d"), str(tmp_path / "b"), CommandFailed),
         ("/does/not/exist", str(tmp_path / "b"), CommandFailed),
         (str(source), str(tmp_path / "d"), IsADirectoryError),
-    ):
+    ]
+    for away, back, kind in downloads:
         with pytest.raises(kind):
             guest.download(away, back)
     assert leftovers(tmp_path) == []
 
 
-def test_a_full_disk_leaves_the_old_file(guest: Client, tmp_path: Path) -> None:
-    source = make(tmp_path / "a", 10)
-    with pytest.raises(CommandFailed, match="No space left"), guest.open("/dev/full", "w") as full:
-        full.write(source.read_bytes())
+def write_and_flush(file: GuestFile) -> None:
+    """QEMU's agent tells of an error of a write when it flushes."""
+    file.write(b"x" * 10)
+    file.flush()
+
+
+def test_a_device_that_is_full_is_told(guest: Client) -> None:
+    full = guest.open("/dev/full", "w")
+    with pytest.raises(CommandFailed, match="No space left"):
+        write_and_flush(full)
+    with contextlib.suppress(CommandFailed):
+        full.close()
 
 
 def test_asyncio_copies_too(guest: Client, tmp_path: Path) -> None:

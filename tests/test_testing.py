@@ -71,6 +71,7 @@ def test_files_and_programs(fake_guest: FakeGuest) -> None:
 
 
 @pytest.mark.forks  # pyserial's ioctl of a pseudo-terminal
+@pytest.mark.forks  # pyserial's ioctl of a pseudo-terminal
 def test_a_serial_guest(fake_serial_guest: FakeGuest) -> None:
     with Client(fake_serial_guest.address) as guest:
         assert guest.guest_info().version == schema.INTERFACE_VERSION

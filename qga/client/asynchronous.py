@@ -345,15 +345,15 @@ class AsyncClient(AsyncCommands):
             case Pause(seconds):
                 return await asyncio.sleep(seconds)
         allowed = self.timeout or TIMEOUT
-        deadline = time.monotonic() + allowed
+        if isinstance(step, Collect):
+            where, number = step.ticket
+            return await where.collect(number, time.monotonic() + allowed)
         line = await self._connected(allowed)
         match step:
             case Submit(command, arguments):
-                return line.submit(command, arguments)
+                return line, line.submit(command, arguments)
             case Write(handle, encoded):
-                return line.submit_write(handle, encoded)
-            case Collect(ticket):
-                return await line.collect(ticket, deadline)
+                return line, line.submit_write(handle, encoded)
             case Limits():
                 return Limits(line.chunk, line.write_chunk, line.window)
 

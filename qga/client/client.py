@@ -171,14 +171,15 @@ class Client(Commands):
                 return time.sleep(seconds)
         allowed = self.timeout or TIMEOUT
         deadline = time.monotonic() + allowed
+        if isinstance(step, Collect):
+            where, number = step.ticket
+            return where.collect(number, deadline)
         line = self._connected(allowed)
         match step:
             case Submit(command, arguments):
-                return line.submit(command, arguments, deadline)
+                return line, line.submit(command, arguments, deadline)
             case Write(handle, encoded):
-                return line.submit_write(handle, encoded, deadline)
-            case Collect(ticket):
-                return line.collect(ticket, deadline)
+                return line, line.submit_write(handle, encoded, deadline)
             case Limits():
                 return Limits(line.chunk, line.write_chunk, line.window)
 

@@ -23,7 +23,7 @@ import pybase64
 from qga.client import running
 from qga.client.errors import ClientError, CommandFailed, CommandNotFound, OutOfStep
 from qga.client.files import decoded, limits
-from qga.client.steps import Ask, Collect, Step, Steps, Submit, Write
+from qga.client.steps import Ask, Collect, Step, Steps, Submit, Ticket, Write
 
 Progress = Callable[[int, int], None]  # bytes that are there, bytes of the whole
 HASH_RATE = 20e6  # bytes a second: a guest that hashes slower than this is given up
@@ -271,7 +271,7 @@ def _fetch(handle: int, sink: _Sink) -> Steps[None]:
     """Read to the end of the file, several requests ahead: those behind the end return nothing."""
     limit = yield from limits()
     request = Submit("guest-file-read", {"handle": handle, "count": limit.read})
-    tickets: deque[int] = deque()
+    tickets: deque[Ticket] = deque()
     try:
         ended = False
         while not ended:
@@ -291,7 +291,7 @@ def _fetch(handle: int, sink: _Sink) -> Steps[None]:
 def _send(file: Any, handle: int, digest: Any, start: int, size: int, progress: Progress | None) -> Steps[int]:
     """Write what the file holds from ``start``; returns where that ended."""
     limit = yield from limits()
-    tickets: deque[tuple[int, int]] = deque()
+    tickets: deque[tuple[Ticket, int]] = deque()
     done, ended = start, False
     try:
         while not ended or tickets:

@@ -10,6 +10,7 @@ from collections.abc import Generator, Mapping
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 T = TypeVar("T")
+Ticket: TypeAlias = tuple[Any, int]  # a connection, and the number on it
 
 # Seconds that suit a command where nobody says otherwise: what hosts allow it, Proxmox VE above all.
 LONGER = {
@@ -47,7 +48,9 @@ class Write(NamedTuple):
 
 
 class Collect(NamedTuple):
-    ticket: int
+    """The value of a ticket: of the connection that it was submitted on, never of a later one."""
+
+    ticket: Ticket
 
 
 class Pause(NamedTuple):

@@ -1,4 +1,4 @@
-"""How fast a file is copied through a unix socket: ``python -m tests.bench_client [MiB] [qemu-ga]``, ``make bench-client``.
+"""How fast a file is copied through a unix socket: ``python -m tests.bench_client [MiB] [qemu-ga]``.
 
 Bytes a second of either direction, the best and the worst of five runs, with and without the hash at the far end,
 and the most memory that the client held.
