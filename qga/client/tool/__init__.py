@@ -1,0 +1,1 @@
+"""The tool ``qga``: one module for each kind of subcommand, loaded when it is asked for."""

@@ -1,0 +1,137 @@
+"""cp, in both directions: a path in the guest is written ``:PATH``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import posixpath
+import sys
+import time
+
+from qga.client import copy
+from qga.client.client import Client
+from qga.client.errors import ClientError
+from qga.client.tool import show, units
+from qga.client.tool.exits import FAILED, UsageError
+
+_REDRAW = 0.1  # seconds
+
+
+class Bar:
+    """One line on a terminal: how far, how fast, how long still. Nothing where stderr is no terminal."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._start, self._drawn, self._first = show.clean(name), time.monotonic(), 0.0, -1
+        self._on = sys.stderr.isatty()
+
+    def __call__(self, done: int, whole: int) -> None:
+        now = time.monotonic()
+        if self._first < 0:
+            self._first = done
+        if not self._on or (done < whole and now - self._drawn < _REDRAW):
+            return
+        self._drawn = now
+        rate = (done - self._first) / max(now - self._start, 0.001)
+        left = units.span((whole - done) / rate) if rate else "?"
+        part = done / whole if whole else 1.0
+        drawn = "#" * int(part * 20)
+        sys.stderr.write(f"\r{self._name} [{drawn:20}] {part:4.0%}  {units.size(rate)}/s  {left} left\033[K")
+        sys.stderr.flush()
+
+    def end(self) -> None:
+        if self._on and self._drawn:
+            sys.stderr.write("\r\033[K")
+
+
+def cp(client: Client, options: argparse.Namespace) -> int:
+    *sources, target = options.paths
+    if not sources:
+        raise UsageError("expected SRC… DST")
+    up = target.startswith(":")
+    for source in sources:
+        if source.startswith(":") == up:
+            raise UsageError(f"{source} to {target}: one of them must be in the guest, written as :PATH")
+    target = target[1:] if up else target
+    into = _is_directory(client, target, up)
+    if not into and (len(sources) > 1 or target.endswith("/")):
+        raise UsageError(f"{target} is no directory")
+    pairs, skipped = [], 0
+    for source in (word.removeprefix(":") if not up else word for word in sources):
+        name = posixpath.basename(source.rstrip("/"))
+        far = os.path.join(target, name) if into else target
+        if _is_directory(client, source, not up):
+            if not options.recursive:
+                raise UsageError(f"{source} is a directory: -r copies it")
+            files, odd = (_walk if up else _find)(client, source, far)
+            pairs += files
+            skipped += odd
+        else:
+            pairs.append((source, far))
+    done = []
+    for source, far in pairs:
+        bar = Bar(source)
+        try:
+            work = client.upload if up else client.download
+            outcome = work(source, far, progress=bar, resume=options.resume, verify=not options.no_verify)
+        finally:
+            bar.end()
+        for text in outcome.notes:
+            show.note(text)
+        done.append({"source": source, "target": far, "size": outcome.size, "resumed": outcome.resumed,
+                     "verified": outcome.verified, "atomic": outcome.atomic, "seconds": outcome.seconds})  # fmt: skip
+    if options.json:
+        show.json(done)
+    return FAILED if skipped else 0
+
+
+def _is_directory(client: Client, path: str, in_guest: bool) -> bool:
+    if not in_guest:
+        return os.path.isdir(path)
+    status = client.carry_out(copy.look(path))
+    return status is not None and status.directory
+
+
+def _walk(client: Client, source: str, target: str) -> tuple[list[tuple[str, str]], int]:
+    """Files of a tree here, and how many entries are neither file nor directory. Makes the guest's directories."""
+    files, directories, skipped = [], [], 0
+    for where, names, leaves in os.walk(source):
+        inner = os.path.relpath(where, source)
+        far = target if inner == "." else posixpath.join(target, inner)
+        directories.append(far)
+        for name in [*(n for n in names if os.path.islink(os.path.join(where, n))), *leaves]:
+            path = os.path.join(where, name)
+            if os.path.isfile(path) and not os.path.islink(path):
+                files.append((path, posixpath.join(far, name)))
+            else:
+                show.note(f"{path}: neither a file nor a directory: left out")
+                skipped += 1
+    for start in range(0, len(directories), 100):
+        made = client.run(["mkdir", "-p", "--", *directories[start : start + 100]], text=True)
+        if made.returncode:
+            raise ClientError(made.stderr.strip())
+    return files, skipped
+
+
+def _find(client: Client, source: str, target: str) -> tuple[list[tuple[str, str]], int]:
+    """As ``_walk``, of a tree in the guest. A name that leads out of the target is the guest's attack: refused."""
+    root = source.rstrip("/") or "/"
+    listed = client.run(["find", root if root.startswith("/") else f"./{root}", "-printf", "%y%P\\0"])
+    if listed.returncode or listed.truncated:
+        why = "its list is too long" if listed.truncated else listed.stderr.decode(errors="replace").strip()
+        raise ClientError(f"{source}: {why}")
+    files, skipped = [], 0
+    for entry in listed.stdout.decode(errors="surrogateescape").split("\0")[:-1]:
+        kind, inner = entry[:1], entry[1:]
+        if inner.startswith("/") or ".." in inner.split("/"):
+            raise ClientError(f"{source}: the guest lists {inner!r}, which is not in it")
+        far = os.path.join(target, inner) if inner else target
+        if kind == "d":
+            if inner and os.path.islink(far):
+                raise ClientError(f"{far} is a symbolic link: a directory of the guest would leave the target by it")
+            os.makedirs(far, exist_ok=True)
+        elif kind == "f":
+            files.append((posixpath.join(source, inner), far))
+        else:
+            show.note(f"{posixpath.join(source, inner)}: neither a file nor a directory: left out")
+            skipped += 1
+    return files, skipped

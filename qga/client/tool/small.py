@@ -1,0 +1,118 @@
+"""What changes the guest by one command: trim, suspend, shutdown, time, cpu, memory, passwd, ssh-key."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time as clock
+
+import pybase64
+
+from qga.client.client import Client
+from qga.client.errors import AgentTimeout, AgentUnreachable
+from qga.client.tool import show, units
+from qga.client.tool.exits import UsageError
+
+_MODES = {"shutdown": "powerdown", "reboot": "reboot", "halt": "halt"}
+_WAIT = 300.0  # seconds that a guest may take to go
+
+
+def trim(client: Client, options: argparse.Namespace) -> None:
+    told = client.call_raw("guest-fstrim")
+    if options.json:
+        return show.json(told)
+    rows = [(one["path"], one.get("error") or units.size(one.get("trimmed", 0))) for one in told["paths"]]
+    return show.table(("path", "trimmed"), rows)
+
+
+def suspend(client: Client, options: argparse.Namespace) -> None:
+    client.call_raw(f"guest-suspend-{options.how}")
+
+
+def power(client: Client, options: argparse.Namespace) -> None:
+    """With ``gone``, returns once no agent answers any more."""
+    client.call_raw("guest-shutdown", {"mode": _MODES[options.subcommand]})
+    deadline = clock.monotonic() + _WAIT
+    while options.gone:
+        try:
+            client.call_raw("guest-ping", timeout=5)
+        except (AgentUnreachable, AgentTimeout):
+            return
+        if clock.monotonic() >= deadline:
+            raise AgentTimeout(f"the guest still answers after {_WAIT:g} s", command="guest-shutdown")
+        clock.sleep(0.5)
+
+
+def time(client: Client, options: argparse.Namespace) -> None:
+    """``set`` takes seconds since 1970, by default this machine's; ``sync`` has the guest read its hardware clock."""
+    if options.what == "sync":
+        return client.guest_set_time()
+    if options.what == "set":
+        seconds = clock.time() if options.seconds is None else options.seconds
+        return client.guest_set_time(int(seconds * 10**9))
+    now = client.guest_get_time()
+    ahead = now / 10**9 - clock.time()
+    if options.json:
+        return show.json({"nanoseconds": now, "ahead": ahead})
+    utc = clock.strftime("%Y-%m-%d %H:%M:%S", clock.gmtime(now / 10**9))
+    print(f"{utc} UTC, {abs(ahead):.3f} s {'ahead of' if ahead > 0 else 'behind'} this machine")
+    return None
+
+
+def cpu(client: Client, options: argparse.Namespace) -> None:
+    told = client.call_raw("guest-get-vcpus")
+    if options.json:
+        return show.json(told)
+    rows = [(one["logical-id"], *(_yes(one.get(name)) for name in ("online", "can-offline"))) for one in told]
+    return show.table(("processor", "online", "can go offline"), rows)
+
+
+def memory(client: Client, options: argparse.Namespace) -> None:
+    told = client.call_raw("guest-get-memory-blocks")
+    if options.json:
+        return show.json(told)
+    rows = [(one["phys-index"], *(_yes(one.get(name)) for name in ("online", "can-offline"))) for one in told]
+    return show.table(("block", "online", "can go offline"), rows)
+
+
+def passwd(client: Client, options: argparse.Namespace) -> None:
+    """Asked twice on a terminal; one line of stdin otherwise. Never in the arguments, where others see it."""
+    if sys.stdin.isatty():
+        import getpass
+
+        password = getpass.getpass(f"New password of {options.user}: ")
+        if getpass.getpass("Again: ") != password:
+            raise UsageError("the two passwords differ")
+    else:
+        password = sys.stdin.readline().rstrip("\n")
+    if not password:
+        raise UsageError("the password is empty")
+    encoded = pybase64.b64encode_as_string(password.encode())
+    client.guest_set_user_password(options.user, encoded, options.crypted)
+
+
+def ssh_key(client: Client, options: argparse.Namespace) -> None:
+    """A key is its line, or a file here that holds some."""
+    if options.what == "list":
+        keys = client.guest_ssh_get_authorized_keys(options.user).keys
+        if options.json:
+            return show.json(keys)
+        print("".join(f"{show.clean(key)}\n" for key in keys), end="")
+        return None
+    keys = [key for word in options.keys for key in _keys(word)]
+    if not keys:
+        raise UsageError("expected a key, or a file of keys")
+    if options.what == "add":
+        return client.guest_ssh_add_authorized_keys(options.user, keys)
+    return client.guest_ssh_remove_authorized_keys(options.user, keys)
+
+
+def _keys(word: str) -> list[str]:
+    if " " in word:
+        return [word]
+    with open(word, encoding="utf-8") as file:
+        return [line.strip() for line in file if line.strip() and not line.startswith("#")]
+
+
+def _yes(value: object) -> str:
+    return {True: "yes", False: "no"}.get(value, "?") if isinstance(value, bool) else "?"

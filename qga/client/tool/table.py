@@ -1,0 +1,128 @@
+"""The command line: every subcommand, its arguments, and the function that does it."""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+from typing import Any
+
+from qga.client.tool.units import duration
+
+Argument = tuple[tuple[str, ...], dict[str, Any]]
+
+
+def _a(*names: str, **options: Any) -> Argument:
+    return names, options
+
+
+_WORDS = _a("words", nargs="+", metavar="CMD", help="the command and its arguments, behind --")
+_PATH = _a("path", metavar="PATH", help="in the guest")
+_GONE = [_a("--wait", action="store_true", dest="gone", help="until the guest is gone")]
+_LIMIT = {"dest": "limit", "type": duration, "metavar": "TIME"}
+
+# Subcommand: what it is, where its function is, its arguments.
+COMMANDS: dict[str, tuple[str, str, list[Argument]]] = {
+    "ping": ("whether the agent answers", "asking:ping", []),
+    "info": ("the agent's version and commands", "asking:info", []),
+    "call": (
+        "any command, also one that this tool does not know",
+        "asking:call",
+        [_a("name"), _a("arguments", nargs="*", metavar="KEY=VALUE")],
+    ),
+    "schema": ("what commands there are, without an agent", "asking:schema", [_a("name", nargs="?")]),
+    "completion": (
+        "a script that completes words in a shell",
+        "completion:completion",
+        [_a("shell", choices=["bash", "zsh", "fish"])],
+    ),
+    "status": ("the guest on one screen", "status:status", []),
+    "exec": (
+        "run a program in the guest, and see what it writes while it runs",
+        "execute:execute",
+        [
+            _a("--env", action="append", default=[], metavar="NAME=VALUE", help="beside the agent's environment"),
+            _a("--stdin", action="store_true", help="give it what stdin holds, read to its end first"),
+            _a("--timeout", help="then it is killed", **_LIMIT),
+            _WORDS,
+        ],
+    ),
+    "cp": (
+        "copy files; a path in the guest is written :PATH",
+        "copying:cp",
+        [
+            _a("-r", "--recursive", action="store_true", help="directories too"),
+            _a("--resume", action="store_true", help="keep the part of a copy that breaks, and go on from it"),
+            _a("--no-verify", action="store_true", help="do not compare hashes"),
+            _a("paths", nargs="+", metavar="PATH"),
+        ],
+    ),
+    "cat": ("print files", "reading:cat", [_a("paths", nargs="+", metavar="PATH")]),
+    "tail": (
+        "print the end of a file",
+        "reading:tail",
+        [
+            _a("-f", "--follow", action="store_true", help="and what is added to it"),
+            _a("-n", "--lines", type=int, default=10),
+            _PATH,
+        ],
+    ),
+    "ls": ("list a directory", "reading:ls", [_a("-l", "--long", action="store_true"), _PATH]),
+    "freeze": (
+        "freeze the filesystems, run a command on this machine, thaw whatever happens",
+        "freezing:freeze",
+        [_a("--timeout", default=60.0, help="longest time frozen (60)", **_LIMIT), _WORDS],
+    ),
+    "trim": ("tell the disks which blocks are free", "small:trim", []),
+    "suspend": ("put the guest to sleep", "small:suspend", [_a("how", choices=["ram", "disk", "hybrid"])]),
+    "shutdown": ("power the guest down", "small:power", _GONE),
+    "reboot": ("start the guest anew", "small:power", _GONE),
+    "halt": ("stop the guest, still powered", "small:power", _GONE),
+    "time": (
+        "the guest's clock",
+        "small:time",
+        [_a("what", choices=["get", "set", "sync"], nargs="?", default="get"), _a("seconds", nargs="?", type=float)],
+    ),
+    "cpu": ("the guest's processors", "small:cpu", []),
+    "memory": ("the guest's memory blocks", "small:memory", []),
+    "passwd": (
+        "set a user's password",
+        "small:passwd",
+        [_a("--crypted", action="store_true", help="it is hashed already: crypt(5)"), _a("user", metavar="USER")],
+    ),
+    "ssh-key": (
+        "a user's authorized keys",
+        "small:ssh_key",
+        [_a("what", choices=["add", "remove", "list"]), _a("user"), _a("keys", nargs="*", metavar="KEY|FILE")],
+    ),
+}
+
+
+def parser(first: str | None) -> argparse.ArgumentParser:
+    """``first``: the subcommand if it is known; without it, or for guest-…, the schema's commands are added."""
+    whole = argparse.ArgumentParser(prog="qga", description="Talk to the guest agent of a QEMU guest.")
+    whole.add_argument("-c", "--connect", metavar="ADDRESS", help="the agent; by default $QGA_CONNECT")
+    whole.add_argument("--wait", type=duration, default=0.0, metavar="TIME", help="for an agent that boots: 2m")
+    whole.add_argument("--timeout", type=duration, metavar="TIME", help="for each command")
+    whole.add_argument("--json", action="store_true", help="for programs")
+    parent = argparse.ArgumentParser(add_help=False)
+    parent.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="for programs")
+    subs = whole.add_subparsers(dest="subcommand", required=True, metavar="COMMAND")
+    for name, (text, where, arguments) in COMMANDS.items():
+        if first in COMMANDS and name != first:
+            continue
+        one = subs.add_parser(name, parents=[parent], help=text, description=text)
+        for names, options in arguments:
+            one.add_argument(*names, **options)
+        one.set_defaults(where=where, run=None)
+    if first not in COMMANDS:
+        from qga.client.tool.asking import add_generated
+
+        add_generated(subs, parent)
+    return whole
+
+
+def function(options: argparse.Namespace) -> Any:
+    if options.run is not None:
+        return options.run
+    module, name = options.where.split(":")
+    return getattr(import_module(f"qga.client.tool.{module}"), name)

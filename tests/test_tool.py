@@ -1,0 +1,262 @@
+"""The tool as it is typed: a process against both agents; a fake guest for what must not happen here."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qga.client.tool import exits, status, table, units
+from qga.testing import FakeGuest
+from tests.client_agents import agent
+
+pytestmark = pytest.mark.forks
+TOOL = [sys.executable, "-m", "qga.client.cli"]
+
+
+def qga(address: str, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    options = {"capture_output": True, "text": True, "timeout": 60, "stdin": subprocess.DEVNULL, **options}
+    if "input" in options:
+        del options["stdin"]
+    done: subprocess.CompletedProcess[str] = subprocess.run([*TOOL, "-c", address, *words], **options)
+    assert "Traceback" not in (done.stderr or "")
+    return done
+
+
+@pytest.fixture(params=["ours", "debian"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    path = tmp_path / "agent.sock"
+    with agent(request.param, tmp_path, path=path):
+        assert qga(str(path), "--wait", "10", "ping").returncode == 0
+        yield str(path)
+
+
+def scratch() -> set[str]:
+    return {name for name in os.listdir("/tmp") if name.startswith("qga.")}
+
+
+def test_ask(address: str) -> None:
+    assert json.loads(qga(address, "info", "--json").stdout)["version"]
+    assert "guest-ping" in qga(address, "info").stdout
+    assert json.loads(qga(address, "call", "guest-sync", "id=7").stdout) == 7
+    assert json.loads(qga(address, "guest-sync", "--id", "7").stdout) == 7
+    told = json.loads(qga(address, "status", "--json").stdout)
+    assert told["memory"]["total"] > told["memory"]["available"] > 0
+    assert "memory     [" in qga(address, "status").stdout
+
+
+def test_exec(address: str) -> None:
+    before = scratch()
+    done = qga(address, "exec", "--env", "A=b c", "--", "sh", "-c", 'echo "$A"; echo bad >&2; exit 7')
+    assert (done.returncode, done.stdout, done.stderr) == (7, "b c\n", "bad\n")
+    assert qga(address, "exec", "--stdin", "--", "cat", input="a\nb").stdout == "a\nb"
+    assert qga(address, "exec", "--", "sh", "-c", "kill -9 $$").returncode == 128 + 9
+    assert qga(address, "exec", "--", "no-such-program").returncode == 127
+    assert qga(address, "exec", "--timeout", "300ms", "--", "sleep", "50").returncode == exits.HELD_TOO_LONG
+    assert scratch() == before
+
+
+def test_output_comes_while_the_program_runs_and_ctrl_c_leaves_nothing(address: str) -> None:
+    before = scratch()
+    words = [*TOOL, "-c", address, "exec", "--", "sh", "-c", "echo first; exec sleep 61.5"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"first\n"
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+    assert scratch() == before
+    assert subprocess.run(["pgrep", "-f", "^sleep 61[.]5$"], capture_output=True).stdout == b""
+
+
+def test_copies(address: str, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "in ner").mkdir(parents=True)
+    (tree / "in ner" / "a\nb").write_bytes(os.urandom(300_000))
+    (tree / "empty").touch(0o640)
+    assert qga(address, "cp", str(tree), f":{tmp_path}/far").returncode == exits.USAGE
+    assert qga(address, "cp", "-r", str(tree), f":{tmp_path}/far").returncode == 0
+    assert qga(address, "cp", "-r", f":{tmp_path}/far", str(tmp_path / "back")).returncode == 0
+    assert subprocess.run(["diff", "-r", tree, tmp_path / "back"]).returncode == 0
+    assert (tmp_path / "back" / "empty").stat().st_mode & 0o777 == 0o640
+    told = json.loads(qga(address, "cp", "--json", f":{tree}/empty", str(tmp_path)).stdout)
+    assert told[0]["verified"]
+    assert told[0]["target"] == str(tmp_path / "empty")
+    (tree / "link").symlink_to("empty")
+    done = qga(address, "cp", "-r", f":{tree}", str(tmp_path / "linked"))
+    assert (done.returncode, "left out" in done.stderr) == (exits.FAILED, True)
+
+
+def test_look_at_files(address: str, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text("".join(f"{n}\n" for n in range(100)))
+    assert qga(address, "cat", f":{path}").stdout == path.read_text()
+    assert qga(address, "tail", "-n", "2", str(path)).stdout == "98\n99\n"
+    assert "log\n" in qga(address, "ls", str(tmp_path)).stdout
+    with subprocess.Popen([*TOOL, "-c", address, "tail", "-f", "-n1", str(path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"99\n"
+        with path.open("a") as file:
+            file.write("more\n")
+        assert process.stdout.readline() == b"more\n"
+        process.terminate()
+        assert process.wait(20) == 143
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["call", "guest-no-such"], exits.NOT_FOUND),
+        (["guest-shutdown"], exits.NOT_FOUND),
+        (["cat", ":/no/such"], exits.FAILED),
+        (["ls", "/no/such"], exits.FAILED),
+        (["cp", ":/no/such", "/tmp/never"], exits.FAILED),
+        (["cp", "/no/such", ":/tmp/never"], exits.HOST),
+        (["cp", ":/etc/hostname", "/proc/never"], exits.HOST),
+        (["cp", "a", "b"], exits.USAGE),
+        (["call", "guest-sync", "id=x"], exits.USAGE),
+        (["freeze", "--", "true"], exits.OURS),
+    ],
+)
+def test_what_goes_wrong_is_one_sentence(address: str, words: list[str], expected: int) -> None:
+    done = qga(address, *words)
+    assert done.returncode == expected, done.stderr
+    assert re.fullmatch(r"qga: [^\n]+\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [("/no/such", exits.UNREACHABLE), ("pigeon:7", exits.USAGE), ("tcp:127.0.0.1:1", exits.UNREACHABLE)],
+)
+def test_wrong_addresses(where: str, expected: int) -> None:
+    done = qga(where, "ping")
+    assert (done.returncode, done.stderr.count("\n")) == (expected, 1)
+
+
+def test_a_freeze_is_thawed_whatever_happens(fake_guest: FakeGuest) -> None:
+    def held(*words: str, **options: Any) -> int:
+        done = qga(fake_guest.address, "freeze", *words, **options)
+        assert not fake_guest.frozen
+        assert fake_guest.commands[-1] == "guest-fsfreeze-thaw"
+        return done.returncode
+
+    assert held("--", "sh", "-c", "exit 5") == 5
+    assert held("--", "no-such-program") == exits.OURS
+    assert held("--timeout", "300ms", "--", "sleep", "50") == exits.HELD_TOO_LONG
+    fake_guest.fault("guest-fsfreeze-thaw", disconnect=True)
+    assert held("--", "true") == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_thaws(fake_guest: FakeGuest, number: int) -> None:
+    words = [*TOOL, "-c", fake_guest.address, "freeze", "--", "sh", "-c", "echo in; exec sleep 50"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"in\n"
+        assert fake_guest.frozen
+        process.send_signal(number)
+        assert process.wait(20) == 128 + number
+    assert not fake_guest.frozen
+
+
+def test_what_only_a_fake_may_suffer(fake_guest: FakeGuest) -> None:
+    for command in ("guest-shutdown", "guest-suspend-ram", "guest-set-user-password", "guest-set-time"):
+        fake_guest.answer(command, lambda **_: {})
+    for words, expected in (
+        (["reboot"], ("guest-shutdown", {"mode": "reboot"})),
+        (["suspend", "ram"], ("guest-suspend-ram", {})),
+        (["time", "set", "12"], ("guest-set-time", {"time": 12 * 10**9})),
+        (["time", "sync"], ("guest-set-time", {})),
+    ):
+        done = qga(fake_guest.address, *words)
+        assert done.returncode == 0, done.stderr
+        assert expected in fake_guest.requests
+    assert qga(fake_guest.address, "passwd", "joe", input="secret\n").returncode == 0
+    assert fake_guest.requests[-1][1] == {"username": "joe", "password": "c2VjcmV0", "crypted": False}
+
+
+def test_on_a_terminal(fake_guest: FakeGuest) -> None:
+    fake_guest.answer("guest-get-host-name", {"host-name": "evil\x1b[2J"})
+    leader, follower = pty.openpty()
+    done = qga(fake_guest.address, "status", stdout=follower, stderr=follower, capture_output=False)
+    os.close(follower)
+    shown = os.read(leader, 100_000)
+    os.close(leader)
+    assert done.returncode == 0
+    assert b"evil\xef\xbf\xbd[2J" in shown
+
+
+def test_a_ping_starts_soon(fake_guest: FakeGuest) -> None:
+    """A loose bound: this may be a busy machine."""
+    taken = []
+    for _ in range(5):
+        start = time.perf_counter()
+        assert qga(fake_guest.address, "ping").returncode == 0
+        taken.append(time.perf_counter() - start)
+    print(f"qga ping: {min(taken) * 1000:.0f} ms")
+    assert min(taken) < 0.5
+
+
+def test_replies_and_names_that_cannot_be(fake_guest: FakeGuest) -> None:
+    fake_guest.answer("guest-get-vcpus", lambda **_: [{"else": 1}])
+    assert qga(fake_guest.address, "cpu").returncode == exits.OUT_OF_STEP
+    assert qga(fake_guest.address, "cat", os.fsdecode(b":\xff")).returncode == exits.FAILED
+
+
+def test_a_connection_lost_in_a_copy_leaves_the_old_file(fake_guest: FakeGuest, tmp_path: Path) -> None:
+    (tmp_path / "old").write_bytes(b"old")
+    fake_guest.files["/new"] = bytearray(b"n" * 300_000)
+    fake_guest.fault("guest-file-read", disconnect=True, times=50)
+    done = qga(fake_guest.address, "cp", ":/new", str(tmp_path / "old"))
+    assert (done.returncode, done.stderr.count("\n")) == (exits.UNREACHABLE, 1)
+    assert (tmp_path / "old").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["old"]
+
+
+@pytest.mark.parametrize("up", [True, False])
+def test_ctrl_c_in_a_copy_leaves_the_old_file(address: str, tmp_path: Path, up: bool) -> None:
+    source, far = tmp_path / "big", tmp_path / "far"
+    far.mkdir()
+    (far / "big").write_bytes(b"old")
+    with source.open("wb") as file:
+        file.truncate(1 << 30)
+    pair = (str(source), f":{far}") if up else (f":{source}", str(far))
+    with subprocess.Popen([*TOOL, "-c", address, "cp", *pair], stderr=subprocess.PIPE) as process:
+        while len(os.listdir(far)) == 1:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    assert (far / "big").read_bytes() == b"old"
+    assert os.listdir(far) == ["big"]
+
+
+def test_completion(tmp_path: Path) -> None:
+    done = qga("/no/such", "completion", "bash")
+    assert done.returncode == 0, done.stderr
+    assert "guest-get-fsinfo" in done.stdout
+    assert subprocess.run(["bash", "-n"], input=done.stdout, text=True).returncode == 0
+    (tmp_path / "shtab.py").write_text("raise ImportError")
+    without = qga("/no/such", "completion", "bash", env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert (without.returncode, without.stderr.count("\n")) == (exits.MISSING, 1)
+
+
+def test_words() -> None:
+    assert [units.duration(text) for text in ("2m", "500ms", "7", "1.5h")] == [120, 0.5, 7, 5400]
+    assert (units.size(1536), units.span(93784)) == ("1.5 KiB", "1d 2h 3m")
+    assert status.bar(1, 2, 4) == "[##..]"
+    assert "guest-exec" in table.parser(None).format_help()
+
+
+def test_the_readme_has_the_exit_statuses() -> None:
+    assert exits.markdown() in Path("README.md").read_text()
