@@ -7,8 +7,9 @@
         assert "guest-fsfreeze-thaw" in fake_guest.commands
 
 ``fake_guest`` listens on a unix socket, ``fake_serial_guest`` on a pseudo-terminal. Requests are held to the
-schema, and so are canned answers, so that a test cannot agree with itself about what no agent says. Freezing, files and the clock
-work as in a guest, without one; every other command answers the least that the schema allows, until told otherwise.
+schema, and so are canned answers, so that a test cannot agree with itself about what no agent says. Freezing, files
+and the clock work as in a guest, without one; every other command answers the least that the schema allows, until
+told otherwise.
 """
 
 from __future__ import annotations

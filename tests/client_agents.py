@@ -1,4 +1,4 @@
-"""Agents for the client's tests: ours and Debian's, each in a process, neither able to freeze or suspend this machine."""
+"""Agents for the client's tests: ours and Debian's, each in a process, unable to freeze or suspend this machine."""
 
 from __future__ import annotations
 

@@ -147,9 +147,11 @@ def test_a_serial_line(which: str, tmp_path: Path) -> None:
         tty.setraw(descriptor)
     joiner = subprocess.Popen([sys.executable, "-c", JOIN, str(theirs), str(ours)], pass_fds=(theirs, ours))
     try:
-        with agent(which, tmp_path, path=os.ttyname(agents), method="isa-serial"):
-            with Client.connect(f"serial:{os.ttyname(clients)}", wait=15) as guest:
-                assert guest.guest_get_host_name().host_name == socket.gethostname()
+        with (
+            agent(which, tmp_path, path=os.ttyname(agents), method="isa-serial"),
+            Client.connect(f"serial:{os.ttyname(clients)}", wait=15) as guest,
+        ):
+            assert guest.guest_get_host_name().host_name == socket.gethostname()
     finally:
         joiner.kill()
         joiner.wait()
@@ -175,7 +177,7 @@ def test_waiting_for_an_agent_tells_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_a_socket_that_nobody_serves(tmp_path: Path) -> None:
-    """As QEMU's chardev with another client: it accepts, and nothing comes; nothing may be carried out later either."""
+    """As QEMU's chardev with another client: it accepts, nothing comes, and nothing may be carried out later."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "s"))
         listener.listen(1)
@@ -245,7 +247,7 @@ def test_what_is_no_address_is_refused(text: str, monkeypatch: pytest.MonkeyPatc
 
 def test_the_address_is_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QGA_CONNECT", "tcp:localhost:1")
-    with pytest.raises(AgentUnreachable, match="^tcp:localhost:1: nobody listens"):
+    with pytest.raises(AgentUnreachable, match=r"^tcp:localhost:1: nobody listens"):
         Client().guest_ping()
 
 

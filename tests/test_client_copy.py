@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -183,11 +184,10 @@ def test_a_connection_that_dies_in_a_copy(fake_guest: FakeGuest, tmp_path: Path,
     fake_guest.files["/far"] = bytearray(source.read_bytes())
     with Client(fake_guest.address) as guest:
         fake_guest.fault(command, disconnect=True)
+        download = partial(guest.download, "/far", f"{tmp_path}/b")
+        upload = partial(guest.upload, str(source), "/near")
         with pytest.raises(AgentUnreachable, match="closed the connection"):
-            if command == "guest-file-read":
-                guest.download("/far", f"{tmp_path}/b")
-            else:
-                guest.upload(str(source), "/near")
+            (download if command == "guest-file-read" else upload)()
         assert (tmp_path / "b").read_bytes() == b"old"
         assert leftovers(tmp_path) == []
         assert fake_guest._handles == {}, "the handle was closed over a new connection"

@@ -41,7 +41,7 @@ def test_a_union_of_tomorrow_is_left_out() -> None:
 
 @pytest.mark.parametrize("reply", [{"name": "x"}, 5, None, {**FILESYSTEM, "disk": [1]}])
 def test_another_shape_is_out_of_step(reply: object) -> None:
-    with pytest.raises(OutOfStep, match="^guest-get-fsinfo: "):
+    with pytest.raises(OutOfStep, match=r"^guest-get-fsinfo: "):
         read("guest-get-fsinfo", FilesystemInfo.read, reply)
 
 
