@@ -90,9 +90,9 @@ def resolved(path: str) -> str:
         if error.errno != errno.EINVAL:
             raise
         return path
-    directory = os.path.dirname(path)
+    directory = path.rpartition("/")[0]
     while target.startswith("../"):  # normpath() takes longer than readlink(2)
-        directory, target = os.path.dirname(directory), target[3:]
+        directory, target = directory.rpartition("/")[0], target[3:]
     return f"{directory}/{target}"
 
 

@@ -79,7 +79,7 @@ def list_mounts(host: Host) -> list[Mount]:
         if mount.major != _ANONYMOUS and (mount.device not in found or found[mount.device].hidden):
             hidden = mount.id != 0 and tree.at(mount.mountpoint) is not mount
             if not hidden or mount.device not in found:
-                found[mount.device] = mount._replace(hidden=hidden)
+                found[mount.device] = mount._replace(hidden=True) if hidden else mount
     return list(found.values())
 
 
