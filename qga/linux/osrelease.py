@@ -39,6 +39,8 @@ def read_os_release(host: Host) -> dict[str, str]:
 
 def _value(text: str) -> str:
     """The first word, as a shell would take it."""
+    if text.isalnum():
+        return text
     simple = _SIMPLE.fullmatch(text)
     if simple is not None:
         return simple[1] or simple[2] or ""

@@ -7,7 +7,8 @@ import os
 import socket
 from typing import Any
 
-_BUFFER = 96 * 1024 * 1024  # bytes: the largest reply, 48 MiB in base64, fits
+# The largest reply, 48 MiB in base64, fits. One is enough: nobody is asked two things at a time.
+_BUFFER = memoryview(bytearray(96 * 1024 * 1024))
 
 
 class Client:
@@ -16,7 +17,7 @@ class Client:
     def __init__(self, sock: socket.socket, directory: str) -> None:
         self._socket = sock
         self.directory = directory
-        self._buffer = memoryview(bytearray(_BUFFER))
+        self._buffer = _BUFFER
 
     def close(self) -> None:
         self._socket.close()
