@@ -68,7 +68,7 @@ class Attachment(NamedTuple):
 def read_device(host: Host, path: str) -> Device:
     """The device of a directory of sysfs, or of a link to one, by its real path. Raises OSError if it is gone."""
     directory = resolved(path)
-    told = _fields(read_text(f"{directory}/uevent"))
+    told = _fields(read_text(f"{directory}/uevent", once=True))
     node = told.get("DEVNAME")
     return Device(directory, f"/dev/{node}" if node else None, f"{told.get('MAJOR')}:{told.get('MINOR')}")
 
@@ -102,7 +102,7 @@ def list_disks(host: Host) -> list[Device]:
     for name in sorted(os.listdir(host.path("/sys/block")), key=natural):
         entry = host.path(f"/sys/block/{name}")
         try:
-            if read_text(f"{entry}/size") != "0\n":
+            if read_text(f"{entry}/size", once=True) != "0\n":
                 disks.append(read_device(host, entry))
         except OSError:
             continue

@@ -81,16 +81,17 @@ def failed_call(error: OSError, otherwise: str) -> str:
     return "open" if error.filename is not None else otherwise
 
 
-def read_text(path: str) -> str:
+def read_text(path: str, *, once: bool = False) -> str:
     """A whole file, by its real path. (open() takes four times as long for a line of sysfs.)
 
+    ``once``: one read(2) has it all, as of any file of sysfs; Documentation/filesystems/sysfs.rst.
     Raises OSError: with ``filename`` if open(2) failed, with ``filename2`` if read(2) did.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        pieces = []
-        while piece := os.read(descriptor, _PIECE):
-            pieces.append(piece)
+        pieces = [os.read(descriptor, _PIECE)]
+        while pieces[-1] and not once:
+            pieces.append(os.read(descriptor, _PIECE))
     except OSError as error:
         error.filename2 = path
         raise
@@ -192,7 +193,7 @@ class Host:
 
     def read_attribute(self, path: str) -> str:
         """A file of sysfs that is never empty. Raises OSError."""
-        text = self.read(path)
+        text = read_text(self.path(path), once=True)
         if not text:
             raise OSError(errno.ENODATA, "unexpected EOF")
         return text

@@ -13,16 +13,21 @@ from qga.linux.host import Host
 FILES = ("/etc/os-release", "/usr/lib/os-release")
 VARIABLE = "QGA_OS_RELEASE"  # names another file, as with QEMU's agent
 
-_LINE = re.compile(r"^[^\S\n]*([A-Za-z0-9_]+)[^\S\n]*=[^\S\n]*(.*)$", re.MULTILINE)
+# The value is in quotes or plain, which nearly all are, or it takes a closer look.
+_LINE = re.compile(
+    r"""^[^\S\n]*([A-Za-z0-9_]+)[^\S\n]*=[^\S\n]*(?:"([^"\\\n]*)"|([^\s;'"\\]*)|(.*))$""", re.MULTILINE
+)
 # A quote that is never closed reaches to the end of the line.
 _PART = re.compile(r"""'([^']*)'?|"((?:[^"\\]|\\.)*)\\?"?|\\(.)|([^\s;'"\\]+)""")
-_SIMPLE = re.compile(r'"([^"\\]*)"|([^\s;\'"\\]*)')  # nearly all are so
 _ESCAPE = re.compile(r"""\\([$"'`\\])""")
 
 
 def parse_os_release(text: str) -> dict[str, str]:
     """The last of each name; a line that is no assignment is left out."""
-    return {name: _value(value) for name, value in _LINE.findall(text)}
+    return {
+        name: quoted or plain or (_value(other) if other else "")
+        for name, quoted, plain, other in _LINE.findall(text)
+    }
 
 
 def read_os_release(host: Host) -> dict[str, str]:
@@ -39,11 +44,6 @@ def read_os_release(host: Host) -> dict[str, str]:
 
 def _value(text: str) -> str:
     """The first word, as a shell would take it."""
-    if text.isalnum():
-        return text
-    simple = _SIMPLE.fullmatch(text)
-    if simple is not None:
-        return simple[1] or simple[2] or ""
     value, at = "", 0
     while part := _PART.match(text, at):
         single, double, escaped, plain = part.groups()
