@@ -11,11 +11,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qga import sinks, systemd
+from qga.binding import bind
 from qga.channel import Channel, ChannelError, Peers, open_channel
 from qga.commands import fsfreeze
 from qga.config import Config
 from qga.context import Context
-from qga.dispatch import Dispatcher, bind, log_called
+from qga.dispatch import Dispatcher, log_called
 from qga.errors import CommandError
 from qga.execs import Execs
 from qga.files import FileTable

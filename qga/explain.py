@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from qga import config, schema, settings
+from qga.binding import bind
 from qga.cmdline import Given
 from qga.config import Config, ConfigError, Loaded
 from qga.context import Context
-from qga.dispatch import Dispatcher, bind
+from qga.dispatch import Dispatcher
 from qga.errors import CommandError, RequestError
 from qga.linux import hooks
 from qga.linux.host import Host

@@ -15,8 +15,9 @@ import pytest
 from jsonschema import Draft4Validator
 
 from qga import schema
+from qga.binding import bind
 from qga.context import Context
-from qga.dispatch import Dispatcher, Reply, bind
+from qga.dispatch import Dispatcher, Reply
 from qga.linux.host import Host, Outcome
 from qga.policy import Policy
 from qga.session import Session

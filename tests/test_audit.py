@@ -18,8 +18,9 @@ import pytest
 
 from qga import audit, schema, sinks
 from qga.audit import Audit
+from qga.binding import bind
 from qga.context import Context
-from qga.dispatch import Dispatcher, bind
+from qga.dispatch import Dispatcher
 from qga.freeze import FreezeState
 from qga.linux.host import Host
 from qga.policy import Policy

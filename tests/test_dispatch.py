@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from qga import schema
+from qga.binding import bind
 from qga.commands import session as session_commands
 from qga.context import Context
-from qga.dispatch import Dispatcher, Reply, bind
+from qga.dispatch import Dispatcher, Reply
 from qga.errors import CommandError, RequestError
 from qga.linux.host import Host
 from qga.policy import Policy
@@ -111,7 +112,7 @@ def with_toy(monkeypatch: pytest.MonkeyPatch, handler: object) -> None:
     for name in [name for name in vars(session_commands) if name.startswith("guest_")]:
         monkeypatch.delattr(session_commands, name)
     monkeypatch.setattr(session_commands, "guest_toy", handler, raising=False)
-    monkeypatch.setattr("qga.dispatch._areas", lambda: ["session"])
+    monkeypatch.setattr("qga.binding._areas", lambda: ["session"])
 
 
 def test_arguments_go_by_keyword_and_secrets_stay_out_of_the_log(

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from qga import execs, schema
+from qga.binding import bind
 from qga.context import Context
-from qga.dispatch import Dispatcher, bind
+from qga.dispatch import Dispatcher
 from qga.linux.host import Host
 from qga.loop import Loop
 from qga.policy import Policy

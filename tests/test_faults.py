@@ -21,8 +21,9 @@ from typing import Any
 import pytest
 
 from qga import schema
+from qga.binding import bind
 from qga.context import Context
-from qga.dispatch import Dispatcher, bind
+from qga.dispatch import Dispatcher
 from qga.linux.host import Host, Outcome
 from qga.policy import Policy
 from tests.conftest import carried_out

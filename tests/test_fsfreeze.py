@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from qga import schema
+from qga.binding import bind
 from qga.commands import fsfreeze
 from qga.config import defaults
 from qga.context import Context
-from qga.dispatch import Dispatcher, bind
+from qga.dispatch import Dispatcher
 from qga.freeze import MARKER, FreezeState
 from qga.linux.freezing import FIFREEZE, FITHAW, freezing_order
 from qga.linux.host import Host, Outcome

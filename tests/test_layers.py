@@ -26,6 +26,7 @@ LAYERS: list[tuple[set[str], bool]] = [
     ({"execs"}, False),
     ({"context"}, False),
     ({"commands"}, False),
+    ({"binding"}, False),
     ({"dispatch"}, False),
     ({"session"}, False),
     ({"channel"}, True),

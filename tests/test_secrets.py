@@ -14,8 +14,9 @@ import pytest
 
 from qga import log, schema
 from qga.audit import Audit
+from qga.binding import bind
 from qga.context import Context
-from qga.dispatch import Dispatcher, bind
+from qga.dispatch import Dispatcher
 from qga.linux.host import Host, Outcome
 from qga.policy import Policy
 from qga.schema import Command

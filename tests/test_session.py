@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from qga import schema
+from qga.binding import bind
 from qga.commands import filesystem
 from qga.context import Context
-from qga.dispatch import Dispatcher, bind
+from qga.dispatch import Dispatcher
 from qga.linux.host import Host
 from qga.policy import Policy
 from qga.session import MAX_AHEAD, Session

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from qga import b64, cmdline, config, keyfile, rules
+from qga.binding import bind
 from qga.context import Context
-from qga.dispatch import bind
 from qga.errors import RequestError
 from qga.files import STATE_FILE, FileTable
 from qga.linux import block, nvme, osrelease, sshkeys, users

@@ -12,9 +12,10 @@ from jsonschema import Draft4Validator
 
 from qga import dialect, literals, schema, wire
 from qga.audit import Audit, Entry
+from qga.binding import bind
 from qga.context import Context
 from qga.dialect import Dialect
-from qga.dispatch import Dispatcher, bind
+from qga.dispatch import Dispatcher
 from qga.errors import RequestError
 from qga.linux.host import Host, Outcome
 from qga.policy import Policy
