@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import pytest
 
 from tests.running import RunningAgent
 
-DEBIANS = Path("/usr/sbin/qemu-ga")
+DEBIANS = Path(os.environ.get("QGA_REFERENCE", "/usr/sbin/qemu-ga"))  # or another release of QEMU's
 BLOCKED = (
     "guest-fsfreeze-freeze,guest-fsfreeze-freeze-list,guest-fsfreeze-thaw,guest-fstrim,guest-shutdown,guest-suspend-ram,"
     "guest-suspend-disk,guest-suspend-hybrid,guest-set-time,guest-set-vcpus,guest-set-memory-blocks,guest-set-user-password"
