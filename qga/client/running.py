@@ -13,10 +13,7 @@ from qga.client.errors import AgentTimeout, ClientError
 from qga.client.files import decoded
 from qga.client.steps import Ask, Pause, Steps
 
-FIRST_PAUSE, LAST_PAUSE = (
-    0.005,
-    0.25,
-)  # seconds between two looks: each pause is longer, so short programs are soon done
+FIRST_PAUSE, LAST_PAUSE = 0.002, 0.25  # seconds between two looks: each is longer, so short programs are soon done
 KILLED = 2.0  # seconds for a killed program to be gone
 
 
@@ -35,6 +32,24 @@ def run(
     capture_output: bool,
     text: bool,
 ) -> Steps[Completed]:
+    pid = yield from start(argv, data, env, timeout, capture_output=capture_output)
+    try:
+        status = yield from wait(argv[0], pid, timeout)
+    except AgentTimeout:
+        yield from kill(pid)
+        raise
+    return _completed(argv, status, capture_output=capture_output, text=text)
+
+
+def start(
+    argv: list[str],
+    data: bytes | str | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+    *,
+    capture_output: bool = True,
+) -> Steps[int]:
+    """Its pid."""
     if not argv:
         raise ValueError("argv is empty: expected a program")
     arguments: dict[str, Any] = {"path": argv[0], "arg": argv[1:], "capture-output": capture_output}
@@ -43,28 +58,25 @@ def run(
     if data is not None:
         raw = data.encode() if isinstance(data, str) else data
         arguments["input-data"] = pybase64.b64encode_as_string(raw)
+    pid: int = (yield Ask("guest-exec", arguments, timeout))["pid"]
+    return pid
+
+
+def wait(name: str, pid: int, timeout: float | None) -> Steps[dict[str, Any]]:
+    """The guest-exec-status that says that it has ended. Raises AgentTimeout, and leaves it running."""
     deadline = None if timeout is None else time.monotonic() + timeout
-    pid = (yield Ask("guest-exec", arguments, timeout))["pid"]
     pause = FIRST_PAUSE
-    try:
-        while not (status := (yield Ask("guest-exec-status", {"pid": pid})))["exited"]:
-            if deadline is not None and time.monotonic() >= deadline:
-                raise AgentTimeout(f"{argv[0]} had not ended after {timeout:g} s", command="guest-exec")
-            yield Pause(pause if deadline is None else min(pause, max(0.0, deadline - time.monotonic())))
-            pause = min(pause * 1.5, LAST_PAUSE)
-    except AgentTimeout:
-        yield from _kill(pid)
-        raise
-    return _completed(argv, status, capture_output=capture_output, text=text)
+    while True:
+        status: dict[str, Any] = yield Ask("guest-exec-status", {"pid": pid})
+        if status["exited"]:
+            return status
+        if deadline is not None and time.monotonic() >= deadline:
+            raise AgentTimeout(f"{name} had not ended after {timeout:g} s", command="guest-exec")
+        yield Pause(pause if deadline is None else min(pause, max(0.0, deadline - time.monotonic())))
+        pause = min(pause * 1.5, LAST_PAUSE)
 
 
-def checked(done: Completed, *, check: bool) -> Completed:
-    if check:
-        done.check_returncode()
-    return done
-
-
-def _kill(pid: int) -> Steps[None]:
+def kill(pid: int) -> Steps[None]:
     """As far as it goes: the guest may not have kill(1), and the agent may be what hangs."""
     try:
         killer = yield Ask("guest-exec", {"path": "kill", "arg": ["-KILL", str(pid)]}, KILLED)
@@ -75,6 +87,12 @@ def _kill(pid: int) -> Steps[None]:
                 yield Pause(KILLED / 20)
     except ClientError:
         pass
+
+
+def checked(done: Completed, *, check: bool) -> Completed:
+    if check:
+        done.check_returncode()
+    return done
 
 
 def _completed(argv: list[str], status: Mapping[str, Any], *, capture_output: bool, text: bool) -> Completed:

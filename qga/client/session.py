@@ -90,8 +90,11 @@ class Session:
         if end:
             lines = b"".join((*self._pieces, data[:end])) if self._pieces else data[:end]
             self._pieces, self._size = [], 0
-            for line in lines.split(b"\n")[:-1]:
-                self._line(line, replies)
+            if lines.find(b"\n") == len(lines) - 1:  # one: a large one is not copied once more
+                self._line(lines, replies)
+            else:
+                for line in lines.split(b"\n")[:-1]:
+                    self._line(line, replies)
             data = data[end:]
         if data:
             self._keep(data)
@@ -118,7 +121,7 @@ class Session:
         if not self.synchronised:
             self._look_for_sync(line, replies)
             return
-        if not line.strip():
+        if line.isspace() or not line:
             return
         try:
             body = orjson.loads(line)

@@ -8,7 +8,7 @@ import posixpath
 import sys
 import time
 
-from qga.client import copy
+from qga.client import programs
 from qga.client.client import Client
 from qga.client.errors import ClientError
 from qga.client.tool import show, units
@@ -87,7 +87,7 @@ def cp(client: Client, options: argparse.Namespace) -> int:
 def _is_directory(client: Client, path: str, in_guest: bool) -> bool:
     if not in_guest:
         return os.path.isdir(path)
-    status = client.carry_out(copy.look(path))
+    status = client.carry_out(programs.look(path))
     return status is not None and status.directory
 
 

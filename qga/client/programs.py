@@ -1,0 +1,168 @@
+"""What a copy asks of the guest's own programs, by guest-exec: coreutils, and a POSIX shell to ask for much at once.
+
+None, everywhere, where the agent may not run programs or the guest does not have them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from qga.client import running
+from qga.client.errors import CommandFailed, CommandNotFound
+from qga.client.files import decoded
+from qga.client.steps import Steps
+
+PATIENCE = 30.0  # seconds for any small program of the guest
+_HASH_RATE = 20e6  # bytes a second: a guest that hashes slower than this is given up
+_HASHES: dict[str, Callable[[], Any]] = {  # the first takes less than half as long
+    "b2sum": hashlib.blake2b,
+    "sha256sum": hashlib.sha256,
+}
+
+# The real target $t of $1, and the part beside it, $p.
+_WHERE = r"""
+t=$(readlink -f -- "$1" && echo x) && t=${t%?x} || t=$1
+case $t in */*) d=${t%/*}/ ;; *) d= ;; esac
+p=$d.$(printf %.200s "${t##*/}").$2.qga-part
+"""
+
+# The part is the agent's alone: begun now, or left by an earlier try.
+_PREPARE = r"""
+[ -d "$t" ] && { echo "$t is a directory" >&2; exit 1; }
+n=0
+if [ -f "$p" ] && [ ! -L "$p" ] && [ -O "$p" ] && [ "$(stat -c %a%h -- "$p")" = 6001 ]
+then n=$(stat -c %s -- "$p")
+else rm -f -- "$p" && (umask 077; set -C; : >"$p") || exit 1
+fi
+for h in b2sum sha256sum ''; do command -v $h >/dev/null && break; done
+m=; [ -e "$t" ] && m=$(stat -c %a -- "$t")
+printf '%s\0' "$n" "$h" "$m" "$t" "$p"
+"""
+
+# In its place, with what can be had of owner, mode ($3) and time ($4); what cannot is said.
+_FINISH = r"""
+[ -e "$2" ] && chown --reference="$2" -- "$1"
+chmod "$3" -- "$1"
+[ -z "$4" ] || touch -m -d "@$4" -- "$1"
+mv -f -T -- "$1" "$2"
+"""
+
+
+class Status(NamedTuple):
+    """Of a file in the guest: ``size`` in bytes, permissions, times in nanoseconds since 1970."""
+
+    size: int
+    mode: int
+    accessed: int
+    modified: int
+    directory: bool
+
+
+class Place(NamedTuple):
+    """Where a copy goes: ``part``, of which ``there`` bytes are; it becomes ``path``. ``mode``: the old file's."""
+
+    path: str
+    part: str
+    there: int
+    mode: int | None
+    hasher: str
+
+
+class Sum:
+    """A hash that both ends make: ``digest`` of what passes here, and a program of the guest, once it is started."""
+
+    def __init__(self, program: str) -> None:
+        self.program = program
+        self.digest: Any = _HASHES[program]()
+        self._pid: int | None = None
+
+    def start(self, path: str) -> Steps[None]:
+        self._pid = yield from running.start([self.program, "--", path])
+
+    def agrees(self, size: int) -> Steps[bool | None]:
+        """Whether both have the same; None if the program failed. ``size`` of the file, in bytes."""
+        assert self._pid is not None
+        pid = self._pid
+        status = yield from running.wait(self.program, pid, PATIENCE + size / _HASH_RATE)
+        self._pid = None
+        if status.get("exitcode") != 0:
+            return None
+        theirs: bytes = decoded(status["out-data"]).split(maxsplit=1)[0].lstrip(b"\\")
+        return bool(theirs == self.digest.hexdigest().encode())
+
+    def abandon(self) -> Steps[None]:
+        """End the program if it still runs, as far as it goes."""
+        if self._pid is not None:
+            yield from running.kill(self._pid)
+            self._pid = None
+
+
+def started_sum(path: str) -> Steps[Sum | None]:
+    """By the first program that the guest has."""
+    for program in _HASHES:
+        one = Sum(program)
+        try:
+            yield from one.start(path)
+        except (CommandNotFound, CommandFailed):
+            continue
+        return one
+    return None
+
+
+def look(path: str) -> Steps[Status | None]:
+    """What stat(1) says of a file in the guest; None if it cannot be had, or there is no file."""
+    done = yield from _program(["stat", "-L", "-c", "%s %a %.9X %.9Y %f", "--", path])
+    try:
+        size, mode, accessed, modified, raw = (done.stdout if done else b"").split()
+        directory = stat.S_ISDIR(int(raw, 16))
+        return Status(int(size), int(mode, 8), _nanoseconds(accessed), _nanoseconds(modified), directory)
+    except ValueError:
+        return None
+
+
+def prepare(target: str, key: str) -> Steps[Place | None]:
+    """Raises CommandFailed where nothing can be written there."""
+    try:
+        done = yield from _program(["sh", "-c", _WHERE + _PREPARE, "sh", target, key])
+    except BaseException:  # it may be there by now
+        yield from _program(["sh", "-c", _WHERE + 'rm -f -- "$p"', "sh", target, key])
+        raise
+    if done is None:
+        return None
+    if done.returncode:
+        raise CommandFailed("guest-file-open", f"{target}: {_said(done)}")
+    there, hasher, mode, path, part = done.stdout.decode(errors="surrogateescape").split("\0")[:5]
+    return Place(path, part, int(there), int(mode, 8) if mode else None, hasher)
+
+
+def finish(place: Place, mode: int, modified: int | None) -> Steps[list[str]]:
+    """Put the part into its place, with mode and time (nanoseconds). A sentence for each thing that could not be."""
+    when = "" if modified is None else "{}.{:09d}".format(*divmod(modified, 10**9))
+    done = yield from _program(["sh", "-c", _FINISH, "sh", place.part, place.path, f"{mode:o}", when])
+    if done is None or done.returncode:
+        raise CommandFailed("guest-exec", _said(done) if done else "the guest runs no program any more")
+    return [f"in the guest: {line}" for line in done.stderr.decode(errors="replace").splitlines()]
+
+
+def remove(path: str) -> Steps[None]:
+    yield from _program(["rm", "-f", "--", path])
+
+
+def _program(words: list[str]) -> Steps[running.Completed | None]:
+    try:
+        return (yield from running.run(words, None, None, PATIENCE, capture_output=True, text=False))
+    except (CommandNotFound, CommandFailed):
+        return None
+
+
+def _said(done: running.Completed) -> str:
+    said = " ".join(done.stderr.decode(errors="replace").split())
+    return said.removeprefix("sh: ") or f"exit status {done.returncode}"
+
+
+def _nanoseconds(text: bytes) -> int:
+    whole, _, rest = text.partition(b".")
+    return int(whole) * 10**9 + (int(rest.ljust(9, b"0")[:9]) if rest else 0)

@@ -1,0 +1,81 @@
+"""The bytes of a file, by pipelined guest-file-read and guest-file-write."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pybase64
+
+from qga.client.errors import ClientError, CommandFailed, OutOfStep
+from qga.client.files import decoded, limits
+from qga.client.steps import Ask, Collect, Step, Steps, Submit, Ticket, Write
+
+Take = Callable[[bytes], None]
+
+
+def fetch(handle: int, take: Take) -> Steps[None]:
+    """Read to the end of the file, several requests ahead: those behind the end return nothing."""
+    limit = yield from limits()
+    request = Submit("guest-file-read", {"handle": handle, "count": limit.read})
+    tickets: deque[Ticket] = deque()
+    try:
+        ended = False
+        while not ended:
+            while len(tickets) < limit.window:
+                tickets.append((yield request))
+            reply = yield Collect(tickets.popleft())
+            try:
+                text, ended = reply["buf-b64"], reply["eof"] or not reply["count"]
+            except (KeyError, TypeError):
+                raise OutOfStep("guest-file-read: the reply lacks its members", command="guest-file-read") from None
+            if text:
+                take(decoded(text))
+    finally:
+        yield from _drain(tickets)
+
+
+def send(file: io.RawIOBase, handle: int, take: Take, sent: Callable[[int], None]) -> Steps[None]:
+    """Write what is left of the file. ``take`` sees what is sent; ``sent``: how many bytes were written."""
+    limit = yield from limits()
+    tickets: deque[tuple[Ticket, int]] = deque()
+    ended = False
+    try:
+        while not ended or tickets:
+            while not ended and len(tickets) < limit.window:
+                data = file.read(limit.write)
+                ended = not data
+                if data:
+                    tickets.append(((yield Write(handle, pybase64.b64encode(data))), len(data)))
+                    take(data)
+            if tickets:
+                ticket, count = tickets.popleft()
+                written = (yield Collect(ticket))["count"]
+                if written != count:
+                    raise CommandFailed("guest-file-write", f"only {written} of {count} bytes were written")
+                sent(count)
+    finally:
+        yield from _drain(ticket for ticket, _ in tickets)
+
+
+def seek(handle: int, offset: int, whence: str = "set") -> Steps[int]:
+    position: int = (yield Ask("guest-file-seek", {"handle": handle, "offset": offset, "whence": whence}))["position"]
+    return position
+
+
+def close_quietly(handle: int) -> Steps[None]:
+    """After something else went wrong."""
+    yield from _quietly(Ask("guest-file-close", {"handle": handle}))
+
+
+def _drain(tickets: Iterable[Ticket]) -> Steps[None]:
+    for ticket in tickets:
+        yield from _quietly(Collect(ticket))
+
+
+def _quietly(step: Step) -> Steps[Any]:
+    with contextlib.suppress(ClientError):
+        yield step
