@@ -138,6 +138,30 @@ def test_asyncio_pipelines(address: str) -> None:
     asyncio.run(both())
 
 
+def test_asyncio_has_files(address: str, tmp_path: Path) -> None:
+    content = os.urandom(3 << 20)
+
+    async def there_and_back() -> None:
+        async with AsyncClient(address) as guest:
+            async with guest.open(f"{tmp_path}/a", "w+") as file:
+                assert await file.write(content) == len(content)
+                assert await file.tell() == len(content)
+                await file.flush()
+                assert await file.seek(-5, os.SEEK_END) == len(content) - 5
+                assert await file.read() == content[-5:]
+            async with guest.open(f"{tmp_path}/a") as file:
+                assert await file.read(10) == content[:10]
+                assert b"".join([piece async for piece in file]) == content[10:]
+            with pytest.raises(ValueError, match="not open"):
+                await file.read(1)
+            with pytest.raises(CommandFailed):
+                async with guest.open("/does/not/exist"):
+                    pass
+
+    asyncio.run(there_and_back())
+    assert (tmp_path / "a").read_bytes() == content
+
+
 @pytest.mark.parametrize("which", ["ours", "debian"])
 def test_a_serial_line(which: str, tmp_path: Path) -> None:
     """Two pseudo-terminals, joined: an agent's isa-serial on one, the client's pyserial on the other."""

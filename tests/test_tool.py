@@ -92,9 +92,55 @@ def test_copies(address: str, tmp_path: Path) -> None:
     told = json.loads(qga(address, "cp", "--json", f":{tree}/empty", str(tmp_path)).stdout)
     assert told[0]["verified"]
     assert told[0]["target"] == str(tmp_path / "empty")
-    (tree / "link").symlink_to("empty")
-    done = qga(address, "cp", "-r", f":{tree}", str(tmp_path / "linked"))
-    assert (done.returncode, "left out" in done.stderr) == (exits.FAILED, True)
+
+
+def facts(tree: Path) -> dict[str, tuple[int, int, bytes]]:
+    """Mode, time and content or target of everything in it."""
+    found = {}
+    for path in [tree, *tree.rglob("*")]:
+        about = path.lstat()
+        content = os.fsencode(os.readlink(path)) if path.is_symlink() else b"" if path.is_dir() else path.read_bytes()
+        name = str(path.relative_to(tree))
+        found[name] = (0, 0, content) if path.is_symlink() else (about.st_mode, about.st_mtime_ns, content)
+    return found
+
+
+def test_trees(address: str, tmp_path: Path) -> None:
+    tree = tmp_path / "-tree"
+    (tree / "ä" / "deep er").mkdir(parents=True)
+    (tree / "empty").mkdir(0o700)
+    (tree / "ä" / "deep er" / "-a\nb").write_bytes(os.urandom(1000))
+    for name, leads in (("link", "ä"), ("dangling", "../no/such\n"), ("ä/up", "../empty")):
+        (tree / name).symlink_to(leads)
+    os.utime(tree / "ä", ns=(10**18, 10**18 + 123_456_789))
+    (tree / "ä").chmod(0o555)
+    there, back = tmp_path / "there", tmp_path / "back"
+    try:
+        expected = facts(tree)
+        there.mkdir()
+        for _ in range(2):  # the second time over what is there
+            assert qga(address, "cp", "-r", str(tree), f":{there}").returncode == 0
+            assert facts(there / "-tree") == expected
+        assert qga(address, "cp", "-r", f":{tree}", str(back)).returncode == 0
+        assert facts(back) == expected
+        os.mkfifo(tree / "pipe")
+        done = qga(address, "cp", "-r", f":{tree}", str(tmp_path / "rest"))
+        assert (done.returncode, done.stderr.count("left out")) == (exits.FAILED, 1)
+    finally:
+        for path in tmp_path.rglob("ä"):
+            path.chmod(0o755)
+
+
+def test_a_tree_does_not_leave_its_target(address: str, tmp_path: Path) -> None:
+    tree, target, elsewhere = tmp_path / "tree", tmp_path / "target", tmp_path / "elsewhere"
+    (tree / "in").mkdir(parents=True)
+    (tree / "in" / "file").write_bytes(b"new")
+    elsewhere.mkdir()
+    (target / "tree").mkdir(parents=True)
+    (target / "tree" / "in").symlink_to(elsewhere)
+    done = qga(address, "cp", "-r", f":{tree}", str(target))
+    assert (done.returncode, "is a symbolic link" in done.stderr) == (exits.FAILED, True)
+    assert list(elsewhere.iterdir()) == []
 
 
 def test_look_at_files(address: str, tmp_path: Path) -> None:

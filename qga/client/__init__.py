@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 _HOMES = {
     "Client": "client",
     "AsyncClient": "asynchronous",
+    "AsyncGuestFile": "asyncfiles",
     "AddressError": "errors",
     "AgentTimeout": "errors",
     "AgentUnreachable": "errors",
@@ -31,6 +32,7 @@ _HOMES = {
 __all__ = sorted(_HOMES)
 
 if TYPE_CHECKING:
+    from qga.client.asyncfiles import AsyncGuestFile as AsyncGuestFile
     from qga.client.asynchronous import AsyncClient as AsyncClient
     from qga.client.client import Client as Client
     from qga.client.errors import AddressError as AddressError

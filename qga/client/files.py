@@ -15,7 +15,7 @@ from qga.client.steps import Limits, Steps
 if TYPE_CHECKING:
     from qga.client.client import Client
 
-_WHENCE = {os.SEEK_SET: "set", os.SEEK_CUR: "cur", os.SEEK_END: "end"}
+WHENCE = {os.SEEK_SET: "set", os.SEEK_CUR: "cur", os.SEEK_END: "end"}
 
 
 class GuestFile(io.RawIOBase):
@@ -67,9 +67,9 @@ class GuestFile(io.RawIOBase):
         return self._client.guest_file_write(self._open(), pybase64.b64encode_as_string(piece)).count
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        if whence not in _WHENCE:
+        if whence not in WHENCE:
             raise ValueError(f"invalid whence {whence}: expected 0, 1 or 2")
-        return self._client.guest_file_seek(self._open(), offset, _WHENCE[whence]).position
+        return self._client.guest_file_seek(self._open(), offset, WHENCE[whence]).position
 
     def tell(self) -> int:
         return self.seek(0, os.SEEK_CUR)

@@ -10,8 +10,7 @@ import time
 
 from qga.client import programs
 from qga.client.client import Client
-from qga.client.errors import ClientError
-from qga.client.tool import show, units
+from qga.client.tool import show, trees, units
 from qga.client.tool.exits import FAILED, UsageError
 
 _REDRAW = 0.1  # seconds
@@ -55,16 +54,17 @@ def cp(client: Client, options: argparse.Namespace) -> int:
     into = _is_directory(client, target, up)
     if not into and (len(sources) > 1 or target.endswith("/")):
         raise UsageError(f"{target} is no directory")
-    pairs, skipped = [], 0
+    pairs: list[tuple[str, str]] = []
+    copied: list[trees.Tree] = []
     for source in (word.removeprefix(":") if not up else word for word in sources):
         name = posixpath.basename(source.rstrip("/"))
         far = os.path.join(target, name) if into else target
         if _is_directory(client, source, not up):
             if not options.recursive:
                 raise UsageError(f"{source} is a directory: -r copies it")
-            files, odd = (_walk if up else _find)(client, source, far)
-            pairs += files
-            skipped += odd
+            tree = (trees.to_guest if up else trees.from_guest)(client, source.rstrip("/") or "/", far)
+            pairs += tree.files
+            copied.append(tree)
         else:
             pairs.append((source, far))
     done = []
@@ -79,9 +79,11 @@ def cp(client: Client, options: argparse.Namespace) -> int:
             show.note(text)
         done.append({"source": source, "target": far, "size": outcome.size, "resumed": outcome.resumed,
                      "verified": outcome.verified, "atomic": outcome.atomic, "seconds": outcome.seconds})  # fmt: skip
+    for tree in copied:
+        tree.finish()
     if options.json:
         show.json(done)
-    return FAILED if skipped else 0
+    return FAILED if any(tree.skipped for tree in copied) else 0
 
 
 def _is_directory(client: Client, path: str, in_guest: bool) -> bool:
@@ -89,49 +91,3 @@ def _is_directory(client: Client, path: str, in_guest: bool) -> bool:
         return os.path.isdir(path)
     status = client.carry_out(programs.look(path))
     return status is not None and status.directory
-
-
-def _walk(client: Client, source: str, target: str) -> tuple[list[tuple[str, str]], int]:
-    """Files of a tree here, and how many entries are neither file nor directory. Makes the guest's directories."""
-    files, directories, skipped = [], [], 0
-    for where, names, leaves in os.walk(source):
-        inner = os.path.relpath(where, source)
-        far = target if inner == "." else posixpath.join(target, inner)
-        directories.append(far)
-        for name in [*(n for n in names if os.path.islink(os.path.join(where, n))), *leaves]:
-            path = os.path.join(where, name)
-            if os.path.isfile(path) and not os.path.islink(path):
-                files.append((path, posixpath.join(far, name)))
-            else:
-                show.note(f"{path}: neither a file nor a directory: left out")
-                skipped += 1
-    for start in range(0, len(directories), 100):
-        made = client.run(["mkdir", "-p", "--", *directories[start : start + 100]], text=True)
-        if made.returncode:
-            raise ClientError(made.stderr.strip())
-    return files, skipped
-
-
-def _find(client: Client, source: str, target: str) -> tuple[list[tuple[str, str]], int]:
-    """As ``_walk``, of a tree in the guest. A name that leads out of the target is the guest's attack: refused."""
-    root = source.rstrip("/") or "/"
-    listed = client.run(["find", root if root.startswith("/") else f"./{root}", "-printf", "%y%P\\0"])
-    if listed.returncode or listed.truncated:
-        why = "its list is too long" if listed.truncated else listed.stderr.decode(errors="replace").strip()
-        raise ClientError(f"{source}: {why}")
-    files, skipped = [], 0
-    for entry in listed.stdout.decode(errors="surrogateescape").split("\0")[:-1]:
-        kind, inner = entry[:1], entry[1:]
-        if inner.startswith("/") or ".." in inner.split("/"):
-            raise ClientError(f"{source}: the guest lists {inner!r}, which is not in it")
-        far = os.path.join(target, inner) if inner else target
-        if kind == "d":
-            if inner and os.path.islink(far):
-                raise ClientError(f"{far} is a symbolic link: a directory of the guest would leave the target by it")
-            os.makedirs(far, exist_ok=True)
-        elif kind == "f":
-            files.append((posixpath.join(source, inner), far))
-        else:
-            show.note(f"{posixpath.join(source, inner)}: neither a file nor a directory: left out")
-            skipped += 1
-    return files, skipped

@@ -1,0 +1,192 @@
+"""Lines to an agent for asyncio: as ``qga.client.lines``, but waiting is the event loop's."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from qga.client import roads
+from qga.client.errors import AgentTimeout, AgentUnreachable, ClientError, OutOfStep
+from qga.client.lines import READ, StreamLine, silence
+from qga.client.session import Reply, Session
+
+if TYPE_CHECKING:
+    from qga.client.libvirt import LibvirtLine
+
+
+class AsyncLine(Protocol):
+    dead: bool
+    chunk: int
+    write_chunk: int
+    window: int
+
+    def submit(self, command: str, arguments: Mapping[str, Any], *, silent: bool = False) -> int: ...
+    def submit_write(self, handle: int, encoded: bytes) -> int: ...
+    async def collect(self, ticket: int, deadline: float) -> Any: ...
+    def close(self) -> None: ...
+
+
+class AsyncStreamLine:
+    """``qga.client.lines.StreamLine`` on an event loop: the loop reads and writes, replies wake those who wait."""
+
+    chunk, write_chunk, window = StreamLine.chunk, StreamLine.write_chunk, StreamLine.window
+
+    def __init__(self, stream: roads.Stream, address: str) -> None:
+        self.dead = False
+        self._stream, self._address = stream, address
+        self._descriptor = stream.fileno()
+        self._loop = asyncio.get_running_loop()
+        self._session = Session()
+        self._out: deque[memoryview] = deque()
+        self._futures: dict[int, asyncio.Future[Reply]] = {}
+        self._loop.add_reader(self._descriptor, self._read)
+
+    @classmethod
+    async def connect(cls, address: roads.Address, timeout: float) -> Self:
+        stream = await asyncio.to_thread(roads.open_stream, address, timeout)
+        line = cls(stream, address.text)
+        try:
+            synchronised = line._expect(1)  # a session's first request
+            line._send(line._session.synchronise())
+            async with asyncio.timeout(timeout):
+                error = (await synchronised).error
+            if error is not None:
+                raise error
+        except TimeoutError:
+            line.close()
+            raise AgentTimeout(silence(address.text, timeout, echoed=line._session.echoed)) from None
+        except BaseException:
+            line.close()
+            raise
+        return line
+
+    def submit(self, command: str, arguments: Mapping[str, Any], *, silent: bool = False) -> int:
+        return self._submitted(*self._session.request(command, arguments, silent=silent))
+
+    def submit_write(self, handle: int, encoded: bytes) -> int:
+        return self._submitted(*self._session.write(handle, encoded))
+
+    async def collect(self, ticket: int, deadline: float) -> Any:
+        future = self._futures[ticket]
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                reply = await future
+        except BaseException as error:
+            command = self._session.command(ticket)
+            self._session.abandon(ticket)
+            if self._out:
+                self.close()
+            if isinstance(error, TimeoutError):
+                text = "the agent did not answer in time; it may still carry out what it was asked"
+                raise AgentTimeout(f"{command}: {text}", command=command) from None
+            raise
+        finally:
+            self._futures.pop(ticket, None)
+        if reply.error is not None:
+            raise reply.error
+        return reply.value
+
+    def close(self) -> None:
+        self._end(AgentUnreachable(f"{self._address}: the connection is closed"))
+
+    def _submitted(self, number: int, data: bytes) -> int:
+        self._expect(number)
+        self._send(data)
+        return number
+
+    def _expect(self, number: int) -> asyncio.Future[Reply]:
+        future: asyncio.Future[Reply] = self._loop.create_future()
+        self._futures[number] = future
+        return future
+
+    def _send(self, data: bytes) -> None:
+        if self.dead:
+            raise AgentUnreachable(f"{self._address}: the connection is closed")
+        waiting = bool(self._out)
+        self._out.append(memoryview(data))
+        if not waiting:
+            self._write()
+
+    def _write(self) -> None:
+        try:
+            while self._out:
+                piece = self._out[0]
+                sent = os.write(self._descriptor, piece)
+                if sent == len(piece):
+                    self._out.popleft()
+                else:
+                    self._out[0] = piece[sent:]
+            self._loop.remove_writer(self._descriptor)
+        except BlockingIOError:
+            self._loop.add_writer(self._descriptor, self._write)
+        except OSError as error:
+            self._lost(f": {error.strerror}")
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._descriptor, READ)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lost(f": {error.strerror}")
+            return
+        if not data:
+            self._lost("")
+            return
+        try:
+            replies = self._session.receive(data)
+        except OutOfStep as error:
+            self._end(error)
+            return
+        for reply in replies:
+            future = self._futures.get(reply.number)
+            if future is not None and not future.done():
+                future.set_result(reply)
+
+    def _lost(self, why: str) -> None:
+        self._end(AgentUnreachable(f"{self._address}: the other side closed the connection{why}"))
+
+    def _end(self, error: ClientError) -> None:
+        if self.dead:
+            return
+        self.dead = True
+        self._loop.remove_reader(self._descriptor)
+        self._loop.remove_writer(self._descriptor)
+        self._stream.close()
+        for number, future in self._futures.items():
+            if not future.done():
+                future.set_result(Reply(number, None, error))
+
+
+class AsyncLibvirtLine:
+    """Each command in a thread: libvirt's own calls block."""
+
+    def __init__(self, line: LibvirtLine) -> None:
+        self.dead = False
+        self._line = line
+        self._turn = asyncio.Lock()
+        self.chunk, self.write_chunk, self.window = line.chunk, line.write_chunk, line.window
+
+    @classmethod
+    async def connect(cls, address: roads.Address, timeout: float) -> Self:
+        from qga.client.libvirt import LibvirtLine
+
+        return cls(await asyncio.to_thread(LibvirtLine, address, timeout))
+
+    def submit(self, command: str, arguments: Mapping[str, Any], *, silent: bool = False) -> int:
+        return self._line.submit(command, arguments, 0, silent=silent)
+
+    def submit_write(self, handle: int, encoded: bytes) -> int:
+        return self._line.submit_write(handle, encoded, 0)
+
+    async def collect(self, ticket: int, deadline: float) -> Any:
+        async with self._turn:
+            return await asyncio.to_thread(self._line.collect, ticket, deadline)
+
+    def close(self) -> None:
+        self.dead = True
+        self._line.close()
