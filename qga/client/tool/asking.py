@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import time
 from typing import Any
 
 import orjson
@@ -14,9 +16,13 @@ from qga.schema import Command, Schema, load
 
 
 def ping(client: Client, options: argparse.Namespace) -> None:
+    begun = time.perf_counter()
     client.call_raw("guest-ping")
+    seconds = time.perf_counter() - begun
     if options.json:
-        show.json({"alive": True})
+        show.json({"alive": True, "seconds": round(seconds, 6)})
+    elif sys.stdout.isatty():
+        print(f"answered in {seconds * 1e3:.1f} ms")
 
 
 def info(client: Client, options: argparse.Namespace) -> None:

@@ -36,6 +36,14 @@ COMMANDS: dict[str, tuple[str, str, list[Argument]]] = {
         [_a("shell", choices=["bash", "zsh", "fish"])],
     ),
     "status": ("the guest on one screen", "status:status", []),
+    "top": (
+        "what the guest does, live; q leaves",
+        "top:top",
+        [
+            _a("--interval", type=duration, default=1.0, metavar="TIME", help="between two looks (1)"),
+            _a("--count", type=int, metavar="N", help="so many times, then leave"),
+        ],
+    ),
     "exec": (
         "run a program in the guest, and see what it writes while it runs",
         "execute:execute",
