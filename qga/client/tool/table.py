@@ -75,6 +75,7 @@ COMMANDS: dict[str, tuple[str, str, list[Argument]]] = {
         ],
     ),
     "ls": ("list a directory", "reading:ls", [_a("-l", "--long", action="store_true"), _PATH]),
+    "edit": ("edit a file with $VISUAL or $EDITOR", "editing:edit", [_PATH]),
     "freeze": (
         "freeze the filesystems, run a command on this machine, thaw whatever happens",
         "freezing:freeze",

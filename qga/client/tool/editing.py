@@ -1,0 +1,68 @@
+"""edit: a file of the guest in an editor of this machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+
+from qga.client.client import Client
+from qga.client.errors import ClientError
+from qga.client.tool import show
+from qga.client.tool.exits import UsageError
+
+
+def edit(client: Client, options: argparse.Namespace) -> None:
+    """Written back, as a whole, only if it was changed here and not there. Else it is kept here, which is said."""
+    path = options.path.removeprefix(":")
+    with tempfile.TemporaryDirectory(prefix="qga-edit-") as scratch:
+        here = os.path.join(scratch, os.path.basename(path) or "file")
+        client.download(path, here, preserve=False)
+        before = _content(here)
+        try:
+            _run_editor(here)
+            if _content(here) == before:
+                return show.note(f"{path} was not changed")
+            _write_back(client, here, path, before, scratch)
+        except BaseException:
+            if _content(here) != before:
+                show.note(f"what you have written is in {_kept(here)}")
+            raise
+    return None
+
+
+def _run_editor(path: str) -> None:
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    try:
+        words = shlex.split(editor)
+        status = subprocess.run([*words, path]).returncode
+    except (ValueError, FileNotFoundError) as error:
+        raise UsageError(f"{editor!r} cannot be run: expected an editor in $VISUAL or $EDITOR: {error}") from None
+    if status:
+        raise ClientError(f"{editor} ended with status {status}: the guest's file was left as it is")
+
+
+def _write_back(client: Client, here: str, path: str, before: bytes, scratch: str) -> None:
+    now = os.path.join(scratch, ".now")
+    client.download(path, now, preserve=False)
+    if _content(now) != before:
+        raise ClientError(f"{path} was changed in the guest meanwhile: it was left as it is")
+    for text in client.upload(here, path, preserve=False).notes:
+        show.note(text)
+
+
+def _content(path: str) -> bytes:
+    """Nothing, where an editor has removed it."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return b""
+
+
+def _kept(path: str) -> str:
+    directory = tempfile.mkdtemp(prefix="qga-kept-")
+    return str(shutil.move(path, directory))
