@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import subprocess
-from types import FrameType
 
 from qga.client.client import Client
 from qga.client.tool import show
 from qga.client.tool.exits import HELD_TOO_LONG, OURS
+from qga.client.tool.signals import remembered
 
 _GRACE = 2.0  # seconds from SIGTERM to SIGKILL
 _TICK = 0.1  # seconds between two looks for a signal that came
 
 
 def freeze(client: Client, options: argparse.Namespace) -> int:
-    """The command's own status. No signal becomes an exception here: one could hit the thaw."""
-    came: list[int] = []
-
-    def remember(number: int, _: FrameType | None) -> None:
-        came.append(number)
-
-    old = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
+    """The command's own status."""
+    with remembered() as came:
         held = client.freeze()
         with held:
             status = 128 + came[0] if came else _run(options.words, options.limit, came)
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
     show.note(f"{held.frozen} filesystems were frozen for {held.seconds:.3f} s, {held.thawed} thawed")
     return status
 

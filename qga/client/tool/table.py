@@ -81,6 +81,17 @@ COMMANDS: dict[str, tuple[str, str, list[Argument]]] = {
         "freezing:freeze",
         [_a("--timeout", default=60.0, help="longest time frozen (60)", **_LIMIT), _WORDS],
     ),
+    "snapshot": (
+        "freeze the filesystems, snapshot all disks by QEMU's monitor, thaw whatever happens",
+        "snapshot:snapshot",
+        [
+            _a("--qmp", required=True, metavar="ADDRESS", help="QEMU's monitor: a unix socket, or host:port"),
+            _a("--directory", metavar="DIR", help="for the new files; by default beside the old ones"),
+            _a("--name", help="what is added to the new files' names; by default the time"),
+            _a("--timeout", default=60.0, help="for the freeze, and for the monitor (60)", **_LIMIT),
+            _a("disks", nargs="*", metavar="DISK", help="by default all that can be written to"),
+        ],
+    ),
     "trim": ("tell the disks which blocks are free", "small:trim", []),
     "suspend": ("put the guest to sleep", "small:suspend", [_a("how", choices=["ram", "disk", "hybrid"])]),
     "shutdown": ("power the guest down", "small:power", _GONE),
