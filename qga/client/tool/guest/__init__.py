@@ -2,8 +2,8 @@
 
 Both are given DIRECTORY LINGER SEGMENT and what to run, and share the directory with the tool:
 
-``in``      a FIFO of lines: ``d\\141\\012`` bytes typed, in octal; ``s ROWS COLUMNS``; ``a N`` the tool has read all of
-            ``out.N``; ``h`` it is still there; ``q`` end the terminal. LINGER seconds without a line are a ``q``.
+``in``      a FIFO of lines: ``d\\141\\012`` bytes typed, in octal; ``s ROWS COLUMNS``; ``a N`` the tool has read all
+            of ``out.N``; ``h`` it is still there; ``q`` end the terminal. LINGER seconds without a line are a ``q``.
 ``taken``   how many of the bytes typed have reached the program, in decimal: what is under way stays below the
             FIFO's room, for a FIFO that is full loses what QEMU's agent writes to it.
 ``out.N``   what the terminal shows, SEGMENT bytes each but for the last; no more than two are there at a time.

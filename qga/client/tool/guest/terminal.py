@@ -1,5 +1,6 @@
 """The far end of a terminal, run by the guest's python3, 3.6 or newer: see this package's __init__."""
 
+import contextlib
 import fcntl
 import os
 import pwd
@@ -13,6 +14,7 @@ import time
 HELD = 2  # segments that may be there: then the program waits for the tool to read
 GRACE = 2.0  # seconds from SIGHUP to SIGKILL
 RETRY = 0.2  # seconds between two tries to write to a full disk
+LATE = 0.5  # seconds that output of a program may come after its end
 IUTF8 = 0o40000  # termios has no name for it before 3.11
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -57,7 +59,7 @@ class Screen:
         return True
 
     def _path(self, number: int) -> str:
-        return "%s/out.%d" % (self._directory, number)
+        return f"{self._directory}/out.{number}"
 
 
 class Terminal:
@@ -97,9 +99,9 @@ class Terminal:
         found = []
         for name in filter(str.isdigit, os.listdir("/proc")):
             try:
-                with open("/proc/%s/stat" % name, "rb") as file:
+                with open(f"/proc/{name}/stat", "rb") as file:
                     fields = file.read().rsplit(b")", 1)[1].split()
-                with open("/proc/%s/status" % name, "rb") as file:
+                with open(f"/proc/{name}/status", "rb") as file:
                     ignored = int(file.read().split(b"\nSigIgn:")[1].split()[0], 16)
             except (OSError, IndexError):
                 continue
@@ -114,10 +116,8 @@ def resize(master: int, rows: int, columns: int) -> None:
 
 
 def kill(pid: int, number: int) -> None:
-    try:
+    with contextlib.suppress(OSError):
         os.kill(pid, number)
-    except OSError:
-        pass
 
 
 def locale() -> str:
@@ -145,10 +145,8 @@ def begin(user: str, pairs: "list[str]", words: "list[str]", name: str) -> None:
     os.closerange(3, 1024)
     for number in range(1, signal.NSIG):
         if number not in (signal.SIGKILL, signal.SIGSTOP):
-            try:
+            with contextlib.suppress(OSError, ValueError):
                 signal.signal(number, signal.SIG_DFL)
-            except (OSError, ValueError):
-                pass
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     os.umask(0o022)
     entry = pwd.getpwnam(user) if user else pwd.getpwuid(os.getuid())
@@ -164,7 +162,9 @@ def begin(user: str, pairs: "list[str]", words: "list[str]", name: str) -> None:
         os.chdir("/")
     env = {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name, "SHELL": shell, "PATH": PATH}
     env["LANG"] = locale()
-    env.update(pair.split("=", 1) for pair in pairs)
+    for pair in pairs:
+        variable, _, value = pair.partition("=")
+        env[variable] = value
     os.environ["PATH"] = env["PATH"]  # where execvpe looks before Python 3.9
     if words:
         os.execvpe(words[0], words, env)
@@ -179,9 +179,9 @@ def start(user: str, pairs: "list[str]", words: "list[str]", rows: int, columns:
         try:
             begin(user, pairs, words, os.ttyname(slave))
         except KeyError:
-            os.write(2, ("qga: the guest has no user %s\r\n" % user).encode())
+            os.write(2, f"qga: the guest has no user {user}\r\n".encode())
         except OSError as error:
-            os.write(2, ("qga: %s: %s\r\n" % (error.filename or words[:1], error.strerror)).encode())
+            os.write(2, f"qga: {error.filename or words[:1]}: {error.strerror}\r\n".encode())
         os._exit(127)
     os.close(slave)
     os.set_blocking(master, False)
@@ -207,15 +207,17 @@ def serve(terminal: Terminal, screen: Screen, keys: int, signals: int, linger: f
     while showing or status is None or not screen.complete:
         readable = [keys, signals] + ([terminal.master] if showing and not screen.rest else [])
         left = heard + linger - time.monotonic()
+        pause = RETRY if screen.rest else 60.0 if status is None else LATE
         if left <= 0:
             return None
-        ready, _, _ = select.select(readable, [terminal.master] if terminal.typed else [], [], min(left, wait(screen)))
+        writable = [terminal.master] if terminal.typed else []
+        ready, _, _ = select.select(readable, writable, [], min(left, pause))
         if signals in ready and set(os.read(signals, 100)) - {signal.SIGCHLD}:
             return None
         if keys in ready:
             heard = time.monotonic()
             *complete, lines = (lines + os.read(keys, 65536)).split(b"\n")
-            if not all([obey(line, terminal, screen) for line in complete]):
+            if not all(obey(line, terminal, screen) for line in complete):
                 return None
         if terminal.typed:
             terminal.type()
@@ -226,14 +228,12 @@ def serve(terminal: Terminal, screen: Screen, keys: int, signals: int, linger: f
                 showing = False
         elif screen.rest or not screen.complete:
             screen.write()
+        elif status is not None and not ready:
+            showing = False
         if status is None:
             pid, ended = os.waitpid(terminal.child, os.WNOHANG)
             status = ended if pid else None
     return status
-
-
-def wait(screen: Screen) -> float:
-    return RETRY if screen.rest else 60.0
 
 
 def clean_up_after(directory: str, linger: float) -> None:

@@ -1,0 +1,275 @@
+"""The far end of a terminal: a program on a pty in the guest, over guest-exec and guest-file-* alone.
+
+``qga.client.tool.guest`` has what runs there, and how it is talked to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shlex
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pybase64
+
+from qga.client.asynchronous import AsyncClient
+from qga.client.errors import ClientError, CommandFailed, CommandNotFound
+from qga.client.files import decoded
+from qga.client.steps import Collect, Steps, Submit
+from qga.client.tool import guest as ends
+from qga.client.tool.execute import ended
+
+SEGMENT = 64 * 1024  # bytes of one output file; two of them may wait to be read
+WINDOW = 4096  # bytes typed that are under way: four times that in the FIFO, which holds 64 KiB
+LINE = 512  # bytes typed in one line
+FEWEST, MOST = 1024, SEGMENT  # bytes of one read: as many as take no longer than a key may wait
+SOON, LATE = 0.05, 0.2  # seconds of one read, below and above which the next one asks for more or less
+BEATS = 4  # signs of life in the time that the far end waits for one
+GOING = 4.0  # seconds for the far end to end
+
+# A place that is no disk, if there is one; what makes the terminal, if it can.
+_PREPARE = """
+for base in /run /dev/shm "${TMPDIR:-/tmp}" /var/tmp; do
+    d=$(mktemp -d "$base/qga.XXXXXXXX" 2>/dev/null) && break
+done
+: >"$d/out.0" && : >"$d/taken" && mkfifo -m 600 "$d/in" || { rm -rf "$d"; exit 1; }
+for by in $1; do
+    case $by in
+    python3) for p in python3 /usr/libexec/platform-python; do
+        "$p" -c 'import contextlib, fcntl, pwd, select, struct, termios' 2>/dev/null && break 2
+    done ;;
+    script) p=$(command -v script) && break ;;
+    esac
+    p=
+done
+[ "$p" ] || rm -rf "$d"
+printf '%s\\n' "$d" "$by" "$p"
+"""
+
+Request = tuple[str, dict[str, Any]]
+
+# What script runs: terminal.py does the same.
+_LOGIN = """
+umask 022
+tty >{d}/tty; echo $$ >{d}/leader
+stty echo iutf8 rows {rows} cols {columns}
+user={user}; me=$(id -un); : "${{user:=$me}}"
+entry=$(getent passwd "$user" || grep "^$user:" /etc/passwd) || {{ echo "qga: the guest has no user $user"; exit 127; }}
+IFS=:; set -f; set -- $entry; set +f; unset IFS
+unset LANG; . /etc/default/locale; . /etc/locale.conf
+export HOME="$6" SHELL="${{7:-/bin/sh}}" USER="$user" LOGNAME="$user" LANG="${{LANG:-C.UTF-8}}" PATH={path}
+cd "$HOME" || cd /
+{exports}
+set -- {words}
+[ $# -gt 0 ] || set -- "$SHELL" -l
+[ "$user" = "$me" ] || set -- runuser -u "$user" -- "$@"
+exec "$@"
+"""
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Wanted(NamedTuple):
+    """``words`` empty: the user's login shell. ``user`` empty: the agent's, which is root. ``by``: python3, script."""
+
+    words: Sequence[str]
+    user: str
+    env: Mapping[str, str]
+    by: Sequence[str]
+    linger: float
+    size: tuple[int, int]
+
+
+class Far:
+    """``await begin(…)``, then ``look()`` again and again until it tells a status, then ``end()`` whatever happened."""
+
+    def __init__(self, client: AsyncClient, linger: float) -> None:
+        self._client, self._linger = client, linger
+        self._directory = ""
+        self._pid: int | None = None
+        self._status: int | None = None
+        self._keys = self._out = self._taken = -1  # handles
+        self._number = self._offset = 0  # of the segment, and in it
+        self._lines: deque[bytes] = deque()
+        self._typed = b""
+        self._sent = self._known = 0  # bytes typed that were sent, and that are known to have been taken
+        self._beat = 0.0
+        self._count = 4 * FEWEST
+        self._quiet = False
+
+    async def begin(self, wanted: Wanted) -> None:
+        """Raises ClientError, also where the guest has nothing to make a terminal with."""
+        self._directory, by, program = await self._prepare(wanted.by)
+        arguments = {"path": "sh" if by == "script" else program, **_how(by, self._directory, wanted)}
+        self._pid = (await self._client.call_raw("guest-exec", arguments))["pid"]
+        files = {"in": "r+", "out.0": "r", "taken": "r"}  # r+: so the opening of a FIFO waits for nobody
+        opened = [("guest-file-open", {"path": f"{self._directory}/{name}", "mode": files[name]}) for name in files]
+        handles = await self._together(opened)
+        for handle in handles:
+            if isinstance(handle, CommandFailed):
+                raise handle
+        self._keys, self._out, self._taken = handles
+        self._beat = time.monotonic()
+
+    def type(self, data: bytes) -> None:
+        self._typed += data
+
+    def resize(self, rows: int, columns: int) -> None:
+        self._lines.append(b"s %d %d\n" % (rows, columns))
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the last look showed nothing, and all that was typed is sent."""
+        return self._quiet and not self._typed
+
+    async def look(self) -> tuple[bytes, int | None]:
+        """Send what waits, and see what there is to show; the program's status once all of it was seen."""
+        ask_status = self._quiet and self._status is None
+        following = self._offset == SEGMENT
+        count = min(self._count, SEGMENT - self._offset)
+        ahead = self._to_send()
+        requests = [*ahead]
+        if self._typed:
+            requests += _read(self._taken, 0, 20)
+        if ask_status:  # before what is read: then that is the rest
+            requests.append(("guest-exec-status", {"pid": self._pid}))
+        if following:
+            requests.append(("guest-file-open", {"path": f"{self._directory}/out.{self._number + 1}", "mode": "r"}))
+        else:
+            requests += _read(self._out, self._offset, count)
+        start = time.monotonic()
+        replies = await self._together(requests)
+        self._adapt(time.monotonic() - start, count)
+        last = replies.pop()
+        for reply in replies:
+            if isinstance(reply, CommandFailed):
+                raise reply
+        if self._typed:
+            self._known = int(decoded(replies[len(ahead) + 1]["buf-b64"]).strip() or self._known)
+        if ask_status and (status := replies[-1 if following else -2])["exited"]:
+            self._status = ended(status)
+        if following:
+            await self._follow(last)
+            return b"", self._status if self._quiet else None
+        if isinstance(last, CommandFailed):
+            raise last
+        data = decoded(last["buf-b64"])
+        self._offset += len(data)
+        self._quiet = not data
+        return data, self._status if self._quiet else None
+
+    async def end(self) -> None:
+        """Nothing stays in the guest. Where the agent is gone, the far end finds out by itself."""
+        if not self._directory:
+            return
+        try:
+            async with asyncio.timeout(GOING):
+                await self._end()
+        except (ClientError, TimeoutError) as error:
+            text = f"the program in the guest ends within {self._linger:g} s, if it has not"
+            raise ClientError(f"{error or 'the agent does not answer'}; {text}") from None
+
+    async def _prepare(self, by: Sequence[str]) -> list[str]:
+        try:
+            made = await self._client.run(["sh", "-c", _PREPARE, "sh", " ".join(by)], text=True)
+        except CommandNotFound:
+            raise
+        except CommandFailed as error:
+            raise ClientError(f"no terminal can be made without sh in the guest: {error}") from None
+        if made.returncode:
+            raise ClientError(f"no directory for a terminal can be made in the guest: {made.stderr.strip()}")
+        told: list[str] = made.stdout.split("\n")
+        if not told[2]:
+            raise ClientError(f"the guest has no {' and no '.join(by)}: no terminal can be made there")
+        return told[:3]
+
+    def _to_send(self) -> list[Request]:
+        room = WINDOW - (self._sent - self._known)
+        while self._typed and room > 0:
+            piece, self._typed = self._typed[: min(LINE, room)], self._typed[min(LINE, room) :]
+            self._lines.append(b"d" + b"".join(b"\\%03o" % byte for byte in piece) + b"\n")
+            self._sent += len(piece)
+            room -= len(piece)
+        now = time.monotonic()
+        if not self._lines and now - self._beat >= self._linger / BEATS:
+            self._lines.append(b"h\n")
+        if not self._lines:
+            return []
+        data = pybase64.b64encode_as_string(b"".join(self._lines))
+        self._lines.clear()
+        self._beat = now
+        handle = {"handle": self._keys}
+        return [("guest-file-write", {**handle, "buf-b64": data}), ("guest-file-flush", handle)]
+
+    async def _follow(self, opened: Any) -> None:
+        """Go on with the next segment, if it is there already."""
+        if isinstance(opened, CommandFailed):
+            self._quiet = True
+            return
+        await self._client.call_raw("guest-file-close", {"handle": self._out})
+        self._lines.append(b"a %d\n" % self._number)
+        self._out, self._number, self._offset, self._quiet = opened, self._number + 1, 0, False
+
+    def _adapt(self, seconds: float, count: int) -> None:
+        """A slow road, as a serial line, must not keep a key waiting behind a long read."""
+        if seconds < SOON and count == self._count:
+            self._count = min(MOST, self._count * 2)
+        elif seconds > LATE:
+            self._count = max(FEWEST, self._count // 2)
+
+    async def _end(self) -> None:
+        if self._status is None and self._pid is not None:
+            await self._client.run(["sh", "-c", 'echo q 1<>"$1/in"', "sh", self._directory])
+            while not (await self._client.call_raw("guest-exec-status", {"pid": self._pid}))["exited"]:
+                await asyncio.sleep(0.05)
+        for handle in (self._keys, self._out, self._taken):
+            with contextlib.suppress(CommandFailed):  # none, or of an agent that was started anew
+                await self._client.call_raw("guest-file-close", {"handle": handle})
+        await self._client.run(["rm", "-rf", "--", self._directory])
+
+    async def _together(self, requests: Sequence[Request]) -> list[Any]:
+        return await self._client.carry_out(_together(requests))
+
+
+def _together(requests: Sequence[Request]) -> Steps[list[Any]]:
+    """The replies, in order, to what is sent at once; an error reply is one of them."""
+    tickets, replies = [], []
+    for command, arguments in requests:
+        tickets.append((yield Submit(command, arguments)))
+    for ticket in tickets:
+        try:
+            replies.append((yield Collect(ticket)))
+        except CommandFailed as error:
+            replies.append(error)
+    return replies
+
+
+def _read(handle: int, offset: int, count: int) -> list[Request]:
+    """QEMU's agent remembers that a file was at its end: only a seek makes it look again."""
+    place = {"handle": handle, "offset": offset, "whence": "set"}
+    return [("guest-file-seek", place), ("guest-file-read", {"handle": handle, "count": count})]
+
+
+def _how(by: str, directory: str, wanted: Wanted) -> dict[str, Any]:
+    """Arguments of guest-exec for the far end."""
+    first = [directory, f"{wanted.linger:g}", str(SEGMENT)]
+    pairs = [f"{name}={value}" for name, value in wanted.env.items()]
+    rows, columns = wanted.size
+    if by == "python3":
+        sizes = [str(rows), str(columns)]
+        words = ["-IS", "-", *first, *sizes, wanted.user, str(len(pairs)), *pairs, *wanted.words]
+        text = ends.text("terminal.py")
+    else:
+        login = _LOGIN.format(
+            d=directory,
+            rows=rows,
+            columns=columns,
+            user=shlex.quote(wanted.user),
+            path=_PATH,
+            exports="".join(f"export {shlex.quote(pair)}\n" for pair in pairs),
+            words=shlex.join(wanted.words),
+        )
+        words, text = ["-s", *first, login], ends.text("terminal.sh")
+    return {"arg": words, "input-data": pybase64.b64encode_as_string(text), "capture-output": False}
