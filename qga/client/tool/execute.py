@@ -50,6 +50,10 @@ class Follower:
 
 
 def execute(client: Client, options: argparse.Namespace) -> int:
+    if options.tty:
+        from qga.client.tool.shell import shell
+
+        return shell(client, options)
     words = [*(["env", *options.env] if options.env else []), *options.words]
     data = sys.stdin.buffer.read() if options.stdin else None
     try:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shlex
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import pybase64
 
@@ -19,10 +18,9 @@ from qga.client.asynchronous import AsyncClient
 from qga.client.errors import ClientError, CommandFailed, CommandNotFound
 from qga.client.files import decoded
 from qga.client.steps import Collect, Steps, Submit
-from qga.client.tool import guest as ends
 from qga.client.tool.execute import ended
+from qga.client.tool.starting import PREPARE, SEGMENT, Wanted, how
 
-SEGMENT = 64 * 1024  # bytes of one output file; two of them may wait to be read
 WINDOW = 4096  # bytes typed that are under way: four times that in the FIFO, which holds 64 KiB
 LINE = 512  # bytes typed in one line
 FEWEST, MOST = 1024, SEGMENT  # bytes of one read: as many as take no longer than a key may wait
@@ -30,60 +28,14 @@ SOON, LATE = 0.05, 0.2  # seconds of one read, below and above which the next on
 BEATS = 4  # signs of life in the time that the far end waits for one
 GOING = 4.0  # seconds for the far end to end
 
-# A place that is no disk, if there is one; what makes the terminal, if it can.
-_PREPARE = """
-for base in /run /dev/shm "${TMPDIR:-/tmp}" /var/tmp; do
-    d=$(mktemp -d "$base/qga.XXXXXXXX" 2>/dev/null) && break
-done
-: >"$d/out.0" && : >"$d/taken" && mkfifo -m 600 "$d/in" || { rm -rf "$d"; exit 1; }
-for by in $1; do
-    case $by in
-    python3) for p in python3 /usr/libexec/platform-python; do
-        "$p" -c 'import contextlib, fcntl, pwd, select, struct, termios' 2>/dev/null && break 2
-    done ;;
-    script) p=$(command -v script) && break ;;
-    esac
-    p=
-done
-[ "$p" ] || rm -rf "$d"
-printf '%s\\n' "$d" "$by" "$p"
-"""
-
 Request = tuple[str, dict[str, Any]]
-
-# What script runs: terminal.py does the same.
-_LOGIN = """
-umask 022
-tty >{d}/tty; echo $$ >{d}/leader
-stty echo iutf8 rows {rows} cols {columns}
-user={user}; me=$(id -un); : "${{user:=$me}}"
-entry=$(getent passwd "$user" || grep "^$user:" /etc/passwd) || {{ echo "qga: the guest has no user $user"; exit 127; }}
-IFS=:; set -f; set -- $entry; set +f; unset IFS
-unset LANG; . /etc/default/locale; . /etc/locale.conf
-export HOME="$6" SHELL="${{7:-/bin/sh}}" USER="$user" LOGNAME="$user" LANG="${{LANG:-C.UTF-8}}" PATH={path}
-cd "$HOME" || cd /
-{exports}
-set -- {words}
-[ $# -gt 0 ] || set -- "$SHELL" -l
-[ "$user" = "$me" ] || set -- runuser -u "$user" -- "$@"
-exec "$@"
-"""
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-class Wanted(NamedTuple):
-    """``words`` empty: the user's login shell. ``user`` empty: the agent's, which is root. ``by``: python3, script."""
-
-    words: Sequence[str]
-    user: str
-    env: Mapping[str, str]
-    by: Sequence[str]
-    linger: float
-    size: tuple[int, int]
 
 
 class Far:
-    """``await begin(…)``, then ``look()`` again and again until it tells a status, then ``end()`` whatever happened."""
+    """``await begin(…)``, then ``look()`` again and again until it tells a status, then ``end()`` whatever happened.
+
+    ``busy``: whether something went one way or the other at the last look.
+    """
 
     def __init__(self, client: AsyncClient, linger: float) -> None:
         self._client, self._linger = client, linger
@@ -98,11 +50,12 @@ class Far:
         self._beat = 0.0
         self._count = 4 * FEWEST
         self._quiet = False
+        self.busy = False
 
     async def begin(self, wanted: Wanted) -> None:
         """Raises ClientError, also where the guest has nothing to make a terminal with."""
         self._directory, by, program = await self._prepare(wanted.by)
-        arguments = {"path": "sh" if by == "script" else program, **_how(by, self._directory, wanted)}
+        arguments = {"path": "sh" if by == "script" else program, **how(by, self._directory, wanted)}
         self._pid = (await self._client.call_raw("guest-exec", arguments))["pid"]
         files = {"in": "r+", "out.0": "r", "taken": "r"}  # r+: so the opening of a FIFO waits for nobody
         opened = [("guest-file-open", {"path": f"{self._directory}/{name}", "mode": files[name]}) for name in files]
@@ -119,11 +72,6 @@ class Far:
     def resize(self, rows: int, columns: int) -> None:
         self._lines.append(b"s %d %d\n" % (rows, columns))
 
-    @property
-    def quiet(self) -> bool:
-        """Whether the last look showed nothing, and all that was typed is sent."""
-        return self._quiet and not self._typed
-
     async def look(self) -> tuple[bytes, int | None]:
         """Send what waits, and see what there is to show; the program's status once all of it was seen."""
         ask_status = self._quiet and self._status is None
@@ -131,6 +79,7 @@ class Far:
         count = min(self._count, SEGMENT - self._offset)
         ahead = self._to_send()
         requests = [*ahead]
+        known, self.busy = self._known, bool(ahead)
         if self._typed:
             requests += _read(self._taken, 0, 20)
         if ask_status:  # before what is read: then that is the rest
@@ -147,7 +96,7 @@ class Far:
             if isinstance(reply, CommandFailed):
                 raise reply
         if self._typed:
-            self._known = int(decoded(replies[len(ahead) + 1]["buf-b64"]).strip() or self._known)
+            self._known = int(decoded(replies[len(ahead) + 1]["buf-b64"]).strip() or known)
         if ask_status and (status := replies[-1 if following else -2])["exited"]:
             self._status = ended(status)
         if following:
@@ -158,6 +107,7 @@ class Far:
         data = decoded(last["buf-b64"])
         self._offset += len(data)
         self._quiet = not data
+        self.busy |= bool(data) or self._known > known
         return data, self._status if self._quiet else None
 
     async def end(self) -> None:
@@ -173,7 +123,7 @@ class Far:
 
     async def _prepare(self, by: Sequence[str]) -> list[str]:
         try:
-            made = await self._client.run(["sh", "-c", _PREPARE, "sh", " ".join(by)], text=True)
+            made = await self._client.run(["sh", "-c", PREPARE, "sh", " ".join(by)], text=True)
         except CommandNotFound:
             raise
         except CommandFailed as error:
@@ -211,6 +161,7 @@ class Far:
         await self._client.call_raw("guest-file-close", {"handle": self._out})
         self._lines.append(b"a %d\n" % self._number)
         self._out, self._number, self._offset, self._quiet = opened, self._number + 1, 0, False
+        self.busy = True
 
     def _adapt(self, seconds: float, count: int) -> None:
         """A slow road, as a serial line, must not keep a key waiting behind a long read."""
@@ -250,26 +201,3 @@ def _read(handle: int, offset: int, count: int) -> list[Request]:
     """QEMU's agent remembers that a file was at its end: only a seek makes it look again."""
     place = {"handle": handle, "offset": offset, "whence": "set"}
     return [("guest-file-seek", place), ("guest-file-read", {"handle": handle, "count": count})]
-
-
-def _how(by: str, directory: str, wanted: Wanted) -> dict[str, Any]:
-    """Arguments of guest-exec for the far end."""
-    first = [directory, f"{wanted.linger:g}", str(SEGMENT)]
-    pairs = [f"{name}={value}" for name, value in wanted.env.items()]
-    rows, columns = wanted.size
-    if by == "python3":
-        sizes = [str(rows), str(columns)]
-        words = ["-IS", "-", *first, *sizes, wanted.user, str(len(pairs)), *pairs, *wanted.words]
-        text = ends.text("terminal.py")
-    else:
-        login = _LOGIN.format(
-            d=directory,
-            rows=rows,
-            columns=columns,
-            user=shlex.quote(wanted.user),
-            path=_PATH,
-            exports="".join(f"export {shlex.quote(pair)}\n" for pair in pairs),
-            words=shlex.join(wanted.words),
-        )
-        words, text = ["-s", *first, login], ends.text("terminal.sh")
-    return {"arg": words, "input-data": pybase64.b64encode_as_string(text), "capture-output": False}
