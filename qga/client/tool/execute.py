@@ -18,7 +18,7 @@ from qga.client.client import Client
 from qga.client.errors import ClientError, CommandFailed
 from qga.client.files import decoded
 from qga.client.tool import show
-from qga.client.tool.exits import HELD_TOO_LONG
+from qga.client.tool.exits import HELD_TOO_LONG, UsageError
 
 _PREPARE = 'd=$(mktemp -d "${TMPDIR:-/tmp}/qga.XXXXXXXX") && : >"$d/out" && : >"$d/err" && printf %s "$d"'
 _RUN = 'd=$1; shift; exec "$@" >"$d/out" 2>"$d/err"'
@@ -53,6 +53,8 @@ def execute(client: Client, options: argparse.Namespace) -> int:
     if options.tty:
         from qga.client.tool.shell import shell
 
+        if options.stdin:
+            raise UsageError("--tty and --stdin: a terminal is what is typed")
         return shell(client, options)
     words = [*(["env", *options.env] if options.env else []), *options.words]
     data = sys.stdin.buffer.read() if options.stdin else None

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import os
 from collections.abc import Coroutine
+from typing import Any
 
 from qga.client.asynchronous import AsyncClient
 from qga.client.client import Client
@@ -37,9 +38,10 @@ def shell(client: Client, options: argparse.Namespace) -> int:
     env = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     env.update((name, value) for name, _, value in pairs)
     by = [options.pty] if options.pty else ["python3", "script"]
-    wanted = Wanted(options.words, options.user, {"TERM": "dumb", **env}, by, options.linger, size())
-    client.close()  # it has found the agent; keys must not wait for replies, so the rest is not done by one that blocks
-    return asyncio.run(_session(options.connect, options.timeout, wanted, options.limit))
+    user, limit = getattr(options, "user", ""), getattr(options, "limit", None)  # of shell; of exec
+    wanted = Wanted(options.words, user, {"TERM": "dumb", **env}, by, options.linger, size())
+    client.close()  # it has found the agent; what follows must not block, for a key has to reach the tool meanwhile
+    return asyncio.run(_session(options.connect, options.timeout, wanted, limit))
 
 
 async def _session(address: str | None, timeout: float | None, wanted: Wanted, limit: float | None) -> int:
@@ -61,10 +63,11 @@ async def _session(address: str | None, timeout: float | None, wanted: Wanted, l
         return status
 
 
-async def _until_left(near: Near, talk: Coroutine[None, None, int], limit: float | None) -> int:
+async def _until_left(near: Near, talk: Coroutine[Any, Any, int], limit: float | None) -> int:
     """The program's status, or the tool's own."""
     work = asyncio.create_task(talk)
-    await asyncio.wait({work, near.left}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+    first: set[asyncio.Future[Any]] = {work, near.left}
+    await asyncio.wait(first, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
     if work.done():
         return work.result()
     work.cancel()

@@ -43,7 +43,7 @@ user={user}; me=$(id -un); : "${{user:=$me}}"
 entry=$(getent passwd "$user" || grep "^$user:" /etc/passwd) ||
     {{ echo "qga: the guest has no user $user"; exit 127; }}
 IFS=:; set -f; set -- $entry; set +f; unset IFS
-unset LANG; . /etc/default/locale; . /etc/locale.conf
+unset LANG; for file in /etc/default/locale /etc/locale.conf; do [ -r $file ] && . $file; done
 export HOME="$6" SHELL="${{7:-/bin/sh}}" USER="$user" LOGNAME="$user" LANG="${{LANG:-C.UTF-8}}" PATH={path}
 cd "$HOME" || cd /
 {exports}

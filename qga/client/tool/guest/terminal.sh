@@ -41,16 +41,17 @@ relay() { # from the FIFO to the program
 show() { # what script writes, in segments; what a full disk has no room for is lost
     n=0 size=0
     while :; do
-        dd bs=16384 iflag=count_bytes count=$(($1 - size)) status=none >>"$d/out.$n"
-        code=$?
+        # As many reads as blocks would fill the segment, each of which may be short: never more than that.
+        dd bs=1024 iflag=count_bytes count=$(($1 - size)) status=none >>"$d/out.$n"
+        code=$? before=$size
         size=$(wc -c <"$d/out.$n") || return
         if [ "$size" -ge "$1" ]; then
             n=$((n + 1)) size=0
             while [ -e "$d/out.$((n - 2))" ]; do sleep 0.02; done
-        elif [ "$code" -eq 0 ]; then
-            return
-        else
+        elif [ "$code" -ne 0 ]; then
             sleep 0.2
+        elif [ "$size" -eq "$before" ]; then
+            return
         fi
     done
 }
