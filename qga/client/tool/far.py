@@ -47,6 +47,7 @@ class Far:
         self._lines: deque[bytes] = deque()
         self._typed = b""
         self._sent = self._known = 0  # bytes typed that were sent, and that are known to have been taken
+        self._told = 0  # bytes read of the file that tells
         self._beat = 0.0
         self._count = 4 * FEWEST
         self._quiet = False
@@ -81,7 +82,7 @@ class Far:
         requests = [*ahead]
         known, self.busy = self._known, bool(ahead)
         if self._typed:
-            requests += _read(self._taken, 0, 20)
+            requests += _read(self._taken, self._told, 4096)
         if ask_status:  # before what is read: then that is the rest
             requests.append(("guest-exec-status", {"pid": self._pid}))
         if following:
@@ -96,7 +97,10 @@ class Far:
             if isinstance(reply, CommandFailed):
                 raise reply
         if self._typed:
-            self._known = int(decoded(replies[len(ahead) + 1]["buf-b64"]).strip() or known)
+            told = decoded(replies[len(ahead) + 1]["buf-b64"])
+            lines = told[: told.rfind(b"\n") + 1]
+            self._told += len(lines)
+            self._known = int((lines.split() or [b"%d" % known])[-1])
         if ask_status and (status := replies[-1 if following else -2])["exited"]:
             self._status = ended(status)
         if following:
@@ -119,7 +123,7 @@ class Far:
                 await self._end()
         except (ClientError, TimeoutError) as error:
             text = f"the program in the guest ends within {self._linger:g} s, if it has not"
-            raise ClientError(f"{error or 'the agent does not answer'}; {text}") from None
+            raise ClientError(f"{str(error) or 'the agent does not answer'}; {text}") from None
 
     async def _prepare(self, by: Sequence[str]) -> list[str]:
         try:

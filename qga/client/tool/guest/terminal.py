@@ -12,6 +12,7 @@ import termios
 import time
 
 HELD = 2  # segments that may be there: then the program waits for the tool to read
+TELL = 1024  # bytes typed that are taken before the tool is told
 GRACE = 2.0  # seconds from SIGHUP to SIGKILL
 RETRY = 0.2  # seconds between two tries to write to a full disk
 LATE = 0.5  # seconds that output of a program may come after its end
@@ -68,8 +69,8 @@ class Terminal:
     def __init__(self, master: int, child: int, directory: str) -> None:
         self.master, self.child = master, child
         self.typed = b""
-        self._taken = 0
-        self._counter = os.open(directory + "/taken", os.O_WRONLY | os.O_CREAT, 0o600)
+        self._taken = self._told = 0
+        self._counter = os.open(directory + "/taken", os.O_WRONLY | os.O_APPEND)
 
     def type(self) -> None:
         try:
@@ -80,7 +81,9 @@ class Terminal:
             count = len(self.typed)
         self.typed = self.typed[count:]
         self._taken += count
-        os.pwrite(self._counter, b"%020d" % self._taken, 0)
+        if self._taken - self._told >= TELL:
+            os.write(self._counter, b"%d\n" % self._taken)
+            self._told = self._taken
 
     def end(self) -> None:
         """SIGHUP for all of the session, SIGKILL for those that neither go nor ignore it, as nohup does."""

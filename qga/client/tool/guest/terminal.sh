@@ -14,7 +14,7 @@ hang_up() { # SIGHUP for all of the session; SIGKILL for its leader if that does
 }
 
 relay() { # from the FIFO to the program
-    taken=0
+    taken=0 told=0
     while IFS= read -r line; do
         : >"$d/beat"
         case $line in
@@ -22,7 +22,10 @@ relay() { # from the FIFO to the program
             line=${line#d}
             printf "$line"
             taken=$((taken + ${#line} / 4))
-            echo "$taken" >"$d/taken"
+            if [ $((taken - told)) -ge 1024 ]; then
+                echo "$taken" >>"$d/taken"
+                told=$taken
+            fi
             ;;
         s*)
             set -- $line
