@@ -1,4 +1,4 @@
-"""A terminal in the guest, as a person uses it: the real tool on a real pty, real agents, both makers of terminals."""
+"""A terminal in the guest, as a person uses it: the real tool on a real pty, real agents, both ways to make it."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_killed_the_guest_cleans_up_by_itself(address: str, by: str) -> None:
 def test_a_signal_gives_the_terminal_back_and_ends_what_runs(address: str, by: str, number: int) -> None:
     with Typing(address, "shell", "--pty", by, *PLAIN) as at:
         at.see(PROMPT)
-        at.type("trap '' HUP; sleep 61.25 | cat\r")
+        at.type("trap : HUP; sleep 61.25 | cat\r")
         assert becomes(lambda: processes("sleep 61.25"))
         at.process.send_signal(number)
         assert at.wait() == 128 + number

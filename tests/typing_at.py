@@ -20,7 +20,7 @@ PATIENCE = 30.0  # seconds: this may be a busy machine
 
 
 class Typing:
-    """``with Typing(address, "shell") as at``: ``type``, ``see``, ``wait``. ``shown`` is all that the terminal got."""
+    """``with Typing(address, "shell") as at``. ``shown`` is all that the terminal got."""
 
     def __init__(self, address: str, *words: str, rows: int = 24, columns: int = 80) -> None:
         self.leader, self.follower = pty.openpty()
