@@ -178,6 +178,17 @@ def test_a_signal_gives_the_terminal_back_and_ends_what_runs(address: str, by: s
         assert at.restored()
 
 
+@pytest.mark.parametrize("after", [0.3, 0.4, 0.5, 0.6, 0.7])
+def test_a_signal_while_it_begins(tmp_path: Path, by: str, after: float) -> None:
+    path = str(tmp_path / "agent.sock")
+    with agent("ours", tmp_path, path=path), Typing(path, "shell", "--pty", by, *PLAIN) as at:
+        time.sleep(after)
+        at.process.send_signal(signal.SIGTERM)
+        assert at.wait() == 128 + signal.SIGTERM
+        assert at.restored()
+        assert b"Traceback" not in at.shown
+
+
 def test_a_lost_connection_is_one_sentence(tmp_path: Path, by: str) -> None:
     path = str(tmp_path / "agent.sock")
     with agent("ours", tmp_path, path=path):

@@ -54,7 +54,20 @@ class Far:
         self.busy = False
 
     async def begin(self, wanted: Wanted) -> None:
-        """Raises ClientError, also where the guest has nothing to make a terminal with."""
+        """Raises ClientError, also where the guest has nothing to make a terminal with.
+
+        A cancelled one is finished first: what it makes in the guest is known then, and ``end`` can remove it.
+        """
+        work = asyncio.ensure_future(self._begin(wanted))
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            with contextlib.suppress(ClientError, TimeoutError):
+                async with asyncio.timeout(GOING):
+                    await work
+            raise
+
+    async def _begin(self, wanted: Wanted) -> None:
         self._directory, by, program = await self._prepare(wanted.by)
         arguments = {"path": "sh" if by == "script" else program, **how(by, self._directory, wanted)}
         self._pid = (await self._client.call_raw("guest-exec", arguments))["pid"]

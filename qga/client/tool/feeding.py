@@ -1,7 +1,7 @@
 """exec --stdin: what comes on stdin goes to the program in the guest as it comes, and no faster than it reads.
 
-Each piece is a file ``in.N`` in the guest; a line ``N`` in the FIFO ``in`` has the guest's end hand it on and remove it.
-A FIFO alone would not do: QEMU's agent loses what one has no room for.
+Each piece is a file ``in.N`` in the guest; a line ``N`` in the FIFO ``in`` has the guest's end hand it on and remove
+it. A FIFO alone would not do: QEMU's agent loses what one has no room for.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ from qga.client.errors import CommandFailed
 from qga.client.files import limits
 
 HELD = 4  # pieces that may wait in the guest
-BEAT = 15.0  # seconds between two signs of life; the guest waits for one for a minute
+BEATS = 4  # signs of life in the time that the guest waits for one
 _STDIN = 0
 
 
 class Feeder:
     """``feed`` again and again; ``close`` whatever happened."""
 
-    def __init__(self, client: Client, directory: str) -> None:
+    def __init__(self, client: Client, directory: str, linger: float) -> None:
         self._client, self._directory = client, directory
         self._most = client.carry_out(limits()).write
         self._handle = client.guest_file_open(f"{directory}/in", "r+")  # which waits for nobody, and keeps it open
         self._given = self._taken = 0
         self._ended = False
+        self._pause = linger / BEATS
         self._beat = time.monotonic()
 
     def feed(self, seconds: float) -> bool:
@@ -40,7 +41,7 @@ class Feeder:
         elif select.select([_STDIN], [], [], seconds)[0]:
             self._give(os.read(_STDIN, self._most))
             return True
-        if time.monotonic() - self._beat >= BEAT:
+        if time.monotonic() - self._beat >= self._pause:
             self._tell("h")
         return False
 
@@ -64,7 +65,9 @@ class Feeder:
     def _room(self) -> bool:
         while self._given - self._taken >= HELD:
             try:
-                self._client.guest_file_close(self._client.guest_file_open(f"{self._directory}/in.{self._taken}", "r"))
+                self._client.guest_file_close(
+                    self._client.guest_file_open(f"{self._directory}/in.{self._taken}", "r")
+                )
                 return False
             except CommandFailed:  # it is gone: handed on
                 self._taken += 1

@@ -27,7 +27,7 @@ _TTY = [
         type=duration,
         default=60.0,
         metavar="TIME",
-        help="how long the guest keeps a terminal when nothing is heard of this tool any more (1m)",
+        help="how long the guest keeps what this tool left when it was killed (1m)",
     ),
 ]
 
@@ -52,8 +52,8 @@ COMMANDS: dict[str, tuple[str, str, list[Argument]]] = {
         "execute:execute",
         [
             _a("--env", action="append", default=[], metavar="NAME=VALUE", help="beside the agent's environment"),
-            _a("--stdin", action="store_true", help="give it what stdin holds, read to its end first"),
-            _a("--timeout", help="then it is killed", **_LIMIT),
+            _a("--stdin", action="store_true", help="give it what comes on stdin, as it comes"),
+            _a("--timeout", help="then it is ended, and all of its process group", **_LIMIT),
             _a("--tty", action="store_true", help="on a terminal in the guest, as shell"),
             *_TTY,
             _WORDS,
