@@ -25,8 +25,8 @@ d=$(mktemp -d "${TMPDIR:-/tmp}/qga.XXXXXXXX") && : >"$d/out" && : >"$d/err" && m
     printf %s "$d"
 """
 
-# The program keeps this shell's process id, and leads a group where the guest has setsid(1). Beside it is what hands
-# stdin on as long as the tool is heard of, and what removes the directory if the tool has not some time after the end.
+# The program keeps this shell's process id, and leads a group where the guest has setsid(1). Beside it, no child
+# of its, is what hands stdin on as long as the tool is heard of, and removes the directory if the tool has not.
 _RUN = """
 d=$1 linger=$2 fed=$3; shift 3
 feed() {
@@ -53,10 +53,10 @@ watch() {
     fi
 }
 if [ "$fed" = yes ]; then
-    (feed <>"$d/in" >"$d/stdin" & watch $!) </dev/null >/dev/null 2>&1 &
+    ( (feed <>"$d/in" >"$d/stdin" & watch $!) </dev/null >/dev/null 2>&1 &)
     exec <"$d/stdin"
 else
-    (watch "") </dev/null >/dev/null 2>&1 &
+    ( (watch "") </dev/null >/dev/null 2>&1 &)
 fi
 read -r _ _ _ _ group _ </proc/$$/stat || group=$$
 [ "$group" = $$ ] || leading=$(command -v setsid)

@@ -93,7 +93,7 @@ class Far:
         count = min(self._count, SEGMENT - self._offset)
         ahead = self._to_send()
         requests = [*ahead]
-        known, self.busy = self._known, bool(ahead)
+        known = self._known
         if self._typed:
             requests += _read(self._taken, self._told, 4096)
         if ask_status:  # before what is read: then that is the rest
@@ -159,6 +159,7 @@ class Far:
             self._lines.append(b"d" + b"".join(b"\\%03o" % byte for byte in piece) + b"\n")
             self._sent += len(piece)
             room -= len(piece)
+        self.busy = bool(self._lines)
         now = time.monotonic()
         if not self._lines and now - self._beat >= self._linger / BEATS:
             self._lines.append(b"h\n")
