@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import hashlib
 import os
 import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from qga.client import AsyncClient, CommandNotFound
 from qga.client.tool import exits, guest
+from qga.client.tool.far import Far, Request
 from qga.client.tool.guest.terminal import Screen
 from qga.client.tool.near import Escape
+from qga.client.tool.starting import Wanted
 from tests.client_agents import agent
 from tests.typing_at import TOOL, Typing
 
@@ -265,6 +270,41 @@ def test_escapes() -> None:
     typed = [b"~", b"~a\r~b~.\n~", b"?x~.", b"\r~~.\r~.rest"]
     assert [escape.filter(data) for data in typed] == [b"", b"~a\r~b~.\n", b"x~.", b"\r~.\r"]
     assert (len(left), len(shown)) == (1, 1)
+
+
+def test_a_freeze_by_another_client_is_waited_for(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No freeze of this machine: the refusals are made up, of all requests or of some."""
+
+    async def session() -> bytes:
+        async with AsyncClient(address) as guest:
+            far = Far(guest, 60)
+            await far.begin(Wanted(["cat"], "", {}, ["python3"], 60, (24, 80)))
+            together, shown, status = far._together, b"", None
+            try:
+                for held in (slice(0), slice(0, 5), slice(0), slice(1, 2), slice(0)):
+
+                    async def partly(requests: Sequence[Request], held: slice = held) -> list[Any]:
+                        refused = [CommandNotFound("guest-x", "Command guest-x has been disabled") for _ in requests]
+                        replies: list[Any] = list(refused)
+                        sent = [n for n in range(len(requests)) if n not in range(len(requests))[held]]
+                        for n, reply in zip(sent, await together([requests[n] for n in sent]), strict=True):
+                            replies[n] = reply
+                        return replies
+
+                    monkeypatch.setattr(far, "_together", partly)
+                    far.type(b"once\n")
+                    shown += (await far.look())[0]
+                far.type(b"\x04")
+                while status is None:
+                    data, status = await far.look()
+                    shown += data
+                    await asyncio.sleep(0.01)
+            finally:
+                await far.end()
+            assert status == 0
+            return shown
+
+    assert asyncio.run(session()).count(b"once\r\n") == 10  # five lines, each echoed and given back
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ class Far:
         self._lines: deque[bytes] = deque()
         self._typed = b""
         self._sent = self._known = 0  # bytes typed that were sent, and that are known to have been taken
+        self._unsent: list[Request] = []
         self._told = 0  # bytes read of the file that tells
         self._beat = 0.0
         self._count = 4 * FEWEST
@@ -105,8 +106,13 @@ class Far:
         start = time.monotonic()
         replies = await self._together(requests)
         self._adapt(time.monotonic() - start, count)
+        if ask_status:
+            self._take_status(replies[-2 if following else -3])
+        if held := [request for request, reply in zip(requests, replies, strict=True) if _held(reply)]:
+            self._unsent = [request for request in held if request in ahead]
+            return b"", None
         last = replies.pop()
-        for reply in replies:
+        for reply in replies if following else [*replies, last]:
             if isinstance(reply, CommandFailed):
                 raise reply
         if self._typed:
@@ -114,13 +120,9 @@ class Far:
             lines = told[: told.rfind(b"\n") + 1]
             self._told += len(lines)
             self._known = int((lines.split() or [b"%d" % known])[-1])
-        if ask_status and (status := replies[-1 if following else -2])["exited"]:
-            self._status = ended(status)
         if following:
             await self._follow(last)
             return b"", self._status if self._quiet else None
-        if isinstance(last, CommandFailed):
-            raise last
         data = decoded(last["buf-b64"])
         self._offset += len(data)
         self._quiet = not data
@@ -152,7 +154,15 @@ class Far:
             raise ClientError(f"the guest has no {' and no '.join(by)}: no terminal can be made there")
         return told[:3]
 
+    def _take_status(self, reply: Any) -> None:
+        """Agents tell of an end once."""
+        if not isinstance(reply, CommandFailed) and reply["exited"]:
+            self._status = ended(reply)
+
     def _to_send(self) -> list[Request]:
+        if unsent := self._unsent:
+            self._unsent = []
+            return unsent
         room = WINDOW - (self._sent - self._known)
         while self._typed and room > 0:
             piece, self._typed = self._typed[: min(LINE, room)], self._typed[min(LINE, room) :]
@@ -213,6 +223,11 @@ def _together(requests: Sequence[Request]) -> Steps[list[Any]]:
         except CommandFailed as error:
             replies.append(error)
     return replies
+
+
+def _held(reply: Any) -> bool:
+    """While filesystems are frozen, by another client of libvirt's, agents refuse all of this for some seconds."""
+    return isinstance(reply, CommandNotFound) and reply.disabled
 
 
 def _read(handle: int, offset: int, count: int) -> list[Request]:
