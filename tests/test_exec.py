@@ -82,6 +82,14 @@ def test_ctrl_c_is_ctrl_c_there(words: list[str], tmp_path: Path) -> None:
     assert (tmp_path / "told").read_text() == "bye\n"
 
 
+@pytest.mark.parametrize("after", [0.15, 0.2, 0.25, 0.3])
+def test_ctrl_c_at_the_beginning(words: list[str], after: float) -> None:
+    with subprocess.Popen([*words, "--", "sleep", "61.75"]) as process:
+        time.sleep(after)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) in (130, -signal.SIGINT)  # -: before Python is up
+
+
 def test_killed_it_leaves_nothing(words: list[str]) -> None:
     """What reads stdin comes to its end; what was started goes on, as behind ssh, and its output goes in the end."""
     before = directories()

@@ -46,7 +46,7 @@ def by(request: pytest.FixtureRequest) -> str:
 
 def directories() -> set[str]:
     return {
-        str(path) for base in ("/run", "/dev/shm", "/tmp", "/var/tmp") for path in Path(base).glob("qga.????????")
+        str(path) for base in ("/run", "/dev/shm", "/tmp", "/var/tmp") for path in Path(base).glob("qga.????????*")
     }
 
 

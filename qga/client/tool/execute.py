@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import secrets
 import sys
 import time
 from typing import Any, BinaryIO
@@ -20,10 +21,14 @@ from qga.client.tool import show
 from qga.client.tool.exits import HELD_TOO_LONG, UsageError
 from qga.client.tool.feeding import Feeder
 
+# The name is the tool's, and not to be guessed: so it can be removed also if ctrl-C comes before the answer.
 _PREPARE = """
-d=$(mktemp -d "${TMPDIR:-/tmp}/qga.XXXXXXXX") && : >"$d/out" && : >"$d/err" && mkfifo "$d/in" "$d/stdin" &&
+d=${TMPDIR:-/tmp}/$1
+mkdir -m 700 "$d" && : >"$d/out" && : >"$d/err" && mkfifo "$d/in" "$d/stdin" &&
     printf %s "$d"
 """
+
+_REMOVE = 'rm -rf -- "${TMPDIR:-/tmp}/$1"'
 
 # The program keeps this shell's process id, and leads a group where the guest has setsid(1). Beside it, no child
 # of its, is what hands stdin on as long as the tool is heard of, and removes the directory if the tool has not.
@@ -106,16 +111,18 @@ def execute(client: Client, options: argparse.Namespace) -> int:
             raise UsageError("--tty and --stdin: a terminal is what is typed")
         return shell(client, options)
     words = [*(["env", *options.env] if options.env else []), *options.words]
+    name = f"qga.{secrets.token_hex(8)}"
     try:
-        made = client.run(["sh", "-c", _PREPARE], text=True)
-    except CommandFailed:
-        made = None
-    if made is None or made.returncode or not made.stdout.startswith("/"):
-        return _at_the_end(client, words, sys.stdin.buffer.read() if options.stdin else None, options.limit)
-    try:
+        try:
+            made = client.run(["sh", "-c", _PREPARE, "sh", name], text=True)
+        except CommandFailed:
+            made = None
+        if made is None or made.returncode or not made.stdout.startswith("/"):
+            return _at_the_end(client, words, sys.stdin.buffer.read() if options.stdin else None, options.limit)
         return _live(client, made.stdout, words, options)
     finally:
-        client.run(["rm", "-rf", "--", made.stdout])
+        with contextlib.suppress(ClientError):
+            client.run(["sh", "-c", _REMOVE, "sh", name])
 
 
 def _live(client: Client, directory: str, words: list[str], options: argparse.Namespace) -> int:
