@@ -51,7 +51,7 @@ async def _session(address: str | None, timeout: float | None, wanted: Wanted, l
         try:
             with Near() as near:
                 status = await _until_left(near, _talk(near, far, wanted), limit)
-        except ClientError as error:
+        except Exception as error:  # also this machine's terminal that takes nothing any more
             try:
                 await far.end()
             except ClientError:
