@@ -13,7 +13,7 @@ import orjson
 from qga.client.errors import ClientError
 from qga.client.tool import exits, show, table
 
-_OWN_STATUS = ("exec", "freeze")  # theirs is the status of the program that they run
+_OWN_STATUS = ("exec", "freeze", "shell")  # theirs is the status of the program that they run
 
 
 def main(argv: list[str] | None = None) -> int:

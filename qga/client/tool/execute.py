@@ -8,20 +8,74 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
+import secrets
 import sys
 import time
 from typing import Any, BinaryIO
-
-import pybase64
 
 from qga.client.client import Client
 from qga.client.errors import ClientError, CommandFailed
 from qga.client.files import decoded
 from qga.client.tool import show
-from qga.client.tool.exits import HELD_TOO_LONG
+from qga.client.tool.exits import HELD_TOO_LONG, UsageError
+from qga.client.tool.feeding import Feeder
 
-_PREPARE = 'd=$(mktemp -d "${TMPDIR:-/tmp}/qga.XXXXXXXX") && : >"$d/out" && : >"$d/err" && printf %s "$d"'
-_RUN = 'd=$1; shift; exec "$@" >"$d/out" 2>"$d/err"'
+# The name is the tool's, and not to be guessed: so it can be removed also if ctrl-C comes before the answer.
+_PREPARE = """
+d=${TMPDIR:-/tmp}/$1
+mkdir -m 700 "$d" && : >"$d/out" && : >"$d/err" && mkfifo "$d/in" "$d/stdin" &&
+    printf %s "$d"
+"""
+
+_REMOVE = 'rm -rf -- "${TMPDIR:-/tmp}/$1"'
+
+# The program keeps this shell's process id, and leads a group where the guest has setsid(1). Beside it, no child
+# of its, is what hands stdin on as long as the tool is heard of, and removes the directory if the tool has not.
+_RUN = """
+d=$1 linger=$2 fed=$3; shift 3
+feed() {
+    while read -r n; do
+        : >"$d/beat"
+        case $n in
+        e) exit ;;
+        h) ;;
+        *) cat "$d/in.$n" && rm -f "$d/in.$n" || exit ;;
+        esac
+    done
+}
+watch() {
+    left=$linger
+    while [ -d "$d" ] && [ "$left" -gt 0 ]; do
+        sleep 1
+        if kill -0 $$ && [ -z "$1" ] || rm "$d/beat"; then left=$linger; else left=$((left - 1)); fi
+    done
+    if [ "$1" ]; then
+        kill "$1"
+        watch ""
+    else
+        rm -rf "$d"
+    fi
+}
+if [ "$fed" = yes ]; then
+    ( (feed <>"$d/in" >"$d/stdin" & watch $!) </dev/null >/dev/null 2>&1 &)
+    exec <"$d/stdin"
+else
+    ( (watch "") </dev/null >/dev/null 2>&1 &)
+fi
+read -r _ _ _ _ group _ </proc/$$/stat || group=$$
+[ "$group" = $$ ] || leading=$(command -v setsid)
+exec $leading "$@" >"$d/out" 2>"$d/err"
+"""
+
+# $1 a signal, $2 a process: its group if it leads one. SIGKILL two seconds later.
+_END = """
+p=-$2
+kill -0 "$p" || p=$2
+kill "-$1" "$p"
+for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 "$p" || exit; sleep 0.2; done
+kill -KILL "$p"
+"""
 _CHUNK = 48 * 1024  # bytes of one read
 _FIRST_PAUSE, _LAST_PAUSE = 0.01, 0.25  # seconds between two looks
 
@@ -50,47 +104,64 @@ class Follower:
 
 
 def execute(client: Client, options: argparse.Namespace) -> int:
+    if options.tty:
+        from qga.client.tool.shell import shell
+
+        if options.stdin:
+            raise UsageError("--tty and --stdin: a terminal is what is typed")
+        return shell(client, options)
     words = [*(["env", *options.env] if options.env else []), *options.words]
-    data = sys.stdin.buffer.read() if options.stdin else None
+    name = f"qga.{secrets.token_hex(8)}"
     try:
-        made = client.run(["sh", "-c", _PREPARE], text=True)
-    except CommandFailed:
-        made = None
-    if made is None or made.returncode or not made.stdout.startswith("/"):
-        return _at_the_end(client, words, data, options.limit)
-    try:
-        return _live(client, made.stdout, words, data, options.limit)
+        try:
+            made = client.run(["sh", "-c", _PREPARE, "sh", name], text=True)
+        except CommandFailed:
+            made = None
+        if made is None or made.returncode or not made.stdout.startswith("/"):
+            return _at_the_end(client, words, sys.stdin.buffer.read() if options.stdin else None, options.limit)
+        return _live(client, made.stdout, words, options)
     finally:
-        client.run(["rm", "-rf", "--", made.stdout])
+        with contextlib.suppress(ClientError):
+            client.run(["sh", "-c", _REMOVE, "sh", name])
 
 
-def _live(client: Client, directory: str, words: list[str], data: bytes | None, limit: float | None) -> int:
-    arguments: dict[str, Any] = {"path": "sh", "arg": ["-c", _RUN, "sh", directory, *words]}
-    if data is not None:
-        arguments["input-data"] = pybase64.b64encode_as_string(data)
+def _live(client: Client, directory: str, words: list[str], options: argparse.Namespace) -> int:
+    given = [directory, str(math.ceil(options.linger)), "yes" if options.stdin else "no", *words]
+    arguments = {"path": "sh", "arg": ["-c", _RUN, "sh", *given]}
+    limit: float | None = options.limit
     outputs = (("out", sys.stdout.buffer), ("err", sys.stderr.buffer))
-    followers: list[Follower] = []
-    pid = client.call_raw("guest-exec", arguments)["pid"]
     deadline = None if limit is None else time.monotonic() + limit
-    pause, status = _FIRST_PAUSE, {"exited": False}
-    try:
-        followers += [Follower(client, f"{directory}/{name}", target) for name, target in outputs]
-        while True:
-            status = client.call_raw("guest-exec-status", {"pid": pid})
-            news = [follower.look() for follower in followers]
-            if status["exited"]:
-                return ended(status)
-            if deadline is not None and time.monotonic() >= deadline:
-                show.note(f"{words[0]} had not ended after {limit:g} s: it was killed")
-                return HELD_TOO_LONG
-            time.sleep(pause)
-            pause = _FIRST_PAUSE if any(news) else min(pause * 1.5, _LAST_PAUSE)
-    finally:
-        if not status["exited"]:
-            with contextlib.suppress(ClientError):
-                client.run(["kill", "-KILL", str(pid)])
-        for follower in followers:
-            follower.close()
+    pause, exited, sent = _FIRST_PAUSE, False, "TERM"
+    pid = client.call_raw("guest-exec", arguments)["pid"]
+    with contextlib.ExitStack() as stack:
+        try:
+            feeder = Feeder(client, directory, options.linger) if options.stdin else None
+            if feeder:
+                stack.callback(feeder.close)
+            followers = [Follower(client, f"{directory}/{name}", target) for name, target in outputs]
+            for follower in followers:
+                stack.callback(follower.close)
+            while True:
+                status = client.call_raw("guest-exec-status", {"pid": pid})
+                exited = status["exited"]
+                looks = [follower.look() for follower in followers]
+                if exited:
+                    return ended(status)
+                if deadline is not None and time.monotonic() >= deadline:
+                    show.note(f"{words[0]} had not ended after {limit:g} s: it was ended")
+                    return HELD_TOO_LONG
+                if feeder:
+                    looks.append(feeder.feed(pause))
+                else:
+                    time.sleep(pause)
+                pause = _FIRST_PAUSE if any(looks) else min(pause * 1.5, _LAST_PAUSE)
+        except KeyboardInterrupt:
+            sent = "INT"
+            raise
+        finally:
+            if not exited:
+                with contextlib.suppress(ClientError):
+                    client.run(["sh", "-c", _END, "sh", sent, str(pid)])
 
 
 def ended(status: Any) -> int:

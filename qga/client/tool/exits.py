@@ -26,7 +26,7 @@ MEANING = {
     HOST: "a file or program of this machine",
     MISSING: "an extra of this tool is not installed, or too old",
     HELD_TOO_LONG: "`freeze`, `exec`: the command took longer than --timeout",
-    OURS: "`freeze`, `exec`: any of the above; all other statuses are the command's own",
+    OURS: "`freeze`, `exec`, `shell`: any of the above; all other statuses are the command's own",
     130: "ctrl-C",
     143: "SIGTERM",
 }

@@ -20,6 +20,17 @@ _PATH = _a("path", metavar="PATH", help="in the guest")
 _GONE = [_a("--wait", action="store_true", dest="gone", help="until the guest is gone")]
 _LIMIT = {"dest": "limit", "type": duration, "metavar": "TIME"}
 
+_TTY = [
+    _a("--pty", choices=["python3", "script"], help="what makes the terminal there; by default what there is"),
+    _a(
+        "--linger",
+        type=duration,
+        default=60.0,
+        metavar="TIME",
+        help="how long the guest keeps what this tool left when it was killed (1m)",
+    ),
+]
+
 # Subcommand: what it is, where its function is, its arguments.
 COMMANDS: dict[str, tuple[str, str, list[Argument]]] = {
     "ping": ("whether the agent answers", "asking:ping", []),
@@ -49,9 +60,21 @@ COMMANDS: dict[str, tuple[str, str, list[Argument]]] = {
         "execute:execute",
         [
             _a("--env", action="append", default=[], metavar="NAME=VALUE", help="beside the agent's environment"),
-            _a("--stdin", action="store_true", help="give it what stdin holds, read to its end first"),
-            _a("--timeout", help="then it is killed", **_LIMIT),
+            _a("--stdin", action="store_true", help="give it what comes on stdin, as it comes"),
+            _a("--timeout", help="then it is ended, and all of its process group", **_LIMIT),
+            _a("--tty", action="store_true", help="on a terminal in the guest, as shell"),
+            *_TTY,
             _WORDS,
+        ],
+    ),
+    "shell": (
+        "a terminal in the guest; ~. at the beginning of a line leaves it",
+        "shell:shell",
+        [
+            _a("--user", default="", help="whose login shell; by default the agent's, root as a rule"),
+            _a("--env", action="append", default=[], metavar="NAME=VALUE", help="beside a login's environment"),
+            *_TTY,
+            _a("words", nargs="*", metavar="CMD", help="a command and its arguments instead, behind --"),
         ],
     ),
     "cp": (

@@ -1,0 +1,90 @@
+# The far end of a terminal, run by the guest's sh with script(1) of util-linux: see this package's __init__.
+# $1 DIRECTORY, $2 LINGER, $3 SEGMENT, $4 what script runs, which leaves its process id and terminal in the directory.
+
+hang_up() { # SIGHUP for all of the session; SIGKILL for its leader if that does not go
+    leader=$(cat "$d/leader" 2>/dev/null) || return
+    for stat in /proc/[0-9]*/stat; do
+        { IFS= read -r line <"$stat"; } 2>/dev/null || continue
+        pid=${stat#/proc/} pid=${pid%/stat}
+        set -- ${line##*) } # state, parent, group, session: proc(5)
+        [ "$4" = "$leader" ] && kill -HUP "$pid" && kill -CONT "$pid"
+    done 2>/dev/null
+    sleep 1
+    kill -KILL "$leader" 2>/dev/null
+}
+
+relay() { # from the FIFO to the program
+    taken=0 told=0
+    while IFS= read -r line; do
+        : >"$d/beat"
+        case $line in
+        d*)
+            line=${line#d}
+            printf "$line"
+            taken=$((taken + ${#line} / 4))
+            if [ $((taken - told)) -ge 1024 ]; then
+                echo "$taken" >>"$d/taken"
+                told=$taken
+            fi
+            ;;
+        s*)
+            set -- $line
+            stty rows "$2" cols "$3" <"$(cat "$d/tty")"
+            ;;
+        a*) rm -f "$d/out.${line#a }" ;;
+        q)
+            hang_up
+            rm -rf "$d"
+            exit
+            ;;
+        esac
+    done <>"$d/in"
+}
+
+show() { # what script writes, in segments; what a full disk has no room for is lost
+    n=0 size=0
+    while :; do
+        # As many reads as blocks would fill the segment, each of which may be short: never more than that.
+        dd bs=1024 iflag=count_bytes count=$(($1 - size)) status=none >>"$d/out.$n"
+        code=$? before=$size
+        size=$(wc -c <"$d/out.$n") || return
+        if [ "$size" -ge "$1" ]; then
+            n=$((n + 1)) size=0
+            while [ -e "$d/out.$((n - 2))" ]; do sleep 0.02; done
+        elif [ "$code" -ne 0 ]; then
+            sleep 0.2
+        elif [ "$size" -eq "$before" ]; then
+            return
+        fi
+    done
+}
+
+watch() { # for as long as there is something to watch
+    silent=0
+    while sleep 1 && [ -d "$d" ]; do
+        silent=$((silent + 1))
+        rm "$d/beat" && silent=0
+        if [ "$silent" -ge "$1" ]; then
+            hang_up
+            rm -rf "$d"
+        fi
+    done
+}
+
+main() {
+    d=$1
+    mkfifo -m 600 "$d/keys" "$d/screen" || exit
+    relay >"$d/keys" 2>/dev/null &
+    relay=$!
+    show "$3" <"$d/screen" 2>/dev/null &
+    show=$!
+    watch "$2" </dev/null >/dev/null 2>&1 &
+    SHELL=/bin/sh script -q -e -f -c "$4" /dev/null <"$d/keys" >"$d/screen"
+    code=$?
+    wait "$show"
+    kill "$relay"
+    exit "$code"
+}
+
+umask 077
+main "$@"

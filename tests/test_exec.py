@@ -1,0 +1,104 @@
+"""exec, as it is typed: stdin that streams, and that nothing is left in the guest, whatever ends it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qga.client.tool import exits
+from tests.client_agents import agent
+from tests.test_shell import becomes, directories, processes
+from tests.typing_at import TOOL
+
+pytestmark = pytest.mark.forks
+
+
+@pytest.fixture(params=["ours", "debian"])
+def words(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[str]]:
+    path = str(tmp_path / "agent.sock")
+    before = directories()
+    with agent(request.param, tmp_path, path=path):
+        assert subprocess.run([*TOOL, "-c", path, "--wait", "10", "ping"]).returncode == 0
+        yield [*TOOL, "-c", path, "exec"]
+        assert becomes(lambda: not directories() - before), directories() - before
+        assert becomes(lambda: not processes("sh -c \nd=")), processes("sh -c \nd=")
+        assert not processes("sleep 61.75")
+
+
+def test_stdin_comes_as_it_comes(words: list[str]) -> None:
+    command = [*words, "--stdin", "--", "cat"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for line in (b"one\n", b"two\n"):
+            process.stdin.write(line)
+            process.stdin.flush()
+            assert process.stdout.readline() == line
+        process.stdin.close()
+        assert process.wait(20) == 0
+
+
+def test_much_on_stdin(words: list[str], tmp_path: Path) -> None:
+    data = os.urandom(5_000_000)
+    done = subprocess.run([*words, "--stdin", "--", "md5sum"], input=data, capture_output=True, timeout=60)
+    assert done.stdout == hashlib.md5(data).hexdigest().encode() + b"  -\n"
+
+
+def test_a_program_that_does_not_read(words: list[str]) -> None:
+    """Not more is taken from stdin than the guest may hold; and the program's end is the end."""
+    before = directories()
+    with subprocess.Popen(["yes"], stdout=subprocess.PIPE) as endless:
+        command = [*words, "--stdin", "--", "sh", "-c", "sleep 2; head -c 10"]
+        with subprocess.Popen(command, stdin=endless.stdout, stdout=subprocess.PIPE) as process:
+            time.sleep(1.5)
+            (directory,) = directories() - before
+            assert 1 < len(list(Path(directory).glob("in.*"))) <= 4
+            assert process.stdout is not None
+            assert process.stdout.read() == b"y\n" * 5
+            assert process.wait(20) == 0
+        endless.kill()
+
+
+def test_a_timeout_ends_the_whole_group(words: list[str]) -> None:
+    script = "trap '' TERM; sleep 61.75 & sleep 61.75; :"
+    done = subprocess.run([*words, "--timeout", "500ms", "--", "sh", "-c", script], capture_output=True, timeout=60)
+    assert done.returncode == exits.HELD_TOO_LONG
+
+
+def test_ctrl_c_is_ctrl_c_there(words: list[str], tmp_path: Path) -> None:
+    script = f"trap 'echo bye >{tmp_path}/told; exit' INT; echo begin; sleep 61.75"
+    with subprocess.Popen([*words, "--", "sh", "-c", script], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begin\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+    assert (tmp_path / "told").read_text() == "bye\n"
+
+
+@pytest.mark.parametrize("after", [0.15, 0.2, 0.25, 0.3])
+def test_ctrl_c_at_the_beginning(words: list[str], after: float) -> None:
+    with subprocess.Popen([*words, "--", "sleep", "61.75"]) as process:
+        time.sleep(after)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) in (130, -signal.SIGINT)  # -: before Python is up
+
+
+def test_killed_it_leaves_nothing(words: list[str]) -> None:
+    """What reads stdin comes to its end; what was started goes on, as behind ssh, and its output goes in the end."""
+    before = directories()
+    command = [*words, "--linger", "1s", "--stdin", "--", "sh", "-c", "echo begin; cat; exec sleep 1.75"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begin\n"
+        time.sleep(3)  # longer than it lingers: the tool is heard of meanwhile
+        assert process.poll() is None
+        process.kill()
+    assert becomes(lambda: processes("sleep 1.75"))
+    assert directories() - before
