@@ -14,22 +14,24 @@ import pytest
 
 from qga.client.tool import exits
 from tests.client_agents import agent
-from tests.test_shell import becomes, directories, processes
-from tests.typing_at import TOOL
+from tests.typing_at import NAP, TOOL, There, becomes, nothing_left, processes
 
 pytestmark = pytest.mark.forks
 
 
+@pytest.fixture
+def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[There]:
+    with nothing_left(tmp_path, monkeypatch) as there:
+        yield there
+
+
 @pytest.fixture(params=["ours", "debian"])
-def words(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[str]]:
+def words(request: pytest.FixtureRequest, tmp_path: Path, there: There) -> Iterator[list[str]]:
     path = str(tmp_path / "agent.sock")
-    before = directories()
     with agent(request.param, tmp_path, path=path):
         assert subprocess.run([*TOOL, "-c", path, "--wait", "10", "ping"]).returncode == 0
         yield [*TOOL, "-c", path, "exec"]
-        assert becomes(lambda: not directories() - before), directories() - before
-        assert becomes(lambda: not processes("sh -c \nd=")), processes("sh -c \nd=")
-        assert not processes("sleep 61.75")
+        assert becomes(lambda: not there.directories()), there.directories()
 
 
 def test_stdin_comes_as_it_comes(words: list[str]) -> None:
@@ -51,15 +53,14 @@ def test_much_on_stdin(words: list[str], tmp_path: Path) -> None:
     assert done.stdout == hashlib.md5(data).hexdigest().encode() + b"  -\n"
 
 
-def test_a_program_that_does_not_read(words: list[str]) -> None:
+def test_a_program_that_does_not_read(words: list[str], there: There) -> None:
     """Not more is taken from stdin than the guest may hold; and the program's end is the end."""
-    before = directories()
     with subprocess.Popen(["yes"], stdout=subprocess.PIPE) as endless:
         command = [*words, "--stdin", "--", "sh", "-c", "sleep 2; head -c 10"]
         with subprocess.Popen(command, stdin=endless.stdout, stdout=subprocess.PIPE) as process:
             time.sleep(1.5)
-            (directory,) = directories() - before
-            assert 1 < len(list(Path(directory).glob("in.*"))) <= 4
+            (directory,) = there.directories()
+            assert 1 < len(list(directory.glob("in.*"))) <= 4
             assert process.stdout is not None
             assert process.stdout.read() == b"y\n" * 5
             assert process.wait(20) == 0
@@ -67,13 +68,13 @@ def test_a_program_that_does_not_read(words: list[str]) -> None:
 
 
 def test_a_timeout_ends_the_whole_group(words: list[str]) -> None:
-    script = "trap '' TERM; sleep 61.75 & sleep 61.75; :"
+    script = f"trap '' TERM; sleep {NAP} & sleep {NAP}; :"
     done = subprocess.run([*words, "--timeout", "500ms", "--", "sh", "-c", script], capture_output=True, timeout=60)
     assert done.returncode == exits.HELD_TOO_LONG
 
 
 def test_ctrl_c_is_ctrl_c_there(words: list[str], tmp_path: Path) -> None:
-    script = f"trap 'echo bye >{tmp_path}/told; exit' INT; echo begin; sleep 61.75"
+    script = f"trap 'echo bye >{tmp_path}/told; exit' INT; echo begin; sleep {NAP}"
     with subprocess.Popen([*words, "--", "sh", "-c", script], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"begin\n"
@@ -84,15 +85,14 @@ def test_ctrl_c_is_ctrl_c_there(words: list[str], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("after", [0.15, 0.2, 0.25, 0.3])
 def test_ctrl_c_at_the_beginning(words: list[str], after: float) -> None:
-    with subprocess.Popen([*words, "--", "sleep", "61.75"]) as process:
+    with subprocess.Popen([*words, "--", "sleep", NAP]) as process:
         time.sleep(after)
         process.send_signal(signal.SIGINT)
         assert process.wait(20) in (130, -signal.SIGINT)  # -: before Python is up
 
 
-def test_killed_it_leaves_nothing(words: list[str]) -> None:
+def test_killed_it_leaves_nothing(words: list[str], there: There) -> None:
     """What reads stdin comes to its end; what was started goes on, as behind ssh, and its output goes in the end."""
-    before = directories()
     command = [*words, "--linger", "1s", "--stdin", "--", "sh", "-c", "echo begin; cat; exec sleep 1.75"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -101,4 +101,4 @@ def test_killed_it_leaves_nothing(words: list[str]) -> None:
         assert process.poll() is None
         process.kill()
     assert becomes(lambda: processes("sleep 1.75"))
-    assert directories() - before
+    assert there.directories()

@@ -10,7 +10,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +23,21 @@ from qga.client.tool.guest.terminal import Screen
 from qga.client.tool.near import Escape
 from qga.client.tool.starting import Wanted
 from tests.client_agents import agent
-from tests.typing_at import TOOL, Typing
+from tests.typing_at import NAP, SOON, TOOL, There, Typing, becomes, nothing_left, processes
 
 pytestmark = pytest.mark.forks
 PROMPT = "here> "
 PLAIN = ("--", "env", f"PS1={PROMPT}", "bash", "--norc", "--noprofile", "--noediting")  # no colours to look past
-SOON = 10.0  # seconds; a busy machine
+
+
+@pytest.fixture(autouse=True)
+def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[There]:
+    with nothing_left(tmp_path, monkeypatch) as there:
+        yield there
 
 
 @pytest.fixture(params=["ours", "debian"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def address(request: pytest.FixtureRequest, tmp_path: Path, there: There) -> Iterator[str]:
     path = tmp_path / "agent.sock"
     with agent(request.param, tmp_path, path=path):
         assert subprocess.run([*TOOL, "-c", str(path), "--wait", "10", "ping"]).returncode == 0
@@ -42,43 +47,6 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 @pytest.fixture(params=["python3", "script"])
 def by(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-def directories() -> set[str]:
-    return {
-        str(path) for base in ("/run", "/dev/shm", "/tmp", "/var/tmp") for path in Path(base).glob("qga.????????*")
-    }
-
-
-def processes(text: str) -> list[str]:
-    """Command lines that begin so."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if line.startswith(text):
-            found.append(line)
-    return found
-
-
-def becomes(what: Callable[[], object], seconds: float = SOON) -> bool:
-    deadline = time.monotonic() + seconds
-    while not what():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
-    before = directories()
-    yield
-    assert becomes(lambda: not directories() - before), directories() - before
-    ours = ["sh -s /run/qga.", "/usr/bin/python3 -IS", "python3 -IS", "sleep 61.25"]
-    assert becomes(lambda: not any(processes(text) for text in ours)), [processes(text) for text in ours]
 
 
 def test_a_session(address: str, by: str) -> None:
@@ -95,16 +63,16 @@ def test_a_session(address: str, by: str) -> None:
         at.see("41 121\r\n", SOON)
         at.type("\x03")
         at.see(PROMPT)
-        at.type("sleep 61.25\r")
-        at.see("61.25\r\n")
-        assert becomes(lambda: processes("sleep 61.25"))
+        at.type(f"sleep {NAP}\r")
+        at.see(f"{NAP}\r\n")
+        assert becomes(lambda: processes(f"sleep {NAP}"))
         start = time.monotonic()
         at.type("\x03")
         at.see(PROMPT)
         print(f"ctrl-C took {time.monotonic() - start:.3f} s")
-        assert not processes("sleep 61.25")
-        at.type("sleep 61.25\r")
-        assert becomes(lambda: processes("sleep 61.25"))
+        assert not processes(f"sleep {NAP}")
+        at.type(f"sleep {NAP}\r")
+        assert becomes(lambda: processes(f"sleep {NAP}"))
         at.type("\x1a")
         at.see("Stopped")
         at.type("kill %1; wait; cat\r")
@@ -153,9 +121,9 @@ def test_exec_on_a_terminal(address: str, by: str) -> None:
     with Typing(address, "exec", "--tty", "--pty", by, "--env", "A=b c", *words) as at:
         at.see("b c\r\n")
         assert at.wait() == 128 + 9
-    with Typing(address, "exec", "--tty", "--pty", by, "--timeout", "500ms", "--", "sleep", "61.25") as at:
+    with Typing(address, "exec", "--tty", "--pty", by, "--timeout", "500ms", "--", "sleep", NAP) as at:
         assert at.wait() == exits.HELD_TOO_LONG
-    assert not processes("sleep 61.25")
+    assert not processes(f"sleep {NAP}")
     with Typing(address, "exec", "--tty", "--pty", by, "--", "/no/such") as at:
         at.see("/no/such")
         assert at.wait() == 127
@@ -164,20 +132,20 @@ def test_exec_on_a_terminal(address: str, by: str) -> None:
 def test_killed_the_guest_cleans_up_by_itself(address: str, by: str) -> None:
     with Typing(address, "shell", "--pty", by, "--linger", "2s", *PLAIN) as at:
         at.see(PROMPT)
-        at.type("sleep 61.25 & sleep 61.25\r")
-        assert becomes(lambda: len(processes("sleep 61.25")) == 2)
+        at.type(f"sleep {NAP} & sleep {NAP}\r")
+        assert becomes(lambda: len(processes(f"sleep {NAP}")) == 2)
         time.sleep(4)  # longer than it lingers: the tool is heard of meanwhile
-        assert len(processes("sleep 61.25")) == 2
+        assert len(processes(f"sleep {NAP}")) == 2
         at.process.kill()
-        assert becomes(lambda: not processes("sleep 61.25"), 2 + SOON)
+        assert becomes(lambda: not processes(f"sleep {NAP}"), 2 + SOON)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_gives_the_terminal_back_and_ends_what_runs(address: str, by: str, number: int) -> None:
     with Typing(address, "shell", "--pty", by, *PLAIN) as at:
         at.see(PROMPT)
-        at.type("trap : HUP; sleep 61.25 | cat\r")
-        assert becomes(lambda: processes("sleep 61.25"))
+        at.type(f"trap : HUP; sleep {NAP} | cat\r")
+        assert becomes(lambda: processes(f"sleep {NAP}"))
         at.process.send_signal(number)
         assert at.wait() == 128 + number
         assert at.restored()
@@ -226,18 +194,17 @@ def test_a_hung_guest_can_be_left(tmp_path: Path) -> None:
             os.kill(pid, signal.SIGCONT)
 
 
-def test_who_does_not_read_is_not_written_for(address: str, by: str) -> None:
-    before = directories()
+def test_who_does_not_read_is_not_written_for(address: str, by: str, there: There) -> None:
     with Typing(address, "shell", "--pty", by, "--", "sh", "-c", "echo begin; yes") as at:
         at.see("begin")
         at.process.send_signal(signal.SIGSTOP)
-        (directory,) = directories() - before
+        (directory,) = there.directories()
         time.sleep(1)
-        assert sum(path.stat().st_size for path in Path(directory).iterdir()) < 200_000
+        assert sum(path.stat().st_size for path in directory.iterdir()) < 200_000
         at.process.send_signal(signal.SIGCONT)
         for _ in range(200):
             at.read(1)
-        assert sum(path.stat().st_size for path in Path(directory).iterdir()) < 200_000
+        assert sum(path.stat().st_size for path in directory.iterdir()) < 200_000
         start = time.monotonic()
         at.type("\x03")
         assert at.wait() == 128 + signal.SIGINT

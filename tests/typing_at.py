@@ -12,11 +12,65 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pytest
+
 TOOL = [sys.executable, "-m", "qga.client.cli"]
 PATIENCE = 30.0  # seconds: this may be a busy machine
+SOON = 15.0
+NAP = f"61.{os.getpid()}"  # seconds that no other test sleeps
+
+
+class There:
+    """Where the far ends of the agents of this test keep their files: ``directories``, and their ``processes``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def directories(self) -> list[Path]:
+        return list(self.path.iterdir())
+
+    def processes(self) -> list[str]:
+        return [line for line in processes("") if str(self.path) in line]
+
+
+@contextmanager
+def nothing_left(directory: Path, patch: pytest.MonkeyPatch) -> Iterator[There]:
+    """For agents that are started inside."""
+    there = There(directory / "there")
+    there.path.mkdir()
+    patch.setenv("TMPDIR", str(there.path))
+    yield there
+    assert becomes(lambda: not there.directories()), there.directories()
+    assert becomes(lambda: not there.processes()), there.processes()
+    assert not processes(f"sleep {NAP}")
+
+
+def processes(text: str) -> list[str]:
+    """Command lines that begin so."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if line.startswith(text):
+            found.append(line)
+    return found
+
+
+def becomes(what: Callable[[], object], seconds: float = SOON) -> bool:
+    deadline = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 class Typing:

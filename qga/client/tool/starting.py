@@ -13,9 +13,9 @@ from qga.client.tool import guest as ends
 
 SEGMENT = 64 * 1024  # bytes of one output file; two of them may wait to be read
 
-# A place that is no disk, if there is one; what makes the terminal, if it can.
+# A place that is no disk, if there is one and the agent was not told another; what makes the terminal, if it can.
 PREPARE = """
-for base in /run /dev/shm "${TMPDIR:-/tmp}" /var/tmp; do
+for base in ${TMPDIR:+"$TMPDIR"} /run /dev/shm /tmp /var/tmp; do
     d=$(mktemp -d "$base/qga.XXXXXXXX" 2>/dev/null) && break
 done
 : >"$d/out.0" && : >"$d/taken" && mkfifo -m 600 "$d/in" || { rm -rf "$d"; exit 1; }

@@ -1,16 +1,27 @@
 # The far end of a terminal, run by the guest's sh with script(1) of util-linux: see this package's __init__.
 # $1 DIRECTORY, $2 LINGER, $3 SEGMENT, $4 what script runs, which leaves its process id and terminal in the directory.
 
-hang_up() { # SIGHUP for all of the session; SIGKILL for its leader if that does not go
-    leader=$(cat "$d/leader" 2>/dev/null) || return
+members() { # of the program's session, and alive, but for those that ignore SIGHUP: proc(5), stat and status
     for stat in /proc/[0-9]*/stat; do
-        { IFS= read -r line <"$stat"; } 2>/dev/null || continue
+        IFS= read -r line <"$stat" || continue
         pid=${stat#/proc/} pid=${pid%/stat}
-        set -- ${line##*) } # state, parent, group, session: proc(5)
-        [ "$4" = "$leader" ] && kill -HUP "$pid" && kill -CONT "$pid"
-    done 2>/dev/null
-    sleep 1
-    kill -KILL "$leader" 2>/dev/null
+        set -- ${line##*) } # state, parent, group, session
+        [ "$4" = "$leader" ] && [ "$1" != Z ] || continue
+        [ "$pid" != "$leader" ] && grep -q '^SigIgn:.*[13579bdf]$' "/proc/$pid/status" || echo "$pid"
+    done
+} 2>/dev/null
+
+hang_up() { # SIGHUP, and two seconds later SIGKILL
+    leader=$(cat "$d/leader" 2>/dev/null) || return
+    for pid in $(members); do
+        kill -HUP "$pid"
+        kill -CONT "$pid"
+    done
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        [ "$(members)" ] || return
+        sleep 0.2
+    done
+    for pid in $(members); do kill -KILL "$pid"; done
 }
 
 relay() { # from the FIFO to the program
