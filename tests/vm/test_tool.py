@@ -137,8 +137,8 @@ def test_programs(guest: Guest, port: str) -> None:
         assert live.stdout.readline() == b"first\n"
         live.send_signal(signal.SIGINT)
         assert live.wait(60) == 130
-    assert guest.shell("pgrep -x sleep")[0] == 1, "it ends with the tool"
-    assert guest.check("ls -d /tmp/qga* 2>/dev/null | wc -l").strip() == "0"
+    assert guest.shell("sleep 3; pgrep -fx 'sleep 300'")[0] == 1, "it ends with the tool"
+    assert guest.check("ls -d /run/qga.*/ /tmp/qga* 2>/dev/null | wc -l").strip() == "0"
 
 
 @AGENTS
@@ -175,7 +175,7 @@ def test_a_connection_cut_in_a_copy_leaves_the_old_file(guest: Guest, port: str,
 def held(guest: Guest, address: Path, tmp_path: Path) -> subprocess.Popen[bytes]:
     """A `qga freeze` whose command runs until the file go is there, once it runs."""
     words = words_of(address, ("freeze", "--timeout", "90", "--", "sh", "-c", HOLD.format(tmp_path)))
-    process = subprocess.Popen(words, stderr=subprocess.PIPE)
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 60
     while not (tmp_path / "held").exists():
         assert process.poll() is None
