@@ -30,6 +30,7 @@ bench-client: $(VENV)/.dev
 
 client: $(VENV)/.dev
 	$(BIN)/python -m tests.client_source
+	$(BIN)/python -m tests.manual
 
 fuzz: $(VENV)/.dev
 	-$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[fuzz]'

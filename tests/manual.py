@@ -1,0 +1,101 @@
+"""Writes ``docs/qga.1`` from the tool's parsers and the schema: ``make client``; man(7).
+
+(argparse-manpage tells everything twice, and has no room for what is not a parser's.)
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from qga import __version__
+from qga.client.tool import exits, table
+
+PAGE = Path(__file__).parent.parent / "docs" / "qga.1"
+
+_ADDRESSES = {
+    "unix:/PATH, or a path": "a chardev's socket",
+    "tcp:HOST:PORT": "a chardev's, or a listening agent's",
+    "serial:/dev/pts/N": "a serial line or a terminal",
+    "vsock:CID:PORT": "an agent that listens there",
+    "libvirt:DOMAIN, libvirt+ssh://[USER@]HOST/DOMAIN": "by libvirt-python where it is installed, else by virsh",
+}
+_ENVIRONMENT = {
+    "QGA_CONNECT": "the address, where -c names none",
+    "VISUAL, EDITOR": "the editor of qga edit",
+}
+_EXAMPLES = (
+    "qga -c /run/agent.sock --wait 2m ping",
+    "qga exec -- uname -a",
+    "qga cp -r :/etc/nginx backup",
+    "qga freeze --timeout 60 -- lvcreate -s -n snap -L 1G vg/guest",
+    "qga snapshot --qmp /run/qmp.sock",
+)
+
+
+def page() -> str:
+    whole = table.parser(None)
+    (subparsers,) = (action for action in whole._actions if isinstance(action, argparse._SubParsersAction))
+    generated = {name: parser for name, parser in subparsers.choices.items() if name not in table.COMMANDS}
+    lines = [
+        f'.TH QGA 1 "" "qga {__version__}" "Guest agents of QEMU"',
+        *(".SH NAME", r"qga \- talk to the guest agent of a QEMU guest"),
+        *(".SH SYNOPSIS", r".B qga", r"[\fIOPTION\fR]... \fICOMMAND\fR [\fIARGUMENT\fR]..."),
+        *(".SH OPTIONS", *_arguments(whole)),
+        *(".SH COMMANDS", *_commands({name: subparsers.choices[name] for name in table.COMMANDS})),
+        ".SH COMMANDS OF THE AGENT",
+        "Each takes its arguments as options, in JSON where they are no texts, and prints what it returns as JSON.",
+        *_commands(generated),
+        *(".SH ADDRESSES", *_entries(_ADDRESSES)),
+        *(".SH EXIT STATUS", *_entries({str(status): meaning for status, meaning in exits.MEANING.items()})),
+        *(".SH ENVIRONMENT", *_entries(_ENVIRONMENT)),
+        *(".SH EXAMPLES", ".nf", *map(_text, _EXAMPLES), ".fi"),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _commands(parsers: dict[str, argparse.ArgumentParser]) -> Iterator[str]:
+    for name, parser in parsers.items():
+        words = [_word(action) for action in parser._get_positional_actions()]
+        yield f".SS {' '.join([_text(name), *words])}"
+        yield _text((parser.description or "").replace("%%", "%"))
+        yield from _arguments(parser)
+
+
+def _arguments(parser: argparse.ArgumentParser) -> Iterator[str]:
+    for action in parser._actions:
+        if action.dest == "help" or (action.dest == "json" and parser.prog != "qga"):
+            continue  # all have them
+        if not action.option_strings and not action.help:
+            continue  # its name says it
+        yield ".TP"
+        yield ", ".join(rf"\fB{_text(word)}\fR" for word in action.option_strings) + _value(action) or _word(action)
+        yield _text(action.help or "the command's argument of this name")
+
+
+def _value(action: argparse.Action) -> str:
+    return rf" \fI{_text(str(action.metavar or action.dest.upper()))}\fR" if action.nargs != 0 else ""
+
+
+def _word(action: argparse.Action) -> str:
+    """A positional argument, in brackets where it may be left out."""
+    name = "|".join(action.choices) if action.choices else str(action.metavar or action.dest.upper())
+    shown = rf"\fI{_text(name)}\fR"
+    return {"?": f"[{shown}]", "*": f"[{shown}]...", "+": f"{shown}..."}.get(str(action.nargs), shown)
+
+
+def _entries(told: dict[str, str]) -> Iterator[str]:
+    for name, meaning in told.items():
+        yield from (".TP", rf"\fB{_text(name)}\fR", _text(meaning))
+
+
+def _text(text: str) -> str:
+    """What man(7) would read as something else, escaped; without Markdown's marks."""
+    escaped = text.replace("\\", r"\e").replace("-", r"\-").replace("`", "")
+    return re.sub(r"(?m)^(?=[.'])", r"\\&", escaped)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
