@@ -216,12 +216,12 @@ def test_not_exited_while_somebody_holds_the_output(runner: Runner) -> None:
 
 
 def test_program_gets_none_of_the_agents_descriptors_and_its_signals_back(runner: Runner) -> None:
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    before = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
         held = runner.run("sh", "-c", "ls /proc/self/fd", capture_output=True)["out-data"].split()
         lines = runner.run("grep", "-E", "Sig(Ign|Blk)", "/proc/self/status", capture_output=True)["out-data"]
     finally:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        signal.signal(signal.SIGPIPE, before)
     inherited = {number for number in map(int, os.listdir("/proc/self/fd")) if is_inheritable(number)}
     assert set(map(int, held)) <= {0, 1, 2, 3} | inherited  # its three, the directory that ls reads
     pipe = 1 << signal.SIGPIPE - 1
