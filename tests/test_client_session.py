@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qga.client.errors import ClientError, CommandFailed, CommandNotFound, OutOfStep
-from qga.client.session import MAX_NOISE, Reply, Session
+from qga.client.session import AHEAD, MAX_NOISE, Reply, Session
 
 
 def sync_of(data: bytes) -> tuple[int, int]:
@@ -27,6 +27,13 @@ def synchronised() -> Session:
     number, sync = sync_of(session.synchronise())
     assert session.receive(b'\xff{"return": %d, "id": %d}\n' % (sync, number)) == [Reply(number, sync)]
     return session
+
+
+def send(session: Session, command: str, *, silent: bool = False) -> int:
+    """The number of a request that has been sent at once."""
+    number = session.request(command, {}, silent=silent)
+    assert len(list(session.outgoing())) == 1
+    return number
 
 
 def values(replies: list[Reply]) -> list[Any]:
@@ -76,9 +83,9 @@ def test_an_agent_that_blocks_the_sync_is_heard() -> None:
 
 def test_stale_replies_reach_nobody() -> None:
     session = synchronised()
-    first, _ = session.request("guest-ping", {})
+    first = send(session, "guest-ping")
     session.abandon(first)
-    second, _ = session.request("guest-ping", {})
+    second = send(session, "guest-ping")
     stale = b'{"return": 99, "id": 12345}\n{"return": 98, "id": "x"}\n'
     replies = session.receive(stale + b'{"return": 1, "id": %d}\n{"return": 2, "id": %d}\n' % (first, second))
     assert replies == [Reply(second, 2)]
@@ -86,22 +93,22 @@ def test_stale_replies_reach_nobody() -> None:
 
 def test_an_agent_without_ids_answers_in_order() -> None:
     session = synchronised()
-    numbers = [session.request("guest-ping", {})[0] for _ in range(3)]
+    numbers = [send(session, "guest-ping") for _ in range(3)]
     replies = session.receive(b'{"return": 0}\n{"return": 1}\n{"return": 2}\n')
     assert replies == [Reply(number, at) for at, number in enumerate(numbers)]
 
 
 def test_silence_of_a_shutdown_is_told_by_the_next_reply() -> None:
     session = synchronised()
-    quiet, _ = session.request("guest-shutdown", {}, silent=True)
-    ping, _ = session.request("guest-ping", {})
+    quiet = send(session, "guest-shutdown", silent=True)
+    ping = send(session, "guest-ping")
     assert session.receive(b'{"return": {}, "id": %d}\n' % ping) == [Reply(quiet, None), Reply(ping, {})]
 
 
 def test_an_answer_that_was_left_out_is_an_error() -> None:
     session = synchronised()
-    first, _ = session.request("guest-info", {})
-    second, _ = session.request("guest-ping", {})
+    first = send(session, "guest-info")
+    second = send(session, "guest-ping")
     lost, got = session.receive(b'{"return": {}, "id": %d}\n' % second)
     assert (lost.number, got) == (first, Reply(second, {}))
     assert str(lost.error) == "the agent left out its answer to guest-info"
@@ -125,7 +132,7 @@ def test_errors_say_what_they_are() -> None:
         ("CommandNotFound", "Command guest-x has been disabled", CommandNotFound, "does not allow it now"),
         ("CommandDisabled", "The command guest-x has been disabled", CommandNotFound, "does not allow it now"),
     ):
-        number, _ = session.request("guest-x", {})
+        number = send(session, "guest-x")
         error = {"class": kind, "desc": desc}
         (reply,) = session.receive(json.dumps({"error": error, "id": number}).encode() + b"\n")
         assert type(reply.error) is expected
@@ -137,22 +144,68 @@ def test_what_json_cannot_hold_is_refused_before_it_is_sent() -> None:
     session = synchronised()
     with pytest.raises(ClientError, match="guest-x: its arguments cannot be sent"):
         session.request("guest-x", {"a": object()})
-    number, _ = session.request("guest-ping", {})
+    number = send(session, "guest-ping")
     assert session.receive(b'{"return": {}, "id": %d}\n' % number) == [Reply(number, {})]
 
 
 def test_a_write_is_as_any_request() -> None:
-    number, data = synchronised().write(1000, b"QUJD")
+    session = synchronised()
+    number = session.write(1000, b"QUJD")
+    (data,) = session.outgoing()
     expected = {"execute": "guest-file-write", "id": number, "arguments": {"handle": 1000, "buf-b64": "QUJD"}}
     assert data.endswith(b"\n")
     assert json.loads(data) == expected
+
+
+class TestAhead:
+    """What may be under way together."""
+
+    def test_as_much_as_an_agent_reads_at_once(self) -> None:
+        session = synchronised()
+        numbers = [session.request("guest-ping", {}) for _ in range(200)]
+        sent = list(session.outgoing())
+        assert AHEAD - 50 < len(b"".join(sent)) <= AHEAD
+        session.receive(b'{"return": {}, "id": %d}\n' % numbers[0])
+        assert len(list(session.outgoing())) == 1
+
+    def test_a_large_request_goes_alone(self) -> None:
+        session = synchronised()
+        ping = send(session, "guest-ping")
+        large = session.request("guest-exec", {"input-data": "x" * AHEAD})
+        behind = session.request("guest-ping", {})
+        assert list(session.outgoing()) == []
+        assert session.command(large) == "guest-exec"
+        session.receive(b'{"return": {}, "id": %d}\n' % ping)
+        assert len(list(session.outgoing())) == 1
+        session.receive(b'{"return": {}, "id": %d}\n' % large)
+        (last,) = session.outgoing()
+        assert json.loads(last)["id"] == behind
+
+    def test_writes_follow_each_other_and_miss_their_answers(self) -> None:
+        session = synchronised()
+        numbers = [session.write(1000, b"QUJD" * AHEAD) for _ in range(8)]
+        assert len(list(session.outgoing())) == 8
+        session.request("guest-ping", {})
+        assert list(session.outgoing()) == []
+        replies = session.receive(b'{"return": {"count": 1}, "id": %d}\n' % numbers[6])
+        assert replies == [*(Reply(number, None) for number in numbers[:6]), Reply(numbers[6], {"count": 1})]
+        assert list(session.outgoing()) == []
+        session.receive(b'{"return": {"count": 1}, "id": %d}\n' % numbers[7])
+        assert len(list(session.outgoing())) == 1
+
+    def test_what_is_given_up_before_it_is_sent_is_never_sent(self) -> None:
+        session = synchronised()
+        ping = send(session, "guest-ping")
+        session.abandon(session.request("guest-exec", {"input-data": "x" * AHEAD}))
+        session.receive(b'{"return": {}, "id": %d}\n' % ping)
+        assert list(session.outgoing()) == []
 
 
 @given(st.lists(st.integers(0, 400), max_size=30), st.lists(st.binary(max_size=20), max_size=4))
 def test_replies_are_the_same_however_they_are_cut(cuts: list[int], noise: list[bytes]) -> None:
     session = Session()
     number, sync = sync_of(session.synchronise())
-    numbers = [session.request(f"guest-{at}", {})[0] for at in range(4)]
+    numbers = [send(session, f"guest-{at}") for at in range(4)]
     stream = b"\n".join(noise) + b'\n\xff{"return": %d, "id": %d}\n' % (sync, number)
     for at in numbers:
         stream += b'{"return": "%s", "id": %d}\n' % (b"x" * at, at)

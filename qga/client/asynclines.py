@@ -51,7 +51,8 @@ class AsyncStreamLine:
         line = cls(stream, address.text)
         try:
             synchronised = line._expect(1)  # a session's first request
-            line._send(line._session.synchronise())
+            line._out.append(memoryview(line._session.synchronise()))
+            line._write()
             async with asyncio.timeout(timeout):
                 error = (await synchronised).error
             if error is not None:
@@ -65,10 +66,12 @@ class AsyncStreamLine:
         return line
 
     def submit(self, command: str, arguments: Mapping[str, Any], *, silent: bool = False) -> int:
-        return self._submitted(*self._session.request(command, arguments, silent=silent))
+        self._check_open()
+        return self._submitted(self._session.request(command, arguments, silent=silent))
 
     def submit_write(self, handle: int, encoded: bytes) -> int:
-        return self._submitted(*self._session.write(handle, encoded))
+        self._check_open()
+        return self._submitted(self._session.write(handle, encoded))
 
     async def collect(self, ticket: int, deadline: float) -> Any:
         future = self._futures[ticket]
@@ -93,9 +96,13 @@ class AsyncStreamLine:
     def close(self) -> None:
         self._end(AgentUnreachable(f"{self._address}: the connection is closed"))
 
-    def _submitted(self, number: int, data: bytes) -> int:
+    def _check_open(self) -> None:
+        if self.dead:
+            raise AgentUnreachable(f"{self._address}: the connection is closed")
+
+    def _submitted(self, number: int) -> int:
         self._expect(number)
-        self._send(data)
+        self._send()
         return number
 
     def _expect(self, number: int) -> asyncio.Future[Reply]:
@@ -103,11 +110,9 @@ class AsyncStreamLine:
         self._futures[number] = future
         return future
 
-    def _send(self, data: bytes) -> None:
-        if self.dead:
-            raise AgentUnreachable(f"{self._address}: the connection is closed")
+    def _send(self) -> None:
         waiting = bool(self._out)
-        self._out.append(memoryview(data))
+        self._out.extend(map(memoryview, self._session.outgoing()))
         if not waiting:
             self._write()
 
@@ -146,6 +151,7 @@ class AsyncStreamLine:
             future = self._futures.get(reply.number)
             if future is not None and not future.done():
                 future.set_result(reply)
+        self._send()
 
     def _lost(self, why: str) -> None:
         self._end(AgentUnreachable(f"{self._address}: the other side closed the connection{why}"))

@@ -215,7 +215,7 @@ def _send_part(
         _hash_start(file, outcome.resumed, count)
         if outcome.resumed:
             yield from transfer.seek(handle, outcome.resumed)
-        yield from transfer.send(file, handle, count.hash, count.add)
+        yield from transfer.send(file, handle, outcome.resumed, count.hash, count.add)
         outcome.size = count.done
         yield Ask("guest-file-flush", {"handle": handle})
     except BaseException:
@@ -239,7 +239,7 @@ def _write_in_place(
     try:
         ours, theirs = hashlib.blake2b(), hashlib.blake2b()
         count = _Count(0, whole, progress, ours)
-        yield from transfer.send(file, handle, count.hash, count.add)
+        yield from transfer.send(file, handle, 0, count.hash, count.add)
         outcome.size = count.done
         yield Ask("guest-file-flush", {"handle": handle})
         if verify:  # no program in the guest that could: read it back

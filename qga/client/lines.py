@@ -55,7 +55,8 @@ class StreamLine:
         self._replies: dict[int, Reply] = {}
         self._poll = select.poll()
         try:
-            self._send(self._session.synchronise())
+            self._out.append(memoryview(self._session.synchronise()))
+            self._write()
             while not self._session.synchronised:
                 self._pump(deadline)
                 for reply in self._replies.values():
@@ -71,13 +72,15 @@ class StreamLine:
 
     def submit(self, command: str, arguments: Mapping[str, Any], deadline: float, *, silent: bool = False) -> int:
         """Its reply is kept until it is collected; the deadline counts for the sending."""
-        number, data = self._session.request(command, arguments, silent=silent)
-        self._send(data)
+        self._check_open()
+        number = self._session.request(command, arguments, silent=silent)
+        self._send()
         return number
 
     def submit_write(self, handle: int, encoded: bytes, deadline: float) -> int:
-        number, data = self._session.write(handle, encoded)
-        self._send(data)
+        self._check_open()
+        number = self._session.write(handle, encoded)
+        self._send()
         return number
 
     def collect(self, ticket: int, deadline: float) -> Any:
@@ -109,16 +112,17 @@ class StreamLine:
             self.close()
         return command
 
-    def _send(self, data: bytes) -> None:
+    def _check_open(self) -> None:
         if self.dead:
             raise AgentUnreachable(f"{self._address}: the connection is closed")
-        self._out.append(memoryview(data))
+
+    def _send(self) -> None:
+        self._out.extend(map(memoryview, self._session.outgoing()))
         self._write()
 
     def _pump(self, deadline: float) -> None:
         """Wait until something can be read or written, and do it."""
-        if self.dead:
-            raise AgentUnreachable(f"{self._address}: the connection is closed")
+        self._check_open()
         left = deadline - time.monotonic()
         self._poll.register(self._descriptor, select.POLLIN | (select.POLLOUT if self._out else 0))
         events = self._poll.poll(max(0.0, left) * 1000)
@@ -159,6 +163,7 @@ class StreamLine:
             raise
         for reply in replies:
             self._replies[reply.number] = reply
+        self._send()
 
     def _lost(self, error: OSError | None) -> NoReturn:
         self.close()

@@ -2,14 +2,16 @@
 
 It owns no descriptor and no clock. The rule it keeps: a reply reaches the request that it answers, or nobody. A
 session begins with ``synchronise``; nothing counts that comes before the agent's answer to it, 0xFF and the right id.
-Requests may be sent before the replies to earlier ones have come: agents answer strictly in order.
+Requests may be sent before the replies to earlier ones have come: agents answer strictly in order. How many, the
+session decides: QEMU's agent behind a character device reads 4096 bytes at a time, and carries out a request but
+leaves out its answer where it has read more than those.
 """
 
 from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -19,6 +21,7 @@ from qga.client.errors import ClientError, OutOfStep, failure
 
 MAX_REPLY = 128 * 1024 * 1024  # bytes: the largest, 48 MiB read and in base64, takes half
 MAX_NOISE = 1024 * 1024  # bytes without a newline that are kept while out of step
+AHEAD = 4096  # bytes of requests that may be under way together
 
 _SYNC = "guest-sync-delimited"
 
@@ -29,6 +32,12 @@ class Reply(NamedTuple):
     number: int
     value: Any
     error: ClientError | None = None
+
+
+class _Request(NamedTuple):
+    command: str
+    silent: bool  # may be: its answer may be missing
+    size: int
 
 
 class Session:
@@ -42,7 +51,9 @@ class Session:
         self.echoed = False
         self._pieces: list[bytes] = []
         self._size = 0
-        self._pending: OrderedDict[int, tuple[str, bool]] = OrderedDict()  # number: command, may be silent
+        self._held: OrderedDict[int, tuple[_Request, bytes]] = OrderedDict()  # by number; not sent yet
+        self._pending: OrderedDict[int, _Request] = OrderedDict()  # by number; under way
+        self._bytes = self._strict = 0  # of those under way: their bytes, and how many must be answered
         self._abandoned: set[int] = set()
         self._number = 0
         self._sync = (0, 0)  # its request's number, and the id that is to come back
@@ -50,15 +61,17 @@ class Session:
     def synchronise(self) -> bytes:
         """Begin anew: bytes to send. Earlier requests get no reply any more."""
         self.synchronised = False
+        self._held.clear()
         self._pending.clear()
+        self._bytes = self._strict = 0
         self._abandoned.clear()
         self._pieces, self._size = [], 0
         self._number += 1
         self._sync = (self._number, int.from_bytes(os.urandom(6), "big") + 1)
         return b"\xff" + _request(_SYNC, {"id": self._sync[1]}, self._number)
 
-    def request(self, command: str, arguments: Mapping[str, Any], *, silent: bool = False) -> tuple[int, bytes]:
-        """Its number, and bytes to send. ``silent``: success is not answered; a later reply tells of it.
+    def request(self, command: str, arguments: Mapping[str, Any], *, silent: bool = False) -> int:
+        """Its number. ``silent``: success is not answered; a later reply tells of it.
 
         Raises ClientError for what JSON cannot hold.
         """
@@ -66,22 +79,43 @@ class Session:
             data = _request(command, arguments, self._number + 1)
         except (TypeError, ValueError) as error:
             raise ClientError(f"{command}: its arguments cannot be sent: {error}", command=command) from error
-        return self._enter(command, silent), data
+        return self._hold(command, silent, data)
 
-    def write(self, handle: int, encoded: bytes) -> tuple[int, bytes]:
-        """As ``request`` of guest-file-write, of base64 that is bytes: the payload is copied once, not four times."""
-        number = self._enter("guest-file-write", silent=False)
-        head = b'{"execute":"guest-file-write","id":%d,"arguments":{"handle":%d,"buf-b64":"' % (number, handle)
-        return number, b"".join((head, encoded, b'"}}\n'))
+    def write(self, handle: int, encoded: bytes) -> int:
+        """As ``request`` of guest-file-write, of base64 that is bytes: the payload is copied once, not four times.
+
+        Many may be under way, so a reply's value is None where the agent has left it out: ask it for the position.
+        """
+        head = b'{"execute":"guest-file-write","id":%d,"arguments":{"handle":%d,"buf-b64":"' % (
+            self._number + 1,
+            handle,
+        )
+        return self._hold("guest-file-write", True, b"".join((head, encoded, b'"}}\n')))
+
+    def outgoing(self) -> Iterator[bytes]:
+        """What may be sent now: ask again after each request, and when replies have come."""
+        while self._held:
+            request, data = next(iter(self._held.values()))
+            alike = request.silent and not self._strict
+            if self._pending and self._bytes + request.size > AHEAD and not alike:
+                return
+            number, _ = self._held.popitem(last=False)
+            self._pending[number] = request
+            self._bytes += request.size
+            self._strict += not request.silent
+            yield data
 
     def abandon(self, number: int) -> None:
-        """Nobody waits for this reply any more: it is dropped when it comes."""
+        """Nobody waits for this reply any more: it is dropped when it comes. What is not sent yet never is."""
         if number in self._pending:
             self._abandoned.add(number)
+        self._held.pop(number, None)
 
     def command(self, number: int) -> str:
         """What the request asked, while it has no reply."""
-        return self._pending.get(number, ("the agent", False))[0]
+        if number in self._held:
+            return self._held[number][0].command
+        return self._pending[number].command if number in self._pending else "the agent"
 
     def receive(self, data: bytes) -> list[Reply]:
         """The replies that ``data`` completes. Raises OutOfStep if it is no reply; then only synchronising helps."""
@@ -100,9 +134,9 @@ class Session:
             self._keep(data)
         return replies
 
-    def _enter(self, command: str, silent: bool) -> int:
+    def _hold(self, command: str, silent: bool, data: bytes) -> int:
         self._number += 1
-        self._pending[self._number] = (command, silent)
+        self._held[self._number] = (_Request(command, silent, len(data)), data)
         return self._number
 
     def _keep(self, data: bytes) -> None:
@@ -161,7 +195,9 @@ class Session:
         else:
             raise OutOfStep(f"the agent answered what nobody asked: {_shown(line)}")
         while self._pending:
-            earlier, (command, silent) = self._pending.popitem(last=False)
+            earlier, (command, silent, size) = self._pending.popitem(last=False)
+            self._bytes -= size
+            self._strict -= not silent
             if earlier == number:
                 break
             if silent:

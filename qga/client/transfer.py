@@ -38,11 +38,14 @@ def fetch(handle: int, take: Take) -> Steps[None]:
         yield from _drain(tickets)
 
 
-def send(file: io.RawIOBase, handle: int, take: Take, sent: Callable[[int], None]) -> Steps[None]:
-    """Write what is left of the file. ``take`` sees what is sent; ``sent``: how many bytes were written."""
+def send(file: io.RawIOBase, handle: int, start: int, take: Take, sent: Callable[[int], None]) -> Steps[None]:
+    """Write what is left of the file from ``start`` on, where the handle stands.
+
+    ``take`` sees what is sent; ``sent``: how many bytes were written.
+    """
     limit = yield from limits()
     tickets: deque[tuple[Ticket, int]] = deque()
-    ended = False
+    ended, answered, end = False, True, start
     try:
         while not ended or tickets:
             while not ended and len(tickets) < limit.window:
@@ -53,10 +56,17 @@ def send(file: io.RawIOBase, handle: int, take: Take, sent: Callable[[int], None
                     take(data)
             if tickets:
                 ticket, count = tickets.popleft()
-                written = (yield Collect(ticket))["count"]
-                if written != count:
-                    raise CommandFailed("guest-file-write", f"only {written} of {count} bytes were written")
+                reply = yield Collect(ticket)
+                if reply is None:
+                    answered = False
+                elif reply["count"] != count:
+                    raise CommandFailed("guest-file-write", f"only {reply['count']} of {count} bytes were written")
+                end += count
                 sent(count)
+        if not answered:
+            position = yield from seek(handle, 0, "cur")
+            if position != end:
+                raise CommandFailed("guest-file-write", f"only {position} of {end} bytes were written")
     finally:
         yield from _drain(ticket for ticket, _ in tickets)
 
