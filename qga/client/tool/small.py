@@ -1,4 +1,4 @@
-"""What changes the guest by one command: trim, suspend, shutdown, time, cpu, memory, passwd, ssh-key."""
+"""What changes the guest by one command: trim, suspend, shutdown, time, passwd, ssh-key."""
 
 from __future__ import annotations
 
@@ -59,22 +59,6 @@ def time(client: Client, options: argparse.Namespace) -> None:
     return None
 
 
-def cpu(client: Client, options: argparse.Namespace) -> None:
-    told = client.call_raw("guest-get-vcpus")
-    if options.json:
-        return show.json(told)
-    rows = [(one["logical-id"], *(_yes(one.get(name)) for name in ("online", "can-offline"))) for one in told]
-    return show.table(("processor", "online", "can go offline"), rows)
-
-
-def memory(client: Client, options: argparse.Namespace) -> None:
-    told = client.call_raw("guest-get-memory-blocks")
-    if options.json:
-        return show.json(told)
-    rows = [(one["phys-index"], *(_yes(one.get(name)) for name in ("online", "can-offline"))) for one in told]
-    return show.table(("block", "online", "can go offline"), rows)
-
-
 def passwd(client: Client, options: argparse.Namespace) -> None:
     """Asked twice on a terminal; one line of stdin otherwise. Never in the arguments, where others see it."""
     if sys.stdin.isatty():
@@ -112,7 +96,3 @@ def _keys(word: str) -> list[str]:
         return [word]
     with open(word, encoding="utf-8") as file:
         return [line.strip() for line in file if line.strip() and not line.startswith("#")]
-
-
-def _yes(value: object) -> str:
-    return {True: "yes", False: "no"}.get(value, "?") if isinstance(value, bool) else "?"

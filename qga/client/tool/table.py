@@ -18,6 +18,10 @@ def _a(*names: str, **options: Any) -> Argument:
 _WORDS = _a("words", nargs="+", metavar="CMD", help="the command and its arguments, behind --")
 _PATH = _a("path", metavar="PATH", help="in the guest")
 _GONE = [_a("--wait", action="store_true", dest="gone", help="until the guest is gone")]
+_UNITS = [
+    _a("what", choices=["list", "online", "offline"], nargs="?", default="list"),
+    _a("numbers", nargs="*", type=int, metavar="N"),
+]
 _LIMIT = {"dest": "limit", "type": duration, "metavar": "TIME"}
 
 _TTY = [
@@ -125,8 +129,8 @@ COMMANDS: dict[str, tuple[str, str, list[Argument]]] = {
         "small:time",
         [_a("what", choices=["get", "set", "sync"], nargs="?", default="get"), _a("seconds", nargs="?", type=float)],
     ),
-    "cpu": ("the guest's processors", "small:cpu", []),
-    "memory": ("the guest's memory blocks", "small:memory", []),
+    "cpu": ("the guest's processors", "hotplug:cpu", _UNITS),
+    "memory": ("the guest's memory blocks", "hotplug:memory", _UNITS),
     "passwd": (
         "set a user's password",
         "small:passwd",
