@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,13 @@ from qga.session import Session
 from qga.waiting import Pending, Task
 
 T = TypeVar("T")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _signals() -> None:
+    """Programs of the tests are interrupted, also where the tests run behind nohup(1) or an ``&``."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
