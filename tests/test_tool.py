@@ -287,6 +287,40 @@ def test_ctrl_c_in_a_copy_leaves_the_old_file(address: str, tmp_path: Path, up: 
     assert os.listdir(far) == ["big"]
 
 
+@pytest.mark.parametrize("up", [True, False])
+def test_a_copy_that_broke_is_resumed(address: str, tmp_path: Path, up: bool) -> None:
+    source, far = tmp_path / "big", tmp_path / "far"
+    far.mkdir()
+    with source.open("wb") as file:
+        file.write(os.urandom(1 << 20))
+        file.truncate(64 << 20)
+    pair = (str(source), f":{far}") if up else (f":{source}", str(far))
+    words = [*TOOL, "-c", address, "cp", "--resume", "--json", *pair]
+    with subprocess.Popen(words, stderr=subprocess.PIPE) as process:
+        while sum(path.stat().st_size for path in far.iterdir()) < 4 << 20:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+    assert "big" not in os.listdir(far)
+    done = json.loads(qga(address, *words[-5:]).stdout)
+    assert done[0]["resumed"] >= 2 << 20
+    assert done[0]["verified"]
+    assert (far / "big").read_bytes() == source.read_bytes()
+    assert os.listdir(far) == ["big"]
+
+
+def test_a_bar_tells_how_far_a_copy_is(fake_guest: FakeGuest, tmp_path: Path) -> None:
+    fake_guest.files["/far"] = bytearray(8 << 20)
+    leader, follower = pty.openpty()
+    done = qga(fake_guest.address, "cp", ":/far", str(tmp_path / "near"), stderr=follower, capture_output=False)
+    os.close(follower)
+    shown = os.read(leader, 100_000).decode()
+    os.close(leader)
+    assert done.returncode == 0
+    assert re.search(r"\r/far \[#{20}\] 100%  [\d.]+ [KMG]iB/s  0s left", shown)
+    assert "\r\033[K" in shown, "the bar is wiped away"
+
+
 def test_completion(tmp_path: Path) -> None:
     done = qga("/no/such", "completion", "bash")
     assert done.returncode == 0, done.stderr

@@ -159,6 +159,7 @@ for _ in range(2):
 EOF
 """
     assert guest.check(client) == '{"return":42}\n' * 2
+    assert guest.check("/opt/qga/bin/qga -c vsock:1:1234 time").startswith("20")
     guest.check("systemctl stop vsock")
 
 
