@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: run run-vm test lint bench bench-client client fuzz soak vm clean
+.PHONY: run run-vm test lint bench bench-client client fuzz soak vm libvirt pictures clean
 
 run: $(VENV)/.run
 	$(BIN)/python -m tests.demo
@@ -41,6 +41,13 @@ soak: $(VENV)/.dev
 
 vm: $(VENV)/.dev
 	$(BIN)/python -m tests.vm.image
+
+libvirt: $(VENV)/.dev
+	QGA_LIBVIRT=1 $(BIN)/python -m pytest tests/vm/test_libvirt.py
+
+pictures: $(VENV)/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[pictures]'
+	$(BIN)/python -m tests.vm.pictures
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from qga.client import roads
 from qga.client.errors import AgentTimeout, AgentUnreachable, ClientError, OutOfStep
-from qga.client.lines import READ, StreamLine, silence
+from qga.client.lines import READ, StreamLine, silence, write_out
 from qga.client.session import Reply, Session
 
 if TYPE_CHECKING:
@@ -118,16 +118,10 @@ class AsyncStreamLine:
 
     def _write(self) -> None:
         try:
-            while self._out:
-                piece = self._out[0]
-                sent = os.write(self._descriptor, piece)
-                if sent == len(piece):
-                    self._out.popleft()
-                else:
-                    self._out[0] = piece[sent:]
-            self._loop.remove_writer(self._descriptor)
-        except BlockingIOError:
-            self._loop.add_writer(self._descriptor, self._write)
+            if write_out(self._descriptor, self._out):
+                self._loop.remove_writer(self._descriptor)
+            else:
+                self._loop.add_writer(self._descriptor, self._write)
         except OSError as error:
             self._lost(f": {error.strerror}")
 

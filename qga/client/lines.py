@@ -135,15 +135,7 @@ class StreamLine:
 
     def _write(self) -> None:
         try:
-            while self._out:
-                piece = self._out[0]
-                sent = os.write(self._descriptor, piece)
-                if sent == len(piece):
-                    self._out.popleft()
-                else:
-                    self._out[0] = piece[sent:]
-        except BlockingIOError:
-            pass
+            write_out(self._descriptor, self._out)
         except OSError as error:
             self._lost(error)
 
@@ -170,6 +162,20 @@ class StreamLine:
         raise AgentUnreachable(
             f"{self._address}: the other side closed the connection" + (f": {error.strerror}" if error else "")
         ) from error
+
+
+def write_out(descriptor: int, out: deque[memoryview]) -> bool:
+    """As much as goes without waiting; whether that was all."""
+    try:
+        while out:
+            sent = os.write(descriptor, out[0])
+            if sent == len(out[0]):
+                out.popleft()
+            else:
+                out[0] = out[0][sent:]
+    except BlockingIOError:
+        return False
+    return True
 
 
 def silence(address: str, timeout: float, *, echoed: bool) -> str:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tests.vm.image import ROOT_LABEL, SWAP_LABEL, Image, find_program, run
 from tests.vm.lines import Closed, LineSocket
@@ -83,7 +83,7 @@ class Guest:
             shutil.rmtree(self.directory)
             raise
 
-    def __enter__(self) -> "Guest":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
