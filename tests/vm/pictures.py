@@ -6,14 +6,14 @@ import fcntl
 import io
 import os
 import pty
+import re
 import select
 import struct
 import sys
 import tempfile
 import termios
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pyte
@@ -25,20 +25,28 @@ from tests.vm.image import REPOSITORY
 from tests.vm.prepare import prepare
 
 COLUMNS, ROWS = 96, 30
+NAME = "web1.sock"
 PATIENCE = 60.0  # seconds
-BUSY = "for i in 1 2; do dd if=/dev/zero of=/var/tmp/busy bs=1M count=40 conv=fsync; md5sum /var/tmp/busy; done"
+NETWORK = """set -e
+cd /sys/class/net; nic=$(ls | grep -v lo)
+ip link set $nic up; ip address add 10.0.2.15/24 dev $nic; ip route add default via 10.0.2.2"""
+BUSY = """end=$((SECONDS + 25))
+while [ $SECONDS -lt $end ]; do
+  dd if=/dev/urandom of=/var/tmp/busy bs=1M count=8 conv=fsync
+  cat /var/tmp/busy > /dev/udp/10.0.2.2/9; sleep 0.3
+done"""
 
 
 class Terminal:
     """A terminal with the tool on it, as a person types it."""
 
-    def __init__(self, address: Path, *words: str) -> None:
+    def __init__(self, *words: str) -> None:
         self._screen = pyte.Screen(COLUMNS, ROWS)
         self._stream = pyte.ByteStream(self._screen)
         self._stream.feed(f"$ qga {' '.join(words)}\r\n".encode())
         self._pid, self.leader = pty.fork()
         if self._pid == 0:
-            os.environ.update(TERM="xterm-256color", QGA_CONNECT=str(address))
+            os.environ.update(TERM="xterm-256color", QGA_CONNECT=NAME)
             os.execv(sys.executable, [sys.executable, "-m", "qga.client.cli", *words])
         fcntl.ioctl(self.leader, termios.TIOCSWINSZ, struct.pack("4H", ROWS, COLUMNS, 0, 0))
 
@@ -86,30 +94,28 @@ def _color(name: str) -> str:
     return f"#{name}" if len(name) == 6 and not name.isalpha() else {"brown": "yellow"}.get(name, name)
 
 
-@contextmanager
-def file_of(size: int) -> Iterator[str]:
-    with tempfile.TemporaryDirectory() as directory:
-        os.chdir(directory)
-        Path("disk.img").write_bytes(os.urandom(size))
-        yield "disk.img"
-
-
 def main() -> None:
-    with Guest(prepare()) as guest:
+    nic = ["-nic", "user,model=virtio-net-pci"]
+    with Guest(prepare(), args=nic) as guest, tempfile.TemporaryDirectory() as directory:
         guest.boot()
-        address = guest.port(AGENT_PORT)
-        status = Terminal(address, "status")
+        guest.check(NETWORK)
+        os.chdir(directory)
+        Path(NAME).symlink_to(guest.port(AGENT_PORT))
+        Path("disk.img").write_bytes(os.urandom(96 << 20))
+
+        status = Terminal("status")
         status.end()
         status.save("status")
-        with file_of(96 << 20) as name:
-            copy = Terminal(address, "cp", name, ":/var/tmp")
-            copy.watch(lambda shown: " 6" in shown and "% " in shown.split(" 6")[1])
-            copy.save("cp")
-            copy.end()
+
+        copy = Terminal("cp", "disk.img", ":/var/tmp")
+        copy.watch(lambda shown: bool(re.search(r"[5-9]\d%", shown)))
+        copy.save("cp")
+        copy.end()
+
         guest.shell_start(BUSY)
-        top = Terminal(address, "top")
-        shown_at = time.monotonic() + 8
-        top.watch(lambda _: time.monotonic() > shown_at)
+        top = Terminal("top")
+        enough = time.monotonic() + 8
+        top.watch(lambda _: time.monotonic() > enough)
         top.save("top")
         os.write(top.leader, b"q")
         top.end()
