@@ -96,7 +96,7 @@ class Libvirt:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def words(self, *words: str) -> list[str]:
-        return ["virsh", "--quiet", "-c", self.uri, *words]
+        return ["virsh", "-c", self.uri, *words]
 
     def virsh(self, *words: str, timeout: float = 120) -> str:
         """What it prints. Raises AssertionError with what it says."""
