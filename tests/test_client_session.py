@@ -200,6 +200,23 @@ class TestAhead:
         session.receive(b'{"return": {}, "id": %d}\n' % ping)
         assert list(session.outgoing()) == []
 
+    def test_what_is_given_up_holds_nothing_up(self) -> None:
+        """Its answer may never come: the agent was started anew."""
+        session = synchronised()
+        session.write(1000, b"x" * AHEAD)
+        hung = session.request("guest-exec", {"input-data": "x" * AHEAD})
+        list(session.outgoing())
+        session.receive(b'{"return": {"count": 1}, "id": %d}\n' % (hung - 1))
+        assert len(list(session.outgoing())) == 1
+        session.abandon(hung)
+        large = session.request("guest-exec", {"input-data": "x" * AHEAD})
+        assert len(list(session.outgoing())) == 1
+        behind = session.request("guest-ping", {})
+        assert list(session.outgoing()) == []
+        assert session.receive(b'{"return": 1, "id": %d}\n' % large) == [Reply(large, 1)]
+        assert len(list(session.outgoing())) == 1
+        assert session.receive(b'{"return": 2, "id": %d}\n' % behind) == [Reply(behind, 2)]
+
 
 @given(st.lists(st.integers(0, 400), max_size=30), st.lists(st.binary(max_size=20), max_size=4))
 def test_replies_are_the_same_however_they_are_cut(cuts: list[int], noise: list[bytes]) -> None:

@@ -86,10 +86,8 @@ class Session:
 
         Many may be under way, so a reply's value is None where the agent has left it out: ask it for the position.
         """
-        head = b'{"execute":"guest-file-write","id":%d,"arguments":{"handle":%d,"buf-b64":"' % (
-            self._number + 1,
-            handle,
-        )
+        number = self._number + 1
+        head = b'{"execute":"guest-file-write","id":%d,"arguments":{"handle":%d,"buf-b64":"' % (number, handle)
         return self._hold("guest-file-write", True, b"".join((head, encoded, b'"}}\n')))
 
     def outgoing(self) -> Iterator[bytes]:
@@ -97,7 +95,7 @@ class Session:
         while self._held:
             request, data = next(iter(self._held.values()))
             alike = request.silent and not self._strict
-            if self._pending and self._bytes + request.size > AHEAD and not alike:
+            if self._bytes and self._bytes + request.size > AHEAD and not alike:
                 return
             number, _ = self._held.popitem(last=False)
             self._pending[number] = request
@@ -106,9 +104,14 @@ class Session:
             yield data
 
     def abandon(self, number: int) -> None:
-        """Nobody waits for this reply any more: it is dropped when it comes. What is not sent yet never is."""
+        """Nobody waits for this reply any more: it is dropped when it comes, and holds up nothing.
+
+        What is not sent yet never is.
+        """
         if number in self._pending:
             self._abandoned.add(number)
+            self._ended(self._pending[number])
+            self._pending[number] = _Request(self._pending[number].command, True, 0)
         self._held.pop(number, None)
 
     def command(self, number: int) -> str:
@@ -195,12 +198,12 @@ class Session:
         else:
             raise OutOfStep(f"the agent answered what nobody asked: {_shown(line)}")
         while self._pending:
-            earlier, (command, silent, size) = self._pending.popitem(last=False)
-            self._bytes -= size
-            self._strict -= not silent
+            earlier, request = self._pending.popitem(last=False)
+            command = request.command
+            self._ended(request)
             if earlier == number:
                 break
-            if silent:
+            if request.silent:
                 self._tell(Reply(earlier, None), replies)
             else:
                 error = OutOfStep(f"the agent left out its answer to {command}", command=command)
@@ -209,6 +212,10 @@ class Session:
             self._tell(Reply(number, None, _error(command, body["error"])), replies)
         else:
             self._tell(Reply(number, body["return"]), replies)
+
+    def _ended(self, request: _Request) -> None:
+        self._bytes -= request.size
+        self._strict -= not request.silent
 
     def _tell(self, reply: Reply, replies: list[Reply]) -> None:
         if reply.number in self._abandoned:
