@@ -83,7 +83,9 @@ def _word(action: argparse.Action) -> str:
     """A positional argument, in brackets where it may be left out."""
     name = "|".join(action.choices) if action.choices else str(action.metavar or action.dest.upper())
     shown = rf"\fI{_text(name)}\fR"
-    return {"?": f"[{shown}]", "*": f"[{shown}]...", "+": f"{shown}..."}.get(str(action.nargs), shown)
+    return {"?": f"[{shown}]", "*": f"[{shown}]...", "...": f"[{shown}]...", "+": f"{shown}..."}.get(
+        str(action.nargs), shown
+    )
 
 
 def _entries(told: dict[str, str]) -> Iterator[str]:

@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     options: argparse.Namespace | None = None
     try:
-        options = table.parser(_subcommand(words)).parse_args(words)
+        options = _parsed(words)
         status = _carry_out(options)
         sys.stdout.flush()
         return status
@@ -69,6 +69,18 @@ class _Waiting:
 
     def end(self) -> None:
         sys.stderr.write("\r\033[K")
+
+
+def _parsed(words: list[str]) -> argparse.Namespace:
+    first = _subcommand(words)
+    if first is not None and not table.knows(first):
+        raise exits.UsageError(f"there is no subcommand {first!r}{table.like(first)}: qga -h lists them")
+    options = table.parser(first).parse_args(words)
+    if getattr(options, "words", None) and options.words[0] == "--":
+        del options.words[0]
+    if options.subcommand in ("exec", "freeze") and not options.words:
+        raise exits.UsageError(f"expected a command: qga {options.subcommand} -- CMD…")
+    return options
 
 
 def _subcommand(words: list[str]) -> str | None:

@@ -133,7 +133,8 @@ def prepare(target: str, key: str) -> Steps[Place | None]:
     if done is None:
         return None
     if done.returncode:
-        raise CommandFailed("guest-file-open", f"{target}: {_said(done)}")
+        why = _said(done).rpartition(": ")[2]  # before it: a line of the script, and the part's name
+        raise CommandFailed("guest-file-open", f"{target}: {why}")
     there, hasher, mode, path, part = done.stdout.decode(errors="surrogateescape").split("\0")[:5]
     return Place(path, part, int(there), int(mode, 8) if mode else None, hasher)
 

@@ -50,4 +50,4 @@ def ls(client: Client, options: argparse.Namespace) -> None:
     text = done.stdout.decode(errors="replace")
     sys.stdout.write("".join(c if c.isprintable() or c == "\n" else "�" for c in text))
     if done.returncode:
-        raise CommandFailed("ls", done.stderr.decode(errors="replace").strip())
+        raise CommandFailed("ls", done.stderr.decode(errors="replace").strip().removeprefix("ls: "))

@@ -15,7 +15,9 @@ def _a(*names: str, **options: Any) -> Argument:
     return names, options
 
 
-_WORDS = _a("words", nargs="+", metavar="CMD", help="the command and its arguments, behind --")
+_WORDS = _a(
+    "words", nargs=argparse.REMAINDER, metavar="CMD", help="the command and its arguments; -- may stand before"
+)
 _PATH = _a("path", metavar="PATH", help="in the guest")
 _GONE = [_a("--wait", action="store_true", dest="gone", help="until the guest is gone")]
 _UNITS = [
@@ -78,7 +80,7 @@ COMMANDS: dict[str, tuple[str, str, list[Argument]]] = {
             _a("--user", default="", help="whose login shell; by default the agent's, root as a rule"),
             _a("--env", action="append", default=[], metavar="NAME=VALUE", help="beside a login's environment"),
             *_TTY,
-            _a("words", nargs="*", metavar="CMD", help="a command and its arguments instead, behind --"),
+            _a("words", nargs=argparse.REMAINDER, metavar="CMD", help="a command and its arguments instead"),
         ],
     ),
     "cp": (
@@ -166,6 +168,22 @@ def parser(first: str | None) -> argparse.ArgumentParser:
 
         add_generated(subs, parent)
     return whole
+
+
+def knows(word: str) -> bool:
+    """Whether it is a subcommand: one of the tool's own, or a command of the schema."""
+    if word in COMMANDS:
+        return True
+    from qga.schema import load
+
+    return word in load().commands
+
+
+def like(word: str) -> str:
+    """``, but NAME`` where a subcommand has nearly this name."""
+    from difflib import get_close_matches
+
+    return "".join(f", but {name}" for name in get_close_matches(word, COMMANDS, 1))
 
 
 def function(options: argparse.Namespace) -> Any:
