@@ -28,6 +28,7 @@ from qga.client import (
     CommandNotFound,
     OutOfStep,
 )
+from qga.testing import FakeGuest
 from tests.client_agents import agent
 
 pytestmark = pytest.mark.forks
@@ -158,6 +159,23 @@ def test_asyncio_has_files(address: str, tmp_path: Path) -> None:
 
     asyncio.run(there_and_back())
     assert (tmp_path / "a").read_bytes() == content
+
+
+def test_what_waits_behind_a_request_that_is_given_up_goes_on(fake_guest: FakeGuest) -> None:
+    fake_guest.fault("guest-set-user-password", drop=True, times=2)
+    large = {"username": "joe", "password": "x" * 8192, "crypted": True}
+
+    async def there() -> None:
+        async with AsyncClient(fake_guest.address) as guest:
+            with pytest.raises(AgentTimeout):
+                await guest.call_raw("guest-set-user-password", large, timeout=0.3)
+            lost = asyncio.create_task(guest.call_raw("guest-set-user-password", large, timeout=0.3))
+            await asyncio.sleep(0)
+            await guest.guest_ping(timeout=5)
+            with pytest.raises(AgentTimeout):
+                await lost
+
+    asyncio.run(there())
 
 
 def test_importing_the_client_is_cheap() -> None:

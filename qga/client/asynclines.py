@@ -83,6 +83,7 @@ class AsyncStreamLine:
             self._session.abandon(ticket)
             if self._out:
                 self.close()
+            self._send()  # what waited for this one
             if isinstance(error, TimeoutError):
                 text = "the agent did not answer in time; it may still carry out what it was asked"
                 raise AgentTimeout(f"{command}: {text}", command=command) from None
@@ -111,6 +112,8 @@ class AsyncStreamLine:
         return future
 
     def _send(self) -> None:
+        if self.dead:
+            return
         waiting = bool(self._out)
         self._out.extend(map(memoryview, self._session.outgoing()))
         if not waiting:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import time
@@ -110,6 +111,8 @@ class StreamLine:
         self._session.abandon(ticket)
         if self._out:
             self.close()
+        with contextlib.suppress(AgentUnreachable):
+            self._send()  # what waited for this one
         return command
 
     def _check_open(self) -> None:
@@ -117,6 +120,8 @@ class StreamLine:
             raise AgentUnreachable(f"{self._address}: the connection is closed")
 
     def _send(self) -> None:
+        if self.dead:
+            return
         self._out.extend(map(memoryview, self._session.outgoing()))
         self._write()
 
