@@ -10,13 +10,14 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from qga.client.errors import OutOfStep
 from qga.errors import CommandError
 from qga.files import StateError
 from qga.keyfile import KeyFileError
 from qga.linux import routes
 from qga.options import ConfigError
 from qga.rules import PolicyError
-from tests.fuzz import guest, protocol
+from tests.fuzz import guest, host, protocol
 from tests.netlink import address, link
 
 
@@ -54,6 +55,7 @@ TARGETS: dict[str, Target] = {
     ),
     "conversation": Target(protocol.conversation, _CUT),
     "arguments": Target(protocol.arguments, (bytes(range(24)), bytes(range(0, 256, 9)), b"\x09\x01\x01\x02\x03")),
+    "replies": Target(host.replies, (bytes([0, 0, 2, 2, 1, 4, 0, 3, 1, 0, 0, 5, 2]) * 4,), (OutOfStep,)),
     "interfaces": Target(
         guest.interfaces,
         (
