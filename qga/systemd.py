@@ -6,6 +6,8 @@ import os
 import socket
 from collections.abc import Mapping, MutableMapping
 
+from qga.numbers import number
+
 _FIRST_DESCRIPTOR = 3
 
 
@@ -53,5 +55,8 @@ def watchdog_interval(environ: Mapping[str, str]) -> float | None:
     """Seconds after which systemd must have heard from this process, if it wants to: sd_watchdog_enabled(3)."""
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
-    microseconds = environ.get("WATCHDOG_USEC", "")
-    return int(microseconds) / 1_000_000 if microseconds.isdigit() and int(microseconds) else None
+    try:
+        microseconds = number(environ.get("WATCHDOG_USEC", ""))
+    except ValueError:
+        return None
+    return microseconds / 1_000_000 if microseconds > 0 else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pwd
+import re
 import socket
 import struct
 from collections.abc import Sequence
@@ -49,7 +50,7 @@ class Peers:
 
 
 def _uid(user: str) -> int:
-    if user.isdecimal():
+    if re.fullmatch("[0-9]{1,10}", user):
         return int(user)
     try:
         return pwd.getpwnam(user).pw_uid

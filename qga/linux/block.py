@@ -26,12 +26,12 @@ _BUSES = {
     "ehci-pci": "usb",
 }
 
-_PCI_FUNCTION = re.compile(r"/([0-9a-f]{4,}):([0-9a-f]{2}):([0-9a-f]{2})\.([0-7])(?=/)")
-_SCSI = re.compile(r"/target\d+:\d+:\d+/\d+:(\d+):(\d+):(\d+)/")  # bus, target, unit
+_PCI_FUNCTION = re.compile(r"/([0-9a-f]{4,8}):([0-9a-f]{2}):([0-9a-f]{2})\.([0-7])(?=/)")
+_SCSI = re.compile(r"/target[0-9:]+/[0-9]+:([0-9]{1,18}):([0-9]{1,18}):([0-9]{1,18})/")  # bus, target, unit
 _CHANNEL = re.compile(
-    r"/devices/css[0-9a-f]+/([0-9a-f]+)\.([0-9a-f])\.([0-9a-f]{4})/[0-9a-f]+\.[0-9a-f]\.([0-9a-f]{4})/"
+    r"/devices/css[0-9a-f]+/([0-9a-f]{1,8})\.([0-9a-f])\.([0-9a-f]{4})/[0-9a-f]+\.[0-9a-f]\.([0-9a-f]{4})/"
 )
-_PORT = re.compile(r"/(ata|host)(\d+)/")
+_PORT = re.compile(r"/(ata|host)([0-9]{1,18})/")
 
 
 class Device(NamedTuple):
@@ -160,7 +160,8 @@ def attachment(device: Device) -> Attachment | None:
 
 def natural(name: str) -> list[tuple[int, str]]:
     """A sorting key by which sd10 comes after sd9."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+    parts = re.split("([0-9]{1,18})", name)  # every second part is a number
+    return [(int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)]
 
 
 def _on_pci(path: str, target: int, unit: int, *, is_scsi: bool) -> Attachment | None:
@@ -191,7 +192,7 @@ def _rank(controller: str, path: str) -> int:
     if port is None:
         return 0
     kind, number = port.groups()
-    numbers = [entry[len(kind) :] for entry in os.listdir(controller) if re.fullmatch(rf"{kind}\d+", entry)]
+    numbers = [entry[len(kind) :] for entry in os.listdir(controller) if re.fullmatch(rf"{kind}[0-9]{{1,18}}", entry)]
     try:
         return sorted(map(int, numbers)).index(int(number))
     except ValueError:

@@ -31,7 +31,7 @@ class Processor(NamedTuple):
 def list_numbers(host: Host) -> list[int]:
     """Of all processors, in their order. Raises OSError."""
     names = os.listdir(host.path(CPUS))
-    return sorted([int(name[3:]) for name in names if name.startswith("cpu") and name[3:].isdecimal()])
+    return sorted([int(name[3:]) for name in names if re.fullmatch("cpu[0-9]{1,9}", name)])
 
 
 def read_processor(host: Host, number: int) -> Processor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 _SINCE_2_6 = (
@@ -29,6 +30,8 @@ _LAYOUTS = (
     (4, _OF_AN_OLD_PARTITION),
 )
 
+_NUMBERS = re.compile("[0-9]{1,20}(?: [0-9]{1,20})*")
+
 
 class DiskStats(NamedTuple):
     """``stats``: sectors of 512 bytes, ticks of a millisecond, by QEMU's names."""
@@ -48,9 +51,7 @@ def parse_diskstats(text: str) -> list[DiskStats]:
             continue
         major, minor, name, *rest = fields
         names = next(names for least, names in _LAYOUTS if len(rest) >= least)
-        try:
+        if _NUMBERS.fullmatch(" ".join((major, minor, *rest))):
             stats = {key: int(value) for key, value in zip(names, rest, strict=False)}
             found.append(DiskStats(int(major), int(minor), name, stats))
-        except ValueError:
-            continue
     return found

@@ -7,6 +7,7 @@ import re
 from typing import NamedTuple
 
 from qga.linux.host import Host
+from qga.numbers import number
 
 MEMORY = "/sys/devices/system/memory"
 
@@ -24,8 +25,8 @@ def list_memory_blocks(host: Host) -> list[MemoryBlock]:
     """By number. Raises OSError: FileNotFoundError where the kernel has no memory hot-plug."""
     names = os.listdir(host.path(MEMORY))
     return [
-        read_memory_block(host, number)
-        for number in sorted(int(n[6:]) for n in names if re.fullmatch("memory[0-9]+", n))
+        read_memory_block(host, block)
+        for block in sorted(int(n[6:]) for n in names if re.fullmatch("memory[0-9]{1,18}", n))
     ]
 
 
@@ -51,7 +52,4 @@ def set_online(host: Host, number: int, online: bool) -> None:
 
 def read_block_size(host: Host) -> int:
     """Bytes. Raises OSError, and ValueError where the file holds no number."""
-    digits = host.read_attribute(f"{MEMORY}/block_size_bytes").strip()
-    if len(digits) > 16:  # more than 64 bits
-        raise ValueError(digits)
-    return int(digits, 16)
+    return number(host.read_attribute(f"{MEMORY}/block_size_bytes").strip(), 16)

@@ -7,6 +7,8 @@ import socket
 import sys
 from typing import Literal, NamedTuple
 
+from qga.numbers import number
+
 IPV4, IPV6 = "/proc/net/route", "/proc/net/ipv6_route"
 
 
@@ -47,8 +49,8 @@ def parse_ipv4(text: str, byteorder: Literal["little", "big"] = sys.byteorder) -
     The kernel writes an address as the number that its bytes are to this machine.
     """
 
-    def dotted(number: str) -> str:
-        return socket.inet_ntop(socket.AF_INET, int(number, 16).to_bytes(4, byteorder))
+    def dotted(address: str) -> str:
+        return socket.inet_ntop(socket.AF_INET, number(address, 16).to_bytes(4, byteorder))
 
     routes = []
     for line in text.splitlines()[1:]:
@@ -62,13 +64,13 @@ def parse_ipv4(text: str, byteorder: Literal["little", "big"] = sys.byteorder) -
                 dotted(destination),
                 dotted(gateway),
                 dotted(mask),
-                int(metric),
-                _hexadecimal(flags),
-                int(refcnt),
-                int(use),
-                int(mtu),
-                int(window),
-                int(irtt),
+                number(metric),
+                number(flags, 16),
+                number(refcnt),
+                number(use),
+                number(mtu),
+                number(window),
+                number(irtt),
             )
             routes.append(route)
     return routes
@@ -83,13 +85,13 @@ def parse_ipv6(text: str) -> list[Route6]:
             continue
         destination, desprefixlen, source, srcprefixlen, nexthop, *rest, iface = fields[:10]
         with contextlib.suppress(ValueError):
-            metric, refcnt, use, flags = map(_hexadecimal, rest)
+            metric, refcnt, use, flags = (number(digits, 16) for digits in rest)
             route = Route6(
                 iface,
                 _ipv6(destination),
-                _hexadecimal(desprefixlen),
+                number(desprefixlen, 16),
                 _ipv6(source),
-                _hexadecimal(srcprefixlen),
+                number(srcprefixlen, 16),
                 _ipv6(nexthop),
                 metric,
                 flags,
@@ -98,13 +100,6 @@ def parse_ipv6(text: str) -> list[Route6]:
             )
             routes.append(route)
     return routes
-
-
-def _hexadecimal(digits: str) -> int:
-    """Raises ValueError, also for a number so long that no reply could tell it."""
-    if len(digits) > 16:
-        raise ValueError(digits)
-    return int(digits, 16)
 
 
 def _ipv6(digits: str) -> str:

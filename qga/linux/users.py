@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from qga.linux.host import Host
+from qga.numbers import number
 
 UTMP = "/var/run/utmp"
 SESSIONS = "/run/systemd/sessions"
@@ -44,8 +45,8 @@ def parse_session(text: str) -> Login | None:
     fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     try:
         if fields["CLASS"].partition("-")[0] == "user" and fields.get("STATE") != "closing":
-            return Login(fields["USER"], int(fields["REALTIME"]) / 1e6)
-    except (KeyError, ValueError, OverflowError):
+            return Login(fields["USER"], number(fields["REALTIME"]) / 1e6)
+    except (KeyError, ValueError):
         pass
     return None
 

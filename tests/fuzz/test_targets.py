@@ -1,4 +1,7 @@
-"""The fuzz targets for a moment each, and the inputs that were findings; ``make fuzz`` takes its time."""
+"""The fuzz targets for a moment each, the same inputs every time, and the inputs that were findings.
+
+``make fuzz`` takes its time, and draws other inputs at every run.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,17 @@ FOUND = [
     ("cpustats", b"cpu0 1 2 3 " + b"9" * 5000),
     ("handle counter", b"[global]\nfd_counter=\\x"),
     ("device path", b"devices/pci0000:00/0000:00:00.0/ata0"),
+    (
+        "device path",
+        b"devices/pci0000:00/0000:00:04.0/virtio1/host2/target2:0:0/2:0:0:" + b"9" * 5000 + b"/block/sdc",
+    ),
+    ("device path", b"devices/pci" + b"9" * 5000 + b":00/0000:00:03.0/virtio0/block/vda"),
+    ("device path", b"devices/css" + b"f" * 5000 + b"/" + b"f" * 5000 + b".0.0001/0.0.1234/virtio1/block/vda"),
+    ("diskstats", b"8 0 sda " + b"9" * 5000 + b" 2 3 4"),
+    ("diskstats", b"8 0 sda " + b"9" * 400 + b" 2 3 4"),
+    ("route", b"\neth0 0 0 0 " + b"9" * 400 + b" 0 0 0 0 0 0"),
+    ("route", b"\neth0 0 0 0 0 1_0 0 0 0 0 0"),
+    ("natural order", b"sd" + b"9" * 250),
 ]
 
 
