@@ -40,7 +40,7 @@ soak: $(VENV)/.dev
 	$(BIN)/python -m tests.soak $(or $(SECONDS),600) $(SEED)
 
 vm: $(VENV)/.dev
-	$(BIN)/python -m tests.vm.image
+	$(BIN)/python -m tests.vm.prepare
 
 libvirt: $(VENV)/.dev
 	QGA_LIBVIRT=1 $(BIN)/python -m pytest tests/vm/test_libvirt.py

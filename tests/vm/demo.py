@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
+from tests.vm.accelerator import accelerator
 from tests.vm.guest import Guest
 from tests.vm.image import missing_programs
 from tests.vm.prepare import prepare
@@ -15,7 +16,7 @@ def main() -> int:
         sys.exit(complaint)
     say("Making the guest: Debian 12 with qga installed from its wheel (minutes the first time, then cached)")
     with Guest(prepare()) as guest:
-        say("Booting it under qemu-system-x86_64, without KVM unless QGA_VM_ACCEL=kvm")
+        say(f"Booting it under qemu-system-x86_64 with {accelerator(guest.image.kernel)} (QGA_VM_ACCEL)")
         guest.boot()
         boot = guest.boot_id()
         print(

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +101,11 @@ def find_program(name: str) -> str | None:
     return shutil.which(name, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
 
 
+def say(text: str) -> None:
+    """What is being done, for whoever waits for it; pytest shows it where a test fails."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
 def run(*command: str | Path, stdin: str | None = None) -> None:
     """Run a program; its output is shown only when it fails."""
     program = find_program(str(command[0])) or command[0]
@@ -148,6 +154,7 @@ def fill(directory: Path) -> None:
         tar, tree, raw = Path(scratch, "root.tar"), Path(scratch, "tree"), Path(scratch, "root.raw")
         files, sources = Path(scratch, "files"), debian_sources()
         write_files(files)
+        say(f"fetching and installing the packages of Debian {RELEASE} with mmdebstrap: one or two minutes")
         run(
             "mmdebstrap",
             "--mode=auto",
@@ -164,6 +171,7 @@ def fill(directory: Path) -> None:
             *(["-"] if sources else []),
             stdin=sources,
         )
+        say("making the root disk of it with mke2fs and qemu-img")
         tree.mkdir()
         # mke2fs takes owners and modes from the tree: an ordinary user needs fakeroot to keep them.
         script = 'tar -xf "$1" -C "$2" --numeric-owner && mke2fs -q -t ext4 -L "$3" -E "$4" -d "$2" "$5" "$6"'
@@ -227,4 +235,5 @@ def debian_entry(uris: list[str], suites: list[str], components: str) -> list[st
 if __name__ == "__main__":
     if complaint := missing_programs():
         sys.exit(complaint)
+    say("the guest's base image: building it, or finding it in the cache")
     print(build().disk.parent)

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.vm.guest import Disk, Guest
-from tests.vm.image import REPOSITORY, Image, build, cached, run
+from tests.vm.image import REPOSITORY, Image, build, cached, missing_programs, run, say
 
 GUEST_PYTHON = ["--python-version", "3.11", "--implementation", "cp", "--platform", "manylinux2014_x86_64"]
 PAYLOAD_SIZE = "64M"
@@ -44,15 +44,18 @@ def prepare() -> Image:
     base = build()
     with tempfile.TemporaryDirectory(prefix="qga-wheels-") as name:
         wheels = Path(name)
+        say("building qga's wheel")
         make_wheel(wheels)
         key = hashlib.sha256((base.key + content(wheels) + INSTALL).encode()).hexdigest()[:16]
         with cached(f"dependencies-{dependencies_key()}") as (dependencies, filling):
             if filling:
+                say("fetching the wheels that qga depends on")
                 fetch_dependencies(filling)
         with cached(f"prepared-{key}") as (entry, filling):
             if filling:
                 for wheel in dependencies.glob("*.whl"):
                     shutil.copy(wheel, wheels)
+                say("booting the base image to install qga in it as README says: one or two minutes")
                 install(base, wheels, filling / "root.qcow2")
     return replace(base, disk=entry / "root.qcow2", key=key)
 
@@ -107,4 +110,6 @@ def pip(*arguments: str) -> None:
 
 
 if __name__ == "__main__":
+    if complaint := missing_programs():
+        sys.exit(complaint)
     print(prepare().disk)
