@@ -12,9 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.until import unchanged
+
 _TICK = os.sysconf("SC_CLK_TCK")
 START = 20.0  # seconds: this may be a busy machine
-SETTLED = 0.5  # seconds after a reply
 
 
 class RunningAgent:
@@ -96,9 +97,13 @@ class RunningAgent:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
 
+    def settle(self, seconds: float = 0.1) -> None:
+        """Return when it has not been woken for so long: it has done what it was asked, and waits."""
+        unchanged(lambda: (self.wake_ups(), self.cpu_seconds()), seconds)
+
     def wake_ups_in(self, seconds: float) -> int:
-        """Once it has had time to finish what it was doing: the last reply may come before its work is done."""
-        time.sleep(SETTLED)
+        """Once it has finished what it was doing: the last reply may come before its work is done."""
+        self.settle()
         before = self.wake_ups()
         time.sleep(seconds)
         return self.wake_ups() - before

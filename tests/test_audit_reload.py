@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from qga import checkup
 from qga.cli import main
 from tests.lines import Lines
 from tests.running import RunningAgent
+from tests.until import until
 
 SOON = 10.0
 POLICY = """default = "deny"
@@ -55,10 +55,7 @@ def test_rules_are_told_and_a_rotated_file_is_opened_anew(tmp_path: Path) -> Non
 
         rotated = log.rename(tmp_path / "audit.log.1")
         agent.process.send_signal(signal.SIGHUP)
-        deadline = time.monotonic() + SOON
-        while not log.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(log.exists)
         assert ask(peer, "guest-ping") == {"return": {}}
         records = [json.loads(line) for line in log.read_text().splitlines()]  # the end of `true` may be among them
         assert records[-1]["command"] == "guest-ping"

@@ -19,6 +19,7 @@ import pytest
 from qga.channel.stream import LULL
 from tests.lines import Closed, Lines
 from tests.running import RunningAgent
+from tests.until import until
 
 pytestmark = pytest.mark.forks
 
@@ -80,7 +81,7 @@ def test_client_that_resets_the_connection(agent: RunningAgent, path: str) -> No
         rude.connect(path)
         rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         rude.sendall(PING * 10)
-        time.sleep(0.1)
+        agent.settle()
     with Lines.connect(path) as peer:
         assert ask(peer) == PONG
 
@@ -95,7 +96,7 @@ def flood(peer: Lines) -> None:
 def test_client_that_never_reads_is_not_read_either_and_costs_nothing(agent: RunningAgent, path: str) -> None:
     with Lines.connect(path) as peer:
         flood(peer)
-        time.sleep(LULL)  # then it gives back memory, once
+        agent.settle(2 * LULL)  # within which it gives back memory, once
         before = agent.cpu_seconds()
         assert agent.wake_ups_in(0.5) == 0
         assert agent.cpu_seconds() - before < 0.1
@@ -119,7 +120,7 @@ def test_client_that_reads_late_gets_every_reply_once_and_in_order(agent: Runnin
             except BlockingIOError:
                 break
         assert sent > 65536
-        time.sleep(0.2)
+        agent.settle()
         for n in range(requests[:sent].count(b"\n")):
             assert json.loads(peer.read_line(SOON)) == {"return": n}
 
@@ -156,7 +157,6 @@ def test_idle_agent_does_not_wake_up(agent: RunningAgent, path: str, state: str)
     assert ask(peer) == PONG
     if state == "no client":
         peer.close()
-    time.sleep(0.2)
     assert agent.wake_ups_in(1.5) == 0
     peer.close()
 
@@ -177,7 +177,7 @@ def test_watchdog_is_fed_from_the_loop(tmp_path: Path, path: str) -> None:
 def test_agent_without_descriptors_waits_for_one(agent: RunningAgent, path: str) -> None:
     with Lines.connect(path) as peer:
         assert ask(peer) == PONG
-    time.sleep(0.2)  # it has closed what the start and that client needed
+    agent.settle()  # it has closed what the start and that client needed
     limits = resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE)
     used = len(os.listdir(f"/proc/{agent.process.pid}/fd"))
     resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE, (used, limits[1]))
@@ -273,7 +273,7 @@ def test_isa_serial_answers_and_opens_again_after_a_hang_up(tmp_path: Path) -> N
         assert ask(line.host, b'{"execute":"guest-sync","arguments":{"id":10}}\r\n') == {"return": 10}
         assert agent.wake_ups_in(0.5) == 0
         line.hang_up()
-        time.sleep(0.3)
+        agent.settle()
         assert agent.alive
         line.plug_in()
         assert ask_until_answered(line.host) == PONG
@@ -296,9 +296,8 @@ def test_binary_safe_serial_line(tmp_path: Path) -> None:
 
 def test_retry_path_waits_for_a_port_and_obeys_sigterm_meanwhile(tmp_path: Path) -> None:
     with RunningAgent(tmp_path, "-r", "-p", str(tmp_path / "port")) as agent:
-        time.sleep(0.2)
+        until(lambda: "No such file or directory" in agent.log.read_text())
         assert agent.terminate(timeout=3) == 0
-    assert "No such file or directory" in agent.log.read_text()
 
 
 def test_retry_path_finds_what_appears_later(tmp_path: Path) -> None:

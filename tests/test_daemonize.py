@@ -9,27 +9,20 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from qga.pidfile import PidFile, PidFileError
+from tests.until import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.forks
 
 DEADLINE = 20.0  # seconds; far beyond what any step takes, so that a failure does not hang
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, f"timed out waiting until {what}"
-        time.sleep(0.01)
 
 
 def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -232,8 +225,8 @@ def test_the_daemon_runs_apart_when_its_starter_has_ended(path: Path, report: Pa
     assert core == "True", "the limit for core dumps must be left alone"
     assert program == "0", "programs must get standard streams that are open"
     os.kill(int(pid), signal.SIGTERM)
-    wait_until(lambda: not path.exists(), "the pid file is removed")
-    wait_until(lambda: is_gone(int(pid)), "the daemon has ended")
+    until(lambda: not path.exists())
+    until(lambda: is_gone(int(pid)))
 
 
 @pytest.mark.usefixtures("_no_daemon_left")
@@ -288,7 +281,7 @@ def test_a_daemon_that_takes_too_long_is_given_up_and_gives_up(path: Path, repor
     )
     done = python(code, str(report))
     assert (done.returncode, done.stderr) == (1, "qemu-ga: the agent was not ready after 0.2 s\n")
-    wait_until(lambda: report.exists() and report.read_text(), "the daemon noticed")
+    until(lambda: report.exists() and report.read_text())
     assert report.read_text() == "the starting process gave up waiting"
 
 

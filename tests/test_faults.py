@@ -13,7 +13,6 @@ import resource
 import signal
 import socket
 import struct
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -156,7 +155,7 @@ def test_told_to_end_in_every_state(tmp_path: Path, path: str, state: str, numbe
         if STATES[state]:
             peer = Lines.connect(path)
             peer.send(STATES[state][: 1 << 16], timeout=2)
-            time.sleep(0.1)
+            agent.settle()
         agent.process.send_signal(number)
         assert agent.process.wait(SOON) == 0
         if peer is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from tests.conftest import failed
 from tests.lines import Lines
 from tests.running import RunningAgent
+from tests.until import until
 
 pytestmark = pytest.mark.forks
 
@@ -22,8 +22,8 @@ LIMITS = ("--max-handles=3", "--max-execs=2", "--max-captured=5000", "--max-repl
 
 
 class Peer:
-    def __init__(self, lines: Lines) -> None:
-        self.lines = lines
+    def __init__(self, lines: Lines, agent: RunningAgent) -> None:
+        self.lines, self.agent = lines, agent
 
     def line(self, name: str, **arguments: object) -> bytes:
         """The reply as it came."""
@@ -38,21 +38,24 @@ class Peer:
         pid: int = self.ask("guest-exec", path=argv[0], arg=argv[1:], **arguments)["return"]["pid"]
         return pid
 
+    def wait_for_end(self, pid: int) -> None:
+        """Without asking for its status, which would forget it: it is reaped, and what it said is captured."""
+        until(lambda: not Path(f"/proc/{pid}").exists())
+        self.agent.settle()
+
     def ended(self, pid: int) -> Any:
-        deadline = time.monotonic() + SOON
-        while True:
+        def look() -> Any:
             status = self.ask("guest-exec-status", pid=pid)["return"]
-            if status["exited"]:
-                return status
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+            return status if status["exited"] else None
+
+        return until(look)
 
 
 @pytest.fixture
 def peer(tmp_path: Path) -> Iterator[Peer]:
     path = str(tmp_path / "agent.sock")
-    with RunningAgent(tmp_path, "-m", "unix-listen", "-p", path, *LIMITS), Lines.connect(path) as lines:
-        yield Peer(lines)
+    with RunningAgent(tmp_path, "-m", "unix-listen", "-p", path, *LIMITS) as agent, Lines.connect(path) as lines:
+        yield Peer(lines, agent)
 
 
 def test_handles(peer: Peer) -> None:
@@ -78,9 +81,8 @@ def test_running_programs(peer: Peer) -> None:
 
 def test_captured_output_of_all_together(peer: Peer) -> None:
     first = peer.start("head", "-c", "4500", "/dev/zero", capture_output=True)
-    time.sleep(0.3)
+    peer.wait_for_end(first)
     second = peer.start("head", "-c", "600", "/dev/zero", capture_output=True)
-    time.sleep(0.3)
     cut = peer.ended(second)
     assert (len(base64.b64decode(cut["out-data"])), cut["out-truncated"]) == (500, True)
     peer.ended(first)
@@ -91,7 +93,7 @@ def test_captured_output_of_all_together(peer: Peer) -> None:
 def test_reply_that_can_say_so_is_cut_short(peer: Peer, tmp_path: Path) -> None:
     script = "head -c 3000 /dev/zero; head -c 300 /dev/zero >&2"
     pid = peer.start("sh", "-c", script, capture_output=True)
-    time.sleep(0.5)
+    peer.wait_for_end(pid)
     line = peer.line("guest-exec-status", pid=pid)
     assert 1500 < len(line) <= 2000
     status = json.loads(line)["return"]
@@ -123,7 +125,7 @@ def test_reply_that_cannot_is_refused(peer: Peer) -> None:
 def test_defaults_bound_a_thousand_of_each(tmp_path: Path) -> None:
     path = str(tmp_path / "agent.sock")
     with RunningAgent(tmp_path, "-m", "unix-listen", "-p", path) as agent, Lines.connect(path) as lines:
-        peer = Peer(lines)
+        peer = Peer(lines, agent)
         before = agent.resident()
         opened = [peer.ask("guest-file-open", path="/dev/null") for _ in range(1000)]
         assert [("return" in reply) for reply in opened] == [True] * 512 + [False] * 488

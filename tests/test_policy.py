@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 from qga import config, schema, settings
 from tests.lines import Lines
 from tests.running import RunningAgent
+from tests.until import until
 
 pytestmark = pytest.mark.forks
 
@@ -63,11 +63,19 @@ class Peer:
         self.allowed("guest-file-close", handle=handle)
         return base64.b64decode(data).decode()
 
+    def ended(self, pid: int) -> Any:
+        """What guest-exec-status tells of a program that has ended."""
+
+        def look() -> Any:
+            status = self.allowed("guest-exec-status", pid=pid)
+            return status if status["exited"] else None
+
+        return until(look)
+
     def output(self, path: object, *arg: str, **arguments: object) -> str:
         given = {"arg": list(arg), **arguments} if arg else arguments
         pid = self.allowed("guest-exec", path=str(path), capture_output=True, **given)["pid"]
-        while not (status := self.allowed("guest-exec-status", pid=pid))["exited"]:
-            time.sleep(0.002)
+        status = self.ended(pid)
         return base64.b64decode(status.get("out-data", "") + status.get("err-data", "")).decode()
 
 
@@ -405,8 +413,7 @@ def race(peer: Peer, path: Path, tries: int) -> dict[str, int]:
         counts["executed" if by_exec else "opened"] += 1
         if by_exec:
             pid = reply["return"]["pid"]
-            while not (status := peer.allowed("guest-exec-status", pid=pid))["exited"]:
-                time.sleep(0.001)
+            status = peer.ended(pid)
             said = base64.b64decode(status.get("out-data", "") + status.get("err-data", ""))
             assert said == b"fine\n", said
         else:
@@ -476,8 +483,7 @@ def test_read_anew(tree: Path) -> None:
         assert "refused" not in str(peer.allowed("guest-get-host-name"))
         assert "max-handles" in peer.failed("guest-file-open", path=f"{tree}/log/messages")
         assert "the command is not allowed (block-rpcs)" in log.read_text()  # verbose
-        while not (status := peer.allowed("guest-exec-status", pid=pid))["exited"]:
-            time.sleep(0.02)
+        status = peer.ended(pid)
         assert base64.b64decode(status["out-data"]) == b"done\n"
         assert agent.terminate() == 0
 
@@ -510,9 +516,7 @@ def test_a_terminal_that_goes_ends_the_agent(tmp_path: Path) -> None:
     env = {**os.environ, "QGA_CONF": "/nonexistent/qemu-ga.conf"}
     process = subprocess.Popen(argv, stdin=theirs, env=env)
     try:
-        deadline = time.monotonic() + SOON
-        while not path.exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(path.exists)
         with Lines.connect(path) as lines:
             Peer(lines).allowed("guest-ping")
         process.send_signal(signal.SIGHUP)

@@ -19,6 +19,7 @@ from qga.linux import sshkeys
 from qga.linux.host import Host
 from qga.loop import Loop
 from qga.processes import Children, as_user, ask, run_as
+from tests.until import until
 
 pytestmark = pytest.mark.forks
 
@@ -37,11 +38,12 @@ ME = user(os.getuid(), os.getgid())
 def _nothing_is_left(descriptors: None) -> Iterator[None]:
     """No descriptor, and no child that reaping does not bury."""
     yield
-    deadline = time.monotonic() + 5
-    while children() and time.monotonic() < deadline:
+
+    def buried() -> bool:
         Children().reap()
-        time.sleep(0.01)
-    assert children() == []
+        return not children()
+
+    until(buried)
 
 
 def children() -> list[str]:

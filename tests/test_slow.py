@@ -14,6 +14,7 @@ import pytest
 
 from tests.lines import Lines
 from tests.running import RunningAgent
+from tests.until import until
 
 pytestmark = pytest.mark.forks
 
@@ -44,10 +45,7 @@ def kill(pids: list[int]) -> None:
 def begin(agent: RunningAgent, peer: Lines) -> None:
     before = len(agent.children())
     peer.send(TRIM)
-    deadline = time.monotonic() + SOON
-    while len(agent.children()) == before:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: len(agent.children()) != before)
 
 
 def synced(peer: Lines, number: int) -> None:
@@ -106,7 +104,8 @@ def test_half_close_waits_for_the_reply_that_is_due(agent: RunningAgent, path: s
         sock.connect(path)
         sock.sendall(TRIM + PING)
         sock.shutdown(socket.SHUT_WR)
-        time.sleep(0.5)
+        until(agent.children)
+        agent.settle()
         kill(agent.children())
         with sock.makefile("rb") as replies:
             failed, pong = [json.loads(line) for line in replies]

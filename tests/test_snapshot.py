@@ -6,7 +6,6 @@ import json
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 from qga.client.tool import exits
 from qga.testing import FakeGuest
 from tests.test_tool import TOOL, qga
+from tests.until import until
 
 pytestmark = [
     pytest.mark.forks,
@@ -42,9 +42,8 @@ def machine(tmp_path: Path) -> Iterator[str]:
     words += ["-drive", f"if=none,id=ro,format=raw,readonly=on,file={fixed}", "-drive", "if=none,id=cd,media=cdrom"]
     with subprocess.Popen(words) as process:
         try:
-            while not monitor.exists():
-                assert process.poll() is None
-                time.sleep(0.01)
+            until(lambda: monitor.exists() or process.poll() is not None)
+            assert process.poll() is None
             yield str(monitor)
         finally:
             process.kill()
@@ -128,7 +127,4 @@ def test_ctrl_c_thaws(machine: str, fake_guest: FakeGuest, tmp_path: Path) -> No
 
 
 def wait_for(guest: Any, command: str) -> None:
-    end = time.monotonic() + 20
-    while command not in guest.commands:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until(lambda: command in guest.commands)

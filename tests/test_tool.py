@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,15 @@ import pytest
 from qga.client.tool import exits, status, table, units
 from qga.testing import FakeGuest
 from tests.client_agents import agent
+from tests.typing_at import nothing_left
+from tests.until import until
 
 pytestmark = pytest.mark.forks
 TOOL = [sys.executable, "-m", "qga.client.cli"]
 
 
 def qga(address: str, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    options = {"capture_output": True, "text": True, "timeout": 60, "stdin": subprocess.DEVNULL, **options}
+    options = {"capture_output": True, "text": True, "timeout": 300, "stdin": subprocess.DEVNULL, **options}
     if "input" in options:
         del options["stdin"]
     done: subprocess.CompletedProcess[str] = subprocess.run([*TOOL, "-c", address, *words], **options)
@@ -34,15 +35,11 @@ def qga(address: str, *words: str, **options: Any) -> subprocess.CompletedProces
 
 
 @pytest.fixture(params=["ours", "debian"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def address(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     path = tmp_path / "agent.sock"
-    with agent(request.param, tmp_path, path=path):
+    with nothing_left(tmp_path, monkeypatch), agent(request.param, tmp_path, path=path):
         assert qga(str(path), "--wait", "10", "ping").returncode == 0
         yield str(path)
-
-
-def scratch() -> set[str]:
-    return {name for name in os.listdir("/tmp") if name.startswith("qga.")}
 
 
 def test_ask(address: str) -> None:
@@ -56,18 +53,15 @@ def test_ask(address: str) -> None:
 
 
 def test_exec(address: str) -> None:
-    before = scratch()
     done = qga(address, "exec", "--env", "A=b c", "--", "sh", "-c", 'echo "$A"; echo bad >&2; exit 7')
     assert (done.returncode, done.stdout, done.stderr) == (7, "b c\n", "bad\n")
     assert qga(address, "exec", "--stdin", "--", "cat", input="a\nb").stdout == "a\nb"
     assert qga(address, "exec", "--", "sh", "-c", "kill -9 $$").returncode == 128 + 9
     assert qga(address, "exec", "--", "no-such-program").returncode == 127
     assert qga(address, "exec", "--timeout", "300ms", "--", "sleep", "50").returncode == exits.HELD_TOO_LONG
-    assert scratch() == before
 
 
 def test_output_comes_while_the_program_runs_and_ctrl_c_leaves_nothing(address: str) -> None:
-    before = scratch()
     words = [*TOOL, "-c", address, "exec", "--", "sh", "-c", "echo first; exec sleep 61.5"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -75,7 +69,6 @@ def test_output_comes_while_the_program_runs_and_ctrl_c_leaves_nothing(address: 
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
-    assert scratch() == before
     assert subprocess.run(["pgrep", "-f", "^sleep 61[.]5$"], capture_output=True).stdout == b""
 
 
@@ -242,15 +235,15 @@ def test_on_a_terminal(fake_guest: FakeGuest) -> None:
     assert b"evil\xef\xbf\xbd[2J" in shown
 
 
-def test_a_ping_starts_soon(fake_guest: FakeGuest) -> None:
-    """A loose bound: this may be a busy machine."""
-    taken = []
-    for _ in range(5):
-        start = time.perf_counter()
-        assert qga(fake_guest.address, "ping").returncode == 0
-        taken.append(time.perf_counter() - start)
-    print(f"qga ping: {min(taken) * 1000:.0f} ms")
-    assert min(taken) < 0.5
+def test_a_ping_loads_little(fake_guest: FakeGuest) -> None:
+    """How long that takes is a row of ``make bench-client``."""
+    code = "import sys; from qga.client.cli import main; main(sys.argv[1:]); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "-c", fake_guest.address, "ping"], capture_output=True, text=True
+    )
+    loaded = set(done.stdout.split())
+    assert "qga.client.client" in loaded
+    assert not loaded & {"asyncio", "jsonschema", "qemu", "rich", "serial", "shtab", "subprocess", "tempfile"}
 
 
 def test_replies_and_names_that_cannot_be(fake_guest: FakeGuest) -> None:
@@ -278,9 +271,7 @@ def test_ctrl_c_in_a_copy_leaves_the_old_file(address: str, tmp_path: Path, up: 
         file.truncate(1 << 30)
     pair = (str(source), f":{far}") if up else (f":{source}", str(far))
     with subprocess.Popen([*TOOL, "-c", address, "cp", *pair], stderr=subprocess.PIPE) as process:
-        while len(os.listdir(far)) == 1:
-            assert process.poll() is None
-            time.sleep(0.01)
+        until(lambda: len(os.listdir(far)) > 1 or process.poll() is not None)
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
     assert (far / "big").read_bytes() == b"old"
@@ -297,9 +288,7 @@ def test_a_copy_that_broke_is_resumed(address: str, tmp_path: Path, up: bool) ->
     pair = (str(source), f":{far}") if up else (f":{source}", str(far))
     words = [*TOOL, "-c", address, "cp", "--resume", "--json", *pair]
     with subprocess.Popen(words, stderr=subprocess.PIPE) as process:
-        while sum(path.stat().st_size for path in far.iterdir()) < 4 << 20:
-            assert process.poll() is None
-            time.sleep(0.01)
+        until(lambda: sum(path.stat().st_size for path in far.iterdir()) >= 4 << 20 or process.poll() is not None)
         process.send_signal(signal.SIGINT)  # no SIGKILL: QEMU's 7.2 ends when its socket breaks in a reply
         assert process.wait(30) == 130
     assert "big" not in os.listdir(far)

@@ -18,6 +18,7 @@ from qga.client.tool import exits
 from qga.errors import CommandError
 from qga.testing import FakeGuest
 from tests.test_tool import TOOL, qga
+from tests.until import until
 
 KEYS = ["ssh-ed25519 AAAA joe@here", "ssh-rsa BBBB ann"]
 VCPUS = [
@@ -68,11 +69,7 @@ class TestPower:
     def test_waits_until_nobody_answers(self, fake_guest: FakeGuest) -> None:
         words = [*TOOL, "-c", fake_guest.address, "shutdown", "--wait"]
         with subprocess.Popen(words, stderr=subprocess.PIPE) as process:
-            deadline = time.monotonic() + 30
-            while fake_guest.commands.count("guest-ping") < 3:
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+            until(lambda: fake_guest.commands.count("guest-ping") >= 3 or process.poll() is not None)
             fake_guest.fault(delay=10, times=1000)  # as if it was gone
             assert process.wait(30) == 0
 

@@ -42,7 +42,7 @@ class There:
 @contextmanager
 def nothing_left(directory: Path, patch: pytest.MonkeyPatch) -> Iterator[There]:
     """For agents that are started inside."""
-    there = There(directory / "there")
+    there = There(directory / "agent-tmp")
     there.path.mkdir()
     patch.setenv("TMPDIR", str(there.path))
     yield there

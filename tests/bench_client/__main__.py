@@ -1,7 +1,8 @@
 """How fast a file is copied through a unix socket: ``python -m tests.bench_client [MiB] [qemu-ga]``.
 
 Bytes a second of either direction, the median and the worst of five runs, with and without the hash at the far end;
-beside it what the agent gives and takes where the requests are made beforehand and the replies thrown away.
+beside it what the agent gives and takes where the requests are made beforehand and the replies thrown away. And how
+long ``qga ping`` takes, beside an interpreter that does nothing.
 """
 
 from __future__ import annotations
@@ -75,6 +76,19 @@ def pipelined(sock: socket.socket, asked: bytes, count: int) -> None:
         received += sock.recv(1 << 20).count(b"\n")
 
 
+def starts(address: str) -> None:
+    taken = {}
+    for name, words in (("python", ["-c", ""]), ("qga ping", ["-m", "qga.client.cli", "-c", address, "ping"])):
+        times = []
+        for _ in range(2 * RUNS):
+            begun = time.perf_counter()
+            subprocess.run([sys.executable, *words], check=True)
+            times.append(time.perf_counter() - begun)
+        taken[name] = statistics.median(times)
+    ratio = taken["qga ping"] / taken["python"]
+    print(f"{'qga ping':20}  {taken['qga ping'] * 1000:6.0f} ms  {ratio:.1f} interpreters")
+
+
 def show(name: str, rates: list[float], floor: float) -> None:
     median = statistics.median(rates)
     print(f"{name:20}  {median / 1e6:6.0f} MB/s  (worst {min(rates) / 1e6:.0f})  {median / floor:.2f} of raw")
@@ -98,6 +112,7 @@ def agent(program: str, directory: Path) -> Iterator[str]:
 
 def main(mebibytes: int = 256, program: str = "") -> None:
     with tempfile.TemporaryDirectory() as name, agent(program, Path(name)) as address:
+        starts(address)
         rates(address, Path(name), mebibytes)
 
 
