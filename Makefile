@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests run beside each other; those of one guest stay together. More than four guests want more memory than most have.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadgroup
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: run run-vm test lint bench bench-client client fuzz soak vm libvirt pictures clean
+.PHONY: run run-vm test test-fast lint bench bench-client client fuzz soak vm libvirt pictures clean
 
 run: $(VENV)/.run
 	$(BIN)/python -m tests.demo
@@ -13,7 +15,10 @@ run-vm: $(VENV)/.dev
 	$(BIN)/python -m tests.vm.demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
+
+test-fast: $(VENV)/.dev
+	$(BIN)/python -m pytest $(PARALLEL) -m "not vm and not slow"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check --quiet .
