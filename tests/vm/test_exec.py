@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.until import until
 from tests.vm.guest import Guest
 from tests.vm.peer import Peer
 
@@ -27,13 +27,12 @@ def peer(guest: Guest) -> Iterator[Peer]:
 def run(peer: Peer, *argv: str, **arguments: Any) -> Any:
     path, *arg = argv
     pid = peer.call("guest-exec", path=path, arg=arg, capture_output=True, **arguments)["pid"]
-    deadline = time.monotonic() + PATIENCE
-    while True:
+
+    def look() -> Any:
         status = peer.call("guest-exec-status", timeout=PATIENCE, pid=pid)
-        if status["exited"]:
-            return status
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+        return status if status["exited"] else None
+
+    return until(look, PATIENCE)
 
 
 @pytest.mark.parametrize("code", [0, 1, 7, 255])

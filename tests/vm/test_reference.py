@@ -7,12 +7,12 @@ between ours. Where QEMU 7.2 says something else than 10.2, which ours follows, 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.until import until
 from tests.vm.asked import ANY_TEXT, DONE, HANDLE, NOT_A_REQUEST, PROGRAMS, READ, REFUSED, SCRATCH, Tidy, by, step
 from tests.vm.guest import REFERENCE_PORT, Guest
 from tests.vm.image import Image
@@ -254,12 +254,12 @@ def ran(peer: Peer, arguments: dict[str, Any]) -> Any:
         reply["error"]["desc"] = text.removeprefix("Guest agent command failed, error was '").removesuffix("'")
         return reply
     pid = reply["return"]["pid"]
-    for _ in range(600):
+
+    def look() -> Any:
         status = ask(peer, {"execute": "guest-exec-status", "arguments": {"pid": pid}})
-        if status.get("return", {}).get("exited", True):
-            return status
-        time.sleep(0.05)
-    pytest.fail(f"the program has not ended: {arguments}")
+        return status if status.get("return", {}).get("exited", True) else None
+
+    return until(look, 60)
 
 
 # What is refused

@@ -6,7 +6,6 @@ execute bit from their programs.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -81,7 +80,6 @@ def test_suspend_hybrid(guest: Guest, only: str) -> None:
         peer.request("guest-suspend-hybrid")
         guest.wait_event("SUSPEND", ASLEEP)
         assert guest.query_status() == "suspended"
-        time.sleep(2)
         guest.wakeup()
         assert peer.call("guest-ping", timeout=AT_ONCE) == {}
     assert guest.boot_id() == boot

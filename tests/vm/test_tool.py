@@ -13,13 +13,13 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.until import until
 from tests.vm.guest import AGENT_PORT, REFERENCE_PORT, Disk, Guest
 from tests.vm.image import Image, find_program
 from tests.vm.interesting import REFERENCE_UNIT, start_reference
@@ -177,11 +177,8 @@ def held(guest: Guest, address: Path, tmp_path: Path) -> subprocess.Popen[bytes]
     """A `qga freeze` whose command runs until the file go is there, once it runs."""
     words = words_of(address, ("freeze", "--timeout", "90", "--", "sh", "-c", HOLD.format(tmp_path)))
     process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
-    end = time.monotonic() + 60
-    while not (tmp_path / "held").exists():
-        assert process.poll() is None
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    until(lambda: (tmp_path / "held").exists() or process.poll() is not None, 90)
+    assert process.poll() is None
     return process
 
 
@@ -198,7 +195,6 @@ def test_a_freeze_is_thawed_whatever_happens(guest: Guest, port: str, tmp_path: 
         assert is_frozen(guest)
         if ending == "cut":
             relay.cut()
-            time.sleep(0.5)
         if ending in ("itself", "cut"):
             (tmp_path / "go").touch()
         else:
