@@ -104,6 +104,7 @@ class Agent:
                 self._audit.attach(self._loop)
                 self._audit.start()
             self._context.freeze.subscribe(self._on_freeze)
+            self._on_freeze(self._context.freeze.frozen)
             self._loop.on_signal(signal.SIGCHLD, self._children.reap)
             for number in _ENDING:
                 self._loop.on_signal(number, self._loop.stop)
@@ -157,16 +158,16 @@ class Agent:
             self._loop.call_later(interval / 2, self._feed_watchdog)
 
     def _on_freeze(self, frozen: bool) -> None:
-        """A freeze that nobody ends ends by itself."""
+        """A freeze that nobody ends ends by itself, also one of hooks alone."""
         if self._overdue is not None:
             self._overdue.cancel()
         deadline = self._context.freeze.deadline
-        if frozen and deadline is not None:
+        if deadline is not None:
             self._overdue = self._loop.call_later(max(0.0, deadline - time.monotonic()), self._thaw_overdue)
 
     def _thaw_overdue(self) -> None:
         freeze = self._context.freeze
-        log.error("filesystems were frozen for longer than fsfreeze-timeout allows: thawing them")
+        log.error("the guest was frozen for longer than fsfreeze-timeout allows: thawing it")
         task = Task(fsfreeze.thaw_overdue(self._context, freeze.generation))
 
         def check() -> None:
@@ -174,16 +175,16 @@ class Agent:
                 task.result()
             except CommandError as error:
                 log.error("thawing: %s", error)
-                if freeze.frozen:
+                if freeze.held:
                     self._overdue = self._loop.call_later(THAW_PAUSE, self._thaw_overdue)
 
         task.then(check)
 
     def _thaw(self) -> None:
         """Nobody else would: a guest with frozen filesystems cannot even be shut down."""
-        if not self._context.freeze.frozen:
+        if not self._context.freeze.held:
             return
-        log.warning("the agent ends while filesystems are frozen: thawing them")
+        log.warning("the agent ends while the guest is frozen: thawing it")
         try:
             fsfreeze.thaw_at_end(self._context)
         except CommandError as error:

@@ -100,9 +100,7 @@ def _serve(found: Settings, source: Source, commands: Schema, freeze: FreezeStat
         syslog=None if recorded else DEV_LOG,
     )
     freeze.subscribe(lambda frozen: lines.pause() if frozen else lines.resume())
-    if freeze.frozen:
-        logger.warning("an agent before this one left filesystems frozen: waiting for a host to thaw them")
-    for warning in found.warnings:
+    for warning in (*freeze.found, *found.warnings):
         logger.warning("%s", warning)
     # On a terminal SIGHUP says that it has gone, and whoever ran the agent there with it.
     reread = None if os.isatty(0) else source.read

@@ -20,6 +20,8 @@ WRITE = select.EPOLLOUT
 EDGE = select.EPOLLET
 HANGUP = select.EPOLLHUP
 
+LONGEST_WAIT = 86400.0  # seconds; epoll_wait(2) counts milliseconds in an int
+
 
 class Timer:
     """A call that will be made once, unless it is cancelled."""
@@ -105,7 +107,7 @@ class Loop:
     def _wait(self) -> float | None:
         while self._timers and self._timers[0][2].cancelled:
             heapq.heappop(self._timers)
-        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+        return min(max(0.0, self._timers[0][0] - time.monotonic()), LONGEST_WAIT) if self._timers else None
 
     def _fire(self) -> None:
         now = time.monotonic()

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,10 +20,18 @@ START = 20.0  # seconds: this may be a busy machine
 
 
 class RunningAgent:
-    """``with RunningAgent(directory, "-m", "unix-listen", "-p", path)``: ready when entered, ended when left."""
+    """``with RunningAgent(directory, "-m", "unix-listen", "-p", path)``: ready when entered, ended when left.
+
+    ``prefix`` are words before the program: what sets up its process, and becomes it.
+    """
 
     def __init__(
-        self, directory: Path, *options: str, env: dict[str, str] | None = None, module: str = "qga"
+        self,
+        directory: Path,
+        *options: str,
+        env: dict[str, str] | None = None,
+        module: str = "qga",
+        prefix: Sequence[str] = (),
     ) -> None:
         self.log = directory / "agent.log"
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -31,7 +40,7 @@ class RunningAgent:
         self._notify.settimeout(START)
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", module, "-t", str(directory), *options],
+                [*prefix, sys.executable, "-m", module, "-t", str(directory), *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

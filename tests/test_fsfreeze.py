@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import struct
 import time
 from dataclasses import dataclass
@@ -19,11 +20,12 @@ from qga.commands import fsfreeze
 from qga.config import defaults
 from qga.context import Context
 from qga.dispatch import Dispatcher
-from qga.freeze import MARKER, FreezeState
+from qga.freeze import FreezeState
 from qga.linux.freezing import FIFREEZE, FITHAW, freezing_order
 from qga.linux.host import Host, Outcome
 from qga.linux.mounts import list_mounts
 from qga.linux.trimming import FITRIM
+from qga.marker import MARKER, NOTE
 from qga.policy import Policy
 from tests.conftest import FakePrograms, carried_out, failed, now, write
 
@@ -357,11 +359,11 @@ def test_freeze_that_nobody_ends(tmp_path: Path, programs: FakePrograms) -> None
     now(fsfreeze.thaw_overdue(guest.ctx, freeze.generation))
     assert (guest.status(), guest.frozen) == ("thawed", set())
     assert programs.calls == ["/hook freeze", "/hook thaw"]
-    said = (
-        "the filesystems were thawed before, 90 s after they were frozen (fsfreeze-timeout): "
+    said = guest.ask("guest-fsfreeze-thaw")["error"]["desc"]
+    assert re.sub("[0-9-]{10}T[0-9:]{8}Z", "TIME", said) == (
+        "the guest was thawed early, at TIME: it had been frozen for 90 s (fsfreeze-timeout); "
         "what was copied since then is not consistent"
     )
-    assert guest.ask("guest-fsfreeze-thaw") == failed(said)
     assert guest.ask("guest-fsfreeze-thaw") == {"return": 0}
     guest.ask("guest-fsfreeze-freeze")
     assert guest.ask("guest-fsfreeze-thaw") == {"return": 3}
@@ -401,7 +403,7 @@ def test_marker_that_another_agent_has_left(tmp_path: Path, content: str) -> Non
 def test_freeze_of_an_earlier_boot_has_ended_with_it(tmp_path: Path) -> None:
     (tmp_path / MARKER).write_text('{"boot": "another", "deadline": 17.0}')
     state = FreezeState(str(tmp_path), timeout=90)
-    assert (state.frozen, state.deadline, os.listdir(tmp_path)) == (False, None, [])
+    assert (state.frozen, state.deadline, os.listdir(tmp_path)) == (False, None, [NOTE])
 
 
 def test_thaw_waits_for_a_freeze_that_a_killed_agent_has_left_behind(

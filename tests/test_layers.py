@@ -21,7 +21,7 @@ LAYERS: list[tuple[set[str], bool]] = [
     ({"schema", "sinks"}, False),
     ({"patterns", "rules", "settings"}, True),
     ({"loop", "linux", "waiting"}, True),
-    ({"freeze"}, False),
+    ({"marker", "freeze"}, True),
     ({"policy", "files", "b64", "allocator"}, False),
     ({"redaction"}, False),
     ({"audit"}, False),

@@ -6,10 +6,9 @@ import os
 import platform
 from collections.abc import Iterator
 
-from qga import __version__
+from qga import __version__, marker
 from qga.checkup.finding import Finding, Subject, ok, problem, warning
 from qga.errors import CommandError
-from qga.freeze import MARKER
 from qga.linux import hooks, power
 from qga.linux.mounts import list_mounts, without
 from qga.linux.osrelease import read_os_release
@@ -32,6 +31,12 @@ _FREEZABLE = {
     "xfs",
 }
 
+_LEFT = {
+    marker.MARKER: "filesystems are frozen now, or an agent that was killed has left them so",
+    marker.HOOKS: "hooks were run with 'freeze', no filesystem is frozen, and nobody has thawed yet",
+    marker.NOTE: "the last freeze ended before a host ended it: the next thaw is an error that says why",
+}
+
 
 def versions(subject: Subject) -> Iterator[Finding]:
     name = read_os_release(subject.host).get("PRETTY_NAME", "an unknown distribution")
@@ -45,10 +50,9 @@ def versions(subject: Subject) -> Iterator[Finding]:
 def freezing(subject: Subject) -> Iterator[Finding]:
     """Which filesystems guest-fsfreeze-freeze holds still, and why not the others."""
     host, config = subject.host, subject.config
-    if os.path.lexists(host.path(os.path.join(config.statedir, MARKER))):
-        yield warning(
-            "filesystems are frozen now, or an agent that was killed has left them so", "guest-fsfreeze-thaw"
-        )
+    for name, state in _LEFT.items():
+        if os.path.lexists(host.path(os.path.join(config.statedir, name))):
+            yield warning(state, "guest-fsfreeze-thaw")
     try:
         mounts = list_mounts(host)
     except CommandError as error:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from qga.context import Context
 from qga.errors import CommandError
+from qga.freeze import STOPPED
 from qga.linux import freezing, hooks
 from qga.linux.mounts import list_mounts, without
 from qga.processes import NotStartedError, WorkerDiedError
@@ -40,26 +41,26 @@ async def guest_fsfreeze_freeze_list(ctx: Context, *, mountpoints: list[str] | N
 async def guest_fsfreeze_thaw(ctx: Context) -> int:
     """Also what no agent has frozen, for nobody knows what one that was killed had."""
     async with ctx.freeze.turn:
-        if ctx.freeze.overdue:
-            ctx.freeze.overdue = False
-            raise CommandError(
-                f"the filesystems were thawed before, {ctx.config.fsfreeze_timeout:g} s after they were frozen "
-                "(fsfreeze-timeout): what was copied since then is not consistent"
-            )
-        return await _thaw(ctx)
+        early = ctx.freeze.early
+        if early is None:
+            return await _thaw(ctx)
+        if ctx.freeze.held:  # an agent was killed after it had thawed, and before it had ended the freeze
+            await _thaw(ctx)
+        ctx.freeze.forget_early()
+        raise CommandError(str(early))
 
 
 async def thaw_overdue(ctx: Context, generation: int) -> None:
     """Thaw what has been frozen for too long, unless that freeze has ended by now. Raises CommandError."""
     async with ctx.freeze.turn:
-        if ctx.freeze.frozen and ctx.freeze.generation == generation:
-            await _thaw(ctx, overdue=True)
+        if ctx.freeze.held and ctx.freeze.generation == generation:
+            await _thaw(ctx, ctx.freeze.overdue())
 
 
 def thaw_at_end(ctx: Context) -> None:
     """Thaw on the spot: the agent is about to end. Raises CommandError."""
-    _, failures = _thaw_all(ctx)
-    ctx.freeze.thaw()
+    _, failures = _thaw_all(ctx, STOPPED)
+    ctx.freeze.thaw(STOPPED)
     _report(failures)
 
 
@@ -68,7 +69,7 @@ async def _freeze(ctx: Context, wanted: list[str] | None) -> int:
         ctx.freeze.freeze()
         try:
             limit = ctx.config.fsfreeze_timeout or FREEZE_LIMIT
-            count = await ctx.workers(lambda: _freeze_all(ctx, wanted), limit)
+            count, hooks_ran = await ctx.workers(lambda: _freeze_all(ctx, wanted), limit)
         except WorkerDiedError:
             await _thaw(ctx)
             raise
@@ -76,43 +77,53 @@ async def _freeze(ctx: Context, wanted: list[str] | None) -> int:
             ctx.freeze.thaw()
             raise
         if not count:
-            ctx.freeze.thaw()  # without the hook, as QEMU: the host may well ask for a thaw, and that runs it
+            ctx.freeze.nothing_frozen(hooks=hooks_ran)
         return count
 
 
-async def _thaw(ctx: Context, *, overdue: bool = False) -> int:
+async def _thaw(ctx: Context, early: str | None = None) -> int:
+    """Thaw; ``early`` says why, if no host asked for it."""
     try:
-        thawed, failures = await ctx.workers(lambda: _thaw_all(ctx), THAW_LIMIT)
+        thawed, failures = await ctx.workers(lambda: _thaw_all(ctx, early), THAW_LIMIT)
     except NotStartedError:
-        thawed, failures = _thaw_all(ctx)  # better that the agent is held up than that the guest stays frozen
-    ctx.freeze.thaw(overdue=overdue)
+        thawed, failures = _thaw_all(ctx, early)  # better that the agent is held up than that the guest stays frozen
+    ctx.freeze.thaw(early)
     _report(failures)
     return thawed
 
 
-def _freeze_all(ctx: Context, wanted: list[str] | None) -> int:
-    """Run the hooks, then freeze. If one fails, what was frozen is thawed, and the hooks that ran are told of it."""
+def _freeze_all(ctx: Context, wanted: list[str] | None) -> tuple[int, bool]:
+    """Run the hooks, then freeze; returns how many were frozen, and whether hooks ran.
+
+    If one fails, what was frozen is thawed, and the hooks that ran are told of it.
+    """
     config = ctx.config
     with ctx.freeze.alone(PATIENCE) as alone, contextlib.ExitStack() as undo:
         if not alone:
             raise CommandError(_STILL_FREEZING)
-        for hook in _hooks(ctx):
+        to_run = _hooks(ctx)
+        for hook in to_run:
             undo.callback(_tell_of_thaw, ctx, hook)
             hooks.run_hook(ctx.host, hook, "freeze", config.fsfreeze_hook_timeout)
         mounts = without(list_mounts(ctx.host), config.exclude_fs)
         listed = [mount for mount in mounts if wanted is None or mount.mountpoint in wanted]
         frozen = freezing.freeze(ctx.host, freezing.freezing_order(ctx.host, listed))
         undo.pop_all()
-        return len(frozen)
+        return len(frozen), bool(to_run)
 
 
-def _thaw_all(ctx: Context) -> tuple[int, list[str]]:
-    """Thaw, then run the hooks; returns how many were thawed, and what the hooks said that failed."""
+def _thaw_all(ctx: Context, early: str | None = None) -> tuple[int, list[str]]:
+    """Thaw, then run the hooks; returns how many were thawed, and what the hooks said that failed.
+
+    ``early`` is noted between the two: a hook may take long, and the agent may be killed meanwhile.
+    """
     with ctx.freeze.alone(PATIENCE) as alone:
         order = freezing.freezing_order(ctx.host, list_mounts(ctx.host))
         thawed = freezing.thaw(ctx.host, reversed(order))
         if not alone:
             raise CommandError(_STILL_FREEZING)
+        if early is not None:
+            ctx.freeze.note_early(early)
         try:
             run = reversed(_hooks(ctx))
         except CommandError as error:

@@ -93,7 +93,7 @@ def uptime(guest: Guest) -> float:
     return float(guest.check("cut -d' ' -f1 /proc/uptime"))
 
 
-OVERDUE = r"were thawed before, \d+ s after they were frozen \(fsfreeze-timeout\)"
+OVERDUE = r"was thawed early, at \S+Z: it had been frozen for \d+ s \(fsfreeze-timeout\)"
 
 
 def test_root_with_log_state_and_pid_file_on_it_ten_times(guest: Guest) -> None:
