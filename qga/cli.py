@@ -44,8 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(loaded: config.Loaded) -> int:
     """Check what can be checked in sight of the caller, go to the background if asked, serve."""
     from qga import schema, settings
+    from qga.daemonize import daemonize, occupy_standard_streams
     from qga.freeze import FreezeState
+    from qga.processes import keep_descriptors
 
+    occupy_standard_streams()
+    keep_descriptors()
     commands = schema.load()
     source = settings.Source(loaded.given, os.environ, commands, loaded.config)
     wanted = config.absolute_paths(loaded.config) if loaded.config.daemon else loaded.config
@@ -54,7 +58,6 @@ def _run(loaded: config.Loaded) -> int:
         freeze = FreezeState(wanted.statedir, wanted.fsfreeze_timeout)
         return _serve(found, source, commands, freeze, lambda: None)
 
-    from qga.daemonize import daemonize
     from qga.pidfile import PidFile
 
     freeze, pidfile = FreezeState(wanted.statedir, wanted.fsfreeze_timeout), PidFile(wanted.pidfile)

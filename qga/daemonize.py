@@ -74,7 +74,7 @@ def daemonize(
     descriptors but ``preserve`` are closed. In the daemon, failures raise DaemonError or what ``pidfile``
     raises, after having been reported.
     """
-    _occupy_standard_streams()
+    occupy_standard_streams()
     sys.stdout.flush()
     sys.stderr.flush()
     reading, writing = os.pipe()
@@ -143,8 +143,8 @@ def _hear(reading: int, timeout: float) -> str | None:
     return None
 
 
-def _occupy_standard_streams() -> None:
-    """Open what the caller closed of descriptors 0 to 2, or the pipe would land there and be overwritten."""
+def occupy_standard_streams() -> None:
+    """Open what the caller closed of descriptors 0 to 2, or something else would land there and be overwritten."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) in STANDARD_STREAMS:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)

@@ -125,7 +125,8 @@ class Execs:
         else:
             # A program that does one thing or another by its name is to do what the rule was written for.
             files, argv = [target.as_path], [c_string(target.path or ""), *argv[1:]]
-        if self._loop is None:
+        loop = self._loop
+        if loop is None:
             raise RuntimeError("no loop is attached")
         program = Program()
         theirs: list[int] = []
@@ -138,9 +139,12 @@ class Execs:
                 out = _pipe(theirs, ours, program.out)
             if capture.err:
                 err = out if capture.merged else _pipe(theirs, ours, program.err)
+            for descriptor, output in ours.items():
+                self._watch(loop, program, descriptor, output)
             program.pid = self._spawn(files, argv, env, (source, out, err), target, program)
         except BaseException:
             for descriptor in ours:
+                loop.forget(descriptor)
                 os.close(descriptor)
             raise
         finally:
@@ -148,8 +152,6 @@ class Execs:
                 os.close(descriptor)
         self._programs.append(program)
         program.open = set(ours)
-        for descriptor, output in ours.items():
-            self._watch(self._loop, program, descriptor, output)
         return program.pid
 
     def find(self, pid: int) -> Program | None:

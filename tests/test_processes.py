@@ -88,9 +88,59 @@ def is_gone(pid: int) -> bool:
 
 def test_background_process_that_holds_the_output_does_not_block() -> None:
     begun = time.monotonic()
-    outcome = ask(("sh", "-c", "sleep 20 & echo done"), timeout=15)
-    assert (outcome.status, outcome.output) == (0, b"done\n")
+    outcome = ask(("sh", "-c", "sleep 20 & echo $!"), timeout=15)
     assert time.monotonic() - begun < 10
+    assert outcome.status == 0
+    os.kill(int(outcome.output), signal.SIGKILL)
+
+
+LATER = "(until [ -e {0}/go ]; do sleep 0.02; done; head -c 300000 /dev/zero; echo $? >{0}/rc; mv {0}/rc {0}/ended) &"
+
+
+def test_what_a_helper_leaves_behind_may_write(tmp_path: Path) -> None:
+    """And as much as it likes: more than a pipe takes."""
+    assert ask(("sh", "-c", LATER.format(tmp_path) + " echo done; exit 3")) == Outcome(status=3, output=b"done\n")
+    (tmp_path / "go").touch()
+    assert comes(tmp_path / "ended") == "0\n"
+
+
+def comes(path: Path) -> str:
+    deadline = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} does not come"
+        time.sleep(0.02)
+    return path.read_text()
+
+
+def test_helper_whose_agent_is_killed_goes_on_to_its_end(tmp_path: Path) -> None:
+    asking_process = os.fork()
+    if asking_process == 0:
+        try:
+            ask(("sh", "-c", LATER.format(tmp_path).removesuffix("&")))
+        finally:
+            os._exit(0)
+    while not attendants_program(asking_process):
+        time.sleep(0.02)
+    os.kill(asking_process, signal.SIGKILL)
+    os.waitpid(asking_process, 0)
+    (tmp_path / "go").touch()
+    assert comes(tmp_path / "ended") == "0\n"
+
+
+def attendants_program(pid: int) -> str:
+    """The children of the children of a process."""
+
+    def children(pid: int) -> list[str]:
+        return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+    return "".join(" ".join(children(int(child))) for child in children(pid))
+
+
+def test_output_that_does_not_end_does_not_hide_the_end(tmp_path: Path) -> None:
+    """Of the program, where what it leaves behind writes without a pause."""
+    outcome = ask(("sh", "-c", f"yes & echo $! >{tmp_path}/pid; exit 5"), timeout=20)
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    assert outcome.status == 5
 
 
 def test_death_of_the_waiting_child_is_no_success() -> None:

@@ -8,8 +8,17 @@ spawned it, any other is discarded. Nothing else waits for a child.
 
 from qga.processes.as_user import run_as
 from qga.processes.asking import ask, input_file
-from qga.processes.child import NotStartedError, WorkerDiedError
+from qga.processes.child import NotStartedError, WorkerDiedError, keep_descriptors
 from qga.processes.children import Children
 from qga.processes.workers import Workers
 
-__all__ = ["Children", "NotStartedError", "WorkerDiedError", "Workers", "ask", "input_file", "run_as"]
+__all__ = [
+    "Children",
+    "NotStartedError",
+    "WorkerDiedError",
+    "Workers",
+    "ask",
+    "input_file",
+    "keep_descriptors",
+    "run_as",
+]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import marshal
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from qga.errors import CommandError
 
 log = logging.getLogger(__name__)
 
-RESET_SIGNALS = (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
+# All whose disposition a process can change: signal(7). Python ignores two of them, the agent handles some, and what
+# started the agent may have ignored any.
+CHANGEABLE = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+
+_PYTHONS = (signal.SIGPIPE, signal.SIGXFSZ)  # ignored by Python, which makes an OSError of what they say
 
 
 class NotStartedError(CommandError):
@@ -37,23 +42,49 @@ def fork(child: Callable[[int], NoReturn]) -> tuple[int, int]:
         os.close(writing)
         raise NotStartedError(f"failed to create child process: {error.strerror}") from error
     if pid == 0:
+        os.close(reading)
         child(writing)
     os.close(writing)
     return pid, reading
 
 
 def leave_the_agent() -> None:
-    """Signals of this process must neither write to the agent's wake-up pipe nor be ignored by the program."""
+    """In a child that goes on in Python: signals of this process must not write to the agent's wake-up pipe."""
     signal.set_wakeup_fd(-1)
-    for number in RESET_SIGNALS:
+    for number in CHANGEABLE.difference(_PYTHONS):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def close_all_but(descriptor: int, first: int = 0) -> None:
-    """Neither child holds anything of the agent's open: not its channel, not its sockets."""
-    os.closerange(first, descriptor)
-    os.closerange(descriptor + 1, os.sysconf("SC_OPEN_MAX"))
+def default_signals() -> None:
+    """Before an exec: the program has every signal at its default, and none blocked."""
+    for number in CHANGEABLE:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def close_all_but(*kept: int, first: int = 0) -> None:
+    """Let a child hold nothing of the agent's open, from the descriptor ``first`` on: no channel, no socket.
+
+    The limit says nothing about it (RLIMIT_NOFILE may have been lowered, or be a billion), so the descriptors are
+    listed: that takes one, which the caller has closed before.
+    """
+    try:
+        descriptors: Iterable[int] = [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:  # no procfs
+        descriptors = range(os.sysconf("SC_OPEN_MAX"))
+    for descriptor in descriptors:
+        if descriptor >= first and descriptor not in kept:
+            with contextlib.suppress(OSError):  # the list has the descriptor that listed
+                os.close(descriptor)
+
+
+def keep_descriptors() -> None:
+    """Let no program inherit what this process was started with, beyond its standard streams."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            with contextlib.suppress(OSError):  # the list has the descriptor that listed
+                os.set_inheritable(int(name), False)
 
 
 def tell(report: int, work: Callable[[], Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 
-from qga.processes.child import RESET_SIGNALS
+from qga.processes.child import CHANGEABLE
 
 
 class Children:
@@ -32,7 +32,7 @@ class Children:
         """
         actions = [(os.POSIX_SPAWN_DUP2, source, target) for target, source in enumerate(stdio)]
         actions += [(os.POSIX_SPAWN_DUP2, descriptor, descriptor) for descriptor in keep]  # it clears close-on-exec
-        pid = os.posix_spawn(path, argv, env, file_actions=actions, setsigdef=RESET_SIGNALS, setsigmask=())
+        pid = os.posix_spawn(path, argv, env, file_actions=actions, setsigdef=CHANGEABLE, setsigmask=())
         self._on_exit[pid] = on_exit
         return pid
 

@@ -65,7 +65,12 @@ class Workers:
         if len(self._running) >= MAX_WORKERS:
             raise NotStartedError(f"{MAX_WORKERS} slow commands are under way already")
         child, report = fork(partial(_be_worker, work))
-        self._running[child] = _Worker(loop, child, report, limit, pending)
+        try:
+            self._running[child] = _Worker(loop, child, report, limit, pending)
+        except OSError as error:  # the kernel has no room for another watch
+            os.close(report)
+            os.kill(child, signal.SIGKILL)
+            raise WorkerDiedError(f"a slow command cannot be waited for: {error.strerror}") from error
         pending.then(partial(self._running.__delitem__, child))
 
 
@@ -118,10 +123,11 @@ def _be_worker(work: Callable[[], Any], report: int) -> NoReturn:
     """The child. Does not return."""
     try:
         leave_the_agent()
+        close_all_but(report, *range(3))
         null = os.open(os.devnull, os.O_RDWR)
         for standard in range(3):
             os.dup2(null, standard)
-        close_all_but(report, first=3)
+        os.close(null)
         signal.signal(signal.SIGTERM, _end)
         tell(report, work)
     finally:

@@ -1,0 +1,250 @@
+"""What programs have of the agent: no descriptor, no signal, and nothing leaks where there is no room for more."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from qga.errors import CommandError
+from qga.execs import Capture, Execs
+from qga.linux.host import Outcome
+from qga.loop import Loop
+from qga.processes import Children, Workers, ask, run_as
+from qga.waiting import Pending
+from tests.test_freeze_state import Machine, machine
+from tests.test_processes import children_of_this_process
+from tests.test_run_as import ME
+
+__all__ = ["machine"]
+
+pytestmark = [pytest.mark.forks, pytest.mark.usefixtures("descriptors")]
+
+SOON = 20.0  # seconds that anything may take
+STEPS = 16  # descriptors beyond those in use: more than anything here needs
+EMFILE = os.strerror(errno.EMFILE)
+
+# What a program of a shell script has: the signals that are blocked, ignored and caught, and its descriptors.
+LOOK = "sed -nE '/^Sig(Ign|Cgt|Blk)/p' /proc/self/status; ls /proc/self/fd"
+UNTOUCHED = "".join(f"Sig{kind}:\t{0:016x}\n" for kind in ("Blk", "Ign", "Cgt")) + "0\n1\n2\n3\n"  # 3 is ls's own
+
+
+@pytest.fixture(autouse=True)
+def _reap_after() -> Iterator[None]:
+    yield
+    deadline = time.monotonic() + SOON
+    while children_of_this_process() and time.monotonic() < deadline:
+        Children().reap()
+        time.sleep(0.01)
+    assert children_of_this_process() == []
+
+
+def open_descriptors() -> set[int]:
+    return {int(name) for name in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{name}")}
+
+
+@contextmanager
+def at_most(extra: int) -> Iterator[None]:
+    """Room for so many descriptors more, and no more: RLIMIT_NOFILE, with every gap below it filled."""
+    fillers = []
+    highest = max(open_descriptors())
+    while (filler := os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)) < highest:
+        fillers.append(filler)
+    os.close(filler)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = open_descriptors()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(before) + 1 + extra, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        leaked = {number: os.readlink(f"/proc/self/fd/{number}") for number in open_descriptors() - before}
+        for number in (*fillers, *leaked):
+            os.close(number)
+        assert leaked == {}
+
+
+def with_every_number(act: Callable[[], str]) -> list[str]:
+    """What comes of it with room for 0, 1, 2, … descriptors, of which none may stay."""
+    said = []
+    for extra in range(STEPS):
+        with at_most(extra):
+            said.append(act())
+    return said
+
+
+def once_it_works_it_works(said: list[str], refusals: set[str]) -> None:
+    assert said[0] in refusals
+    assert said[-1] == "done"
+    works = said.index("done")
+    assert set(said[:works]) <= refusals
+    assert set(said[works:]) == {"done"}
+
+
+@pytest.mark.parametrize("stdin", [b"", b"some\n"])
+def test_helper_at_every_number_of_descriptors(stdin: bytes) -> None:
+    def act() -> str:
+        outcome = ask(("sh", "-c", "cat; echo done"), stdin=stdin)
+        return "done" if outcome == Outcome(status=0, output=stdin + b"done\n") else str(outcome)
+
+    once_it_works_it_works(with_every_number(act), {f"cannot be run: {EMFILE}"})
+
+
+def test_work_as_a_user_at_every_number_of_descriptors() -> None:
+    def act() -> str:
+        try:
+            return run_as(ME, lambda: b"done").decode()
+        except CommandError as error:
+            return str(error)
+
+    once_it_works_it_works(with_every_number(act), {"cannot create pipe FDs"})
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    made = Loop()
+    yield made
+    made.close()
+
+
+def wait(loop: Loop, pending: Pending[Any]) -> Any:
+    if not pending.done:
+        pending.then(loop.stop)
+        guard = loop.call_later(SOON, loop.stop)
+        loop._stopped = False
+        loop.run()
+        guard.cancel()
+    return pending.result()
+
+
+def test_worker_at_every_number_of_descriptors(loop: Loop) -> None:
+    workers = Workers()
+    workers.attach(loop)
+
+    def act() -> str:
+        try:
+            return str(wait(loop, workers(lambda: "done")))
+        except CommandError as error:
+            return str(error)
+
+    once_it_works_it_works(with_every_number(act), {"cannot create pipe FDs"})
+    assert len(workers) == 0
+
+
+def test_program_of_guest_exec_at_every_number_of_descriptors(loop: Loop) -> None:
+    children, execs = Children(), Execs()
+    loop.on_signal(signal.SIGCHLD, children.reap)
+    execs.attach(loop, children)
+
+    def act() -> str:
+        try:
+            pid = execs.start([b"/bin/cat"], {}, b"done", Capture(out=True, err=True))
+        except OSError as error:
+            return error.strerror or ""
+        program = execs.find(pid)
+        assert program is not None
+        ended: Pending[None] = Pending()
+
+        def look() -> None:
+            if program.exited:
+                ended.resolve(None)
+            else:
+                loop.call_later(0.01, look)
+
+        look()
+        wait(loop, ended)
+        execs.forget(program)
+        return program.out.data().decode()
+
+    once_it_works_it_works(with_every_number(act), {EMFILE})
+
+
+def full() -> Any:
+    def watch(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    return watch
+
+
+def test_kernel_without_room_for_another_watch(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """epoll_ctl(2), ENOSPC: nothing runs that nobody hears of."""
+    workers, execs = Workers(), Execs()
+    workers.attach(loop)
+    execs.attach(loop, Children())
+    monkeypatch.setattr(loop, "watch", full())
+    with pytest.raises(CommandError, match=r"^a slow command cannot be waited for: No space left on device$"):
+        workers(lambda: time.sleep(600)).result()
+    with pytest.raises(OSError, match="No space left on device"):
+        execs.start([b"/bin/sleep", b"600"], {}, None, Capture(out=True))
+
+
+@pytest.mark.parametrize("failing", ["memfd_create", "lseek", "fork", "pipe"])
+def test_call_that_fails_leaves_no_descriptor(monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(os, failing, fail)
+    assert ask(("cat",), stdin=b"x") == Outcome(errno=errno.ENOMEM)
+
+
+@contextmanager
+def everything_inherited() -> Iterator[None]:
+    """Descriptors that a program would inherit, one above the limit too; and signals that are ignored and blocked."""
+    numbers = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGXFSZ, signal.SIGPIPE, signal.SIGRTMIN)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2, signal.SIGWINCH})
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    descriptor = os.open(os.devnull, os.O_RDONLY)
+    high = os.dup2(descriptor, 200)
+    os.set_inheritable(descriptor, True)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        os.close(descriptor)
+        os.close(high)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_helper_has_every_signal_at_its_default_and_nothing_open() -> None:
+    with everything_inherited():
+        assert ask(("sh", "-c", LOOK)).output.decode() == UNTOUCHED
+
+
+def test_work_elsewhere_has_nothing_open() -> None:
+    def look() -> bytes:
+        return repr(sorted(os.listdir("/proc/self/fd"), key=int)).encode()
+
+    with everything_inherited():
+        assert len(eval(run_as(ME, look))) == 2, "its report, and the directory that is listed"
+
+
+@pytest.mark.parametrize("streams", ["", "<&- >&- 2>&-"])
+def test_programs_of_an_agent_in_the_foreground(machine: Machine, streams: str) -> None:
+    """Its caller has left descriptors open and signals ignored; or has closed what every program has."""
+    machine.hook.write_text(f"#!/bin/sh\n{{ {LOOK}; }} >>{machine.said}\n")
+    script = f"trap '' HUP QUIT USR1 USR2 XFSZ PIPE; exec \"$@\" 7</dev/null 9>/dev/null {streams}"
+    machine.prefix = ("sh", "-c", script, "sh")
+    with machine.start():
+        assert machine.ask("guest-fsfreeze-freeze-list", mountpoints=[]) == 0
+        assert machine.ask("guest-fsfreeze-thaw") == 0
+        arguments = {"path": "sh", "arg": ["-c", LOOK], "capture-output": True}
+        pid = machine.ask("guest-exec", **arguments)["pid"]
+        deadline = time.monotonic() + SOON
+        while not (status := machine.ask("guest-exec-status", pid=pid))["exited"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    assert machine.said.read_text() == UNTOUCHED * 2
+    # glibc's posix_spawn(3) itself ignores the two that it keeps for its threads, 32 and 33; nobody else can set them.
+    assert base64.b64decode(status["out-data"]).decode().replace("180000000\n", "000000000\n") == UNTOUCHED
