@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from qga import schema, settings, sinks
 from qga.checkup.finding import Finding, Subject, ok, problem, warning
-from qga.linux.hooks import not_only_roots
+from qga.linux.ownership import not_only_roots
 from qga.options import POLICY, ConfigError
 from qga.policy import Policy
 from qga.rules import PolicyError

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 
 from qga.errors import CommandError
 from qga.linux.host import Host
+from qga.linux.ownership import not_only_roots
 
 NO_TIMEOUT = 1_000_000.0  # seconds
 MAX_SAID = 4096  # bytes of its output, the end, that go into an error
@@ -26,8 +26,10 @@ def list_hooks(host: Host, path: str) -> list[str]:
     """The programs, in the order to run them before a freeze. Raises CommandError for what must not be run.
 
     Of a directory: every executable file but leftovers, by name. A ``path`` that does not exist is a program that
-    cannot be run.
+    cannot be run. One without a slash is a file, too, and not a name to look for in PATH.
     """
+    path = os.path.join(os.getcwd(), path)
+    _check(host, path)
     try:
         names = sorted(os.listdir(host.path(path)))
     except NotADirectoryError:
@@ -37,7 +39,6 @@ def list_hooks(host: Host, path: str) -> list[str]:
     except OSError as error:
         raise CommandError(f"failed to list fsfreeze hooks: {path}: {error.strerror}") from error
     else:
-        _check(host, path)
         files = [os.path.join(path, name) for name in names if not _LEFTOVER.fullmatch(name)]
         hooks = [file for file in files if os.path.isfile(host.path(file)) and os.access(host.path(file), os.X_OK)]
     for hook in hooks:
@@ -60,25 +61,3 @@ def _check(host: Host, path: str) -> None:
     refusal = not_only_roots(host, path)
     if refusal is not None:
         raise CommandError(f"fsfreeze hook {path} is refused: {refusal}")
-
-
-def not_only_roots(host: Host, path: str) -> str | None:
-    """Who else than root can change a file, or put another in its place, if anybody can."""
-    checked = os.path.realpath(host.path(path))
-    while (refusal := _refusal(checked)) is None and checked != "/":
-        checked = os.path.dirname(checked)
-    return refusal
-
-
-def _refusal(path: str) -> str | None:
-    """None if only root, or whoever the agent is, can write there. In a sticky directory nobody replaces a file."""
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        return f"{path}: {error.strerror}"
-    if status.st_uid not in (0, os.geteuid()):
-        return f"{path} belongs to user {status.st_uid}, expected root"
-    sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
-        return f"others than root may write to {path} (mode {stat.S_IMODE(status.st_mode):04o})"
-    return None
