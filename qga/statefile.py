@@ -22,7 +22,7 @@ class DamagedError(Exception):
 
 
 def read(path: str, limit: int = MAX_SIZE) -> bytes | None:
-    """Return the content of a regular file of at most ``limit`` bytes, or None if there is none. Raises DamagedError."""
+    """Return a regular file's content, at most ``limit`` bytes, or None if there is none. Raises DamagedError."""
     try:
         # Without O_NONBLOCK a FIFO would wait for somebody to write.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -61,10 +61,19 @@ def set_aside(path: str) -> str:
 
     The first MAX_ASIDE are kept, as ``PATH.damaged-1`` and so on; a later one takes the place of the last.
     """
-    names = [f"{path}.damaged-{number}" for number in range(1, MAX_ASIDE + 1)]
+    names = _names_aside(path)
     name = next((name for name in names if not os.path.lexists(name)), names[-1])
     os.rename(path, name)
     return name
+
+
+def was_set_aside(path: str) -> bool:
+    """Return whether damaged files of this name are kept: what they said is not known."""
+    return any(map(os.path.lexists, _names_aside(path)))
+
+
+def _names_aside(path: str) -> list[str]:
+    return [f"{path}.damaged-{number}" for number in range(1, MAX_ASIDE + 1)]
 
 
 def _refuse(word: str) -> object:

@@ -246,6 +246,6 @@ def test_programs_of_an_agent_in_the_foreground(machine: Machine, streams: str) 
             assert time.monotonic() < deadline
             time.sleep(0.02)
     assert machine.said.read_text() == UNTOUCHED * 2
-    # glibc's posix_spawn(3) itself ignores the two that it keeps for its threads, 32 and 33; nobody else can set them.
+    # glibc's posix_spawn(3) itself ignores the two that it keeps for its threads, 32 and 33: nobody else can set them
     said = base64.b64decode(status["out-data"]).decode()
     assert said.replace("180000000\n", "000000000\n") == UNTOUCHED

@@ -178,6 +178,11 @@ def test_stopped_agent_thaws(guest: Guest, peer: Peer) -> None:
     guest.check(f"systemctl start {SERVICE}")
     peer.sync()
     assert peer.call("guest-fsfreeze-status") == "thawed"
+    with pytest.raises(
+        AgentError, match=r"thawed early, at \S+Z: the agent was stopped while it was frozen; what was"
+    ):
+        peer.call("guest-fsfreeze-thaw")
+    assert peer.call("guest-fsfreeze-thaw") == 0
 
 
 def test_killed_agent_comes_back_and_can_thaw(guest: Guest, peer: Peer) -> None:

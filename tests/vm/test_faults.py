@@ -237,6 +237,8 @@ def test_port_that_is_unplugged_while_frozen(guest: Guest) -> None:
     guest.qmp("device_add", driver="virtserialport", id="plug0", chardev="port0", name=AGENT_PORT)
     with synced(guest) as peer:
         assert peer.call("guest-fsfreeze-status") == "thawed"
+        with pytest.raises(AgentError, match="the agent was stopped while it was frozen"):
+            peer.call("guest-fsfreeze-thaw")
 
 
 def second_agent(guest: Guest, statedir: str) -> None:
@@ -308,7 +310,10 @@ def test_clock_that_jumps_by_years(guest: Guest) -> None:
 
 
 def test_power_cuts_while_frozen_and_while_handles_are_given(guest: Guest) -> None:
-    """The marker lies on the disk: it must not freeze the agent of the next boot. No handle is given twice."""
+    """The marker lies on the disk: it must not freeze the agent of the next boot. No handle is given twice.
+
+    And the host that goes on as if nothing had happened hears that the freeze did not hold.
+    """
     configure(guest)
     given = 0
     for cut in range(3):
@@ -327,4 +332,8 @@ def test_power_cuts_while_frozen_and_while_handles_are_given(guest: Guest) -> No
         guest.boot()
         with synced(guest) as peer:
             assert peer.call("guest-fsfreeze-status") == "thawed"
+            if cut < 2:
+                with pytest.raises(AgentError, match="the guest was started anew while it was frozen"):
+                    peer.call("guest-fsfreeze-thaw")
+            assert peer.call("guest-fsfreeze-thaw") == 0
         writes(guest)
