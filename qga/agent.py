@@ -95,6 +95,7 @@ class Agent:
         ChannelError or ActivationError before that.
         """
         self._inherited = systemd.inherited_socket(os.environ)
+        self._notify = systemd.Notifier(os.environ)
         self._loop = Loop()
         try:
             self._context.execs.attach(self._loop, self._children)
@@ -114,10 +115,10 @@ class Agent:
             else:
                 self._open()
             ready()
-            systemd.notify("READY=1")
+            self._notify("READY=1")
             self._feed_watchdog()
             self._loop.run()
-            systemd.notify("STOPPING=1")
+            self._notify("STOPPING=1")
             return 0
         finally:
             self._thaw()
@@ -125,12 +126,13 @@ class Agent:
                 self._channel.close()
             if self._audit is not None:
                 self._audit.close()
+            self._notify.close()
             self._loop.close()
 
     def _reload(self) -> None:
         """Take the owner's files anew; if they are not sound, go on with what was. The log is opened again anyway."""
         assert self._reread is not None
-        systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self._notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         lines = installed()
         if self._audit is not None:
             self._audit.reopen()
@@ -148,13 +150,13 @@ class Agent:
             for warning in settings.warnings:
                 log.warning("%s", warning)
             log.info("configuration, policy and log file are taken anew")
-        systemd.notify("READY=1")
+        self._notify("READY=1")
 
     def _feed_watchdog(self) -> None:
         """From the loop, so that systemd starts an agent anew that has got stuck."""
         interval = systemd.watchdog_interval(os.environ)
         if interval is not None:
-            systemd.notify("WATCHDOG=1")
+            self._notify("WATCHDOG=1")
             self._loop.call_later(interval / 2, self._feed_watchdog)
 
     def _on_freeze(self, frozen: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Mapping, MutableMapping
@@ -37,18 +38,25 @@ def inherited_socket(environ: MutableMapping[str, str]) -> socket.socket | None:
     return sock
 
 
-def notify(state: str) -> None:
-    """Tell systemd ("READY=1"); silent where nobody listens."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    if address.startswith("@"):
-        address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
-        try:
-            sock.sendto(state.encode(), address)
-        except OSError:
-            return
+class Notifier:
+    """Tells systemd ("READY=1"); silent where nobody listens.
+
+    Its socket is open from the start: systemd's watchdog is to be fed by an agent that has no descriptor left, too.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        address = environ.get("NOTIFY_SOCKET", "")
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) if address else None
+
+    def __call__(self, state: str) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.sendto(state.encode(), self._address)
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
 
 
 def watchdog_interval(environ: Mapping[str, str]) -> float | None:

@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from qga.linux.host import Outcome
 from qga.loop import Loop
 from qga.processes import Children, Workers, ask, run_as
 from qga.waiting import Pending
+from tests.running import RunningAgent
 from tests.test_freeze_state import Machine, machine
 from tests.test_processes import children_of_this_process
 from tests.test_run_as import ME
@@ -249,3 +251,13 @@ def test_programs_of_an_agent_in_the_foreground(machine: Machine, streams: str) 
     # glibc's posix_spawn(3) itself ignores the two that it keeps for its threads, 32 and 33: nobody else can set them
     said = base64.b64decode(status["out-data"]).decode()
     assert said.replace("180000000\n", "000000000\n") == UNTOUCHED
+
+
+def test_watchdog_of_an_agent_without_a_descriptor_left_is_fed(tmp_path: Path) -> None:
+    path = str(tmp_path / "sock")
+    with RunningAgent(tmp_path, "-m", "unix-listen", "-p", path, env={"WATCHDOG_USEC": "200000"}) as agent:
+        used = len(os.listdir(f"/proc/{agent.process.pid}/fd"))
+        limits = resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE, (used, limits[1]))
+        assert [agent.told() for _ in range(5)] == ["WATCHDOG=1"] * 5
+        assert agent.alive
