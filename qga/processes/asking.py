@@ -69,6 +69,7 @@ def _attend(argv: Sequence[str], report: int, stdin: int) -> NoReturn:
     """The attendant: fork the program, tell its pid, and its status when it has ended. Does not return."""
     try:
         leave_the_agent()
+        close_all_but(report, stdin, first=3)  # there is room for what follows, however much the agent has open
         os.setsid()  # what ends the agent's terminal must not end it
         output, theirs = os.pipe()
         ended, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
