@@ -8,7 +8,7 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from tests.conftest import FakePrograms, failed, now
 from tests.lines import Lines
 from tests.running import RunningAgent
 from tests.test_fsfreeze import make
+from tests.until import until
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
 SOON = 20.0  # seconds that anything may take
@@ -373,7 +374,7 @@ class Machine:
         return reply["return"] if "return" in reply else reply["error"]["desc"]
 
     def waits_for(self, words: list[str]) -> None:
-        assert becomes(lambda: self.said.read_text().split() == words), self.said.read_text()
+        until(lambda: self.said.read_text().split() == words)
 
 
 @pytest.fixture
@@ -447,19 +448,12 @@ def test_what_a_hook_leaves_in_the_background_lives_until_it_ends_by_itself(mach
     with machine.start() as agent:
         assert machine.ask("guest-fsfreeze-freeze-list", mountpoints=[]) == 0
         Path(f"{go}1").touch()
-        assert becomes(lambda: said(1))
+        until(lambda: said(1))
         assert machine.ask("guest-fsfreeze-thaw") == 0
-        assert becomes(lambda: said(2))
+        until(lambda: said(2))
         assert agent.terminate() == 0
     Path(f"{go}2").touch()
-    assert becomes(lambda: said(4)), "both, of the freeze and of the thaw"
-
-
-def becomes(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + SOON
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return condition()
+    until(lambda: said(4))  # both, of the freeze and of the thaw
 
 
 @pytest.mark.forks

@@ -25,6 +25,7 @@ from tests.running import RunningAgent
 from tests.test_freeze_state import Machine, machine
 from tests.test_processes import children_of_this_process
 from tests.test_run_as import ME
+from tests.until import until
 
 __all__ = ["machine"]
 
@@ -42,11 +43,12 @@ UNTOUCHED = "".join(f"Sig{kind}:\t{0:016x}\n" for kind in ("Blk", "Ign", "Cgt"))
 @pytest.fixture(autouse=True)
 def _reap_after() -> Iterator[None]:
     yield
-    deadline = time.monotonic() + SOON
-    while children_of_this_process() and time.monotonic() < deadline:
+
+    def alone() -> bool:
         Children().reap()
-        time.sleep(0.01)
-    assert children_of_this_process() == []
+        return not children_of_this_process()
+
+    until(alone)
 
 
 def open_descriptors() -> set[int]:
@@ -243,14 +245,16 @@ def test_programs_of_an_agent_in_the_foreground(machine: Machine, streams: str) 
         assert machine.ask("guest-fsfreeze-thaw") == 0
         arguments = {"path": "sh", "arg": ["-c", LOOK], "capture-output": True}
         pid = machine.ask("guest-exec", **arguments)["pid"]
-        deadline = time.monotonic() + SOON
-        while not (status := machine.ask("guest-exec-status", pid=pid))["exited"]:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+
+        def said() -> str | None:
+            status = machine.ask("guest-exec-status", pid=pid)
+            return base64.b64decode(status["out-data"]).decode() if status["exited"] else None
+
+        program = until(said)
     assert machine.said.read_text() == UNTOUCHED * 2
     # glibc's posix_spawn(3) itself ignores the two that it keeps for its threads, 32 and 33: nobody else can set them
-    said = base64.b64decode(status["out-data"]).decode()
-    assert said.replace("180000000\n", "000000000\n") == UNTOUCHED
+    assert program is not None
+    assert program.replace("180000000\n", "000000000\n") == UNTOUCHED
 
 
 def test_watchdog_of_an_agent_without_a_descriptor_left_is_fed(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from qga.linux.host import Outcome
 from qga.loop import Loop
 from qga.processes import Children, ask, asking
+from tests.until import until
 
 pytestmark = pytest.mark.forks
 
@@ -101,15 +102,8 @@ def test_what_a_helper_leaves_behind_may_write(tmp_path: Path) -> None:
     """And as much as it likes: more than a pipe takes."""
     assert ask(("sh", "-c", LATER.format(tmp_path) + " echo done; exit 3")) == Outcome(status=3, output=b"done\n")
     (tmp_path / "go").touch()
-    assert comes(tmp_path / "ended") == "0\n"
-
-
-def comes(path: Path) -> str:
-    deadline = time.monotonic() + 20
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} does not come"
-        time.sleep(0.02)
-    return path.read_text()
+    until((tmp_path / "ended").exists)
+    assert (tmp_path / "ended").read_text() == "0\n"
 
 
 def test_helper_whose_agent_is_killed_goes_on_to_its_end(tmp_path: Path) -> None:
@@ -119,12 +113,12 @@ def test_helper_whose_agent_is_killed_goes_on_to_its_end(tmp_path: Path) -> None
             ask(("sh", "-c", LATER.format(tmp_path).removesuffix("&")))
         finally:
             os._exit(0)
-    while not attendants_program(asking_process):
-        time.sleep(0.02)
+    until(lambda: attendants_program(asking_process))
     os.kill(asking_process, signal.SIGKILL)
     os.waitpid(asking_process, 0)
     (tmp_path / "go").touch()
-    assert comes(tmp_path / "ended") == "0\n"
+    until((tmp_path / "ended").exists)
+    assert (tmp_path / "ended").read_text() == "0\n"
 
 
 def attendants_program(pid: int) -> str:
