@@ -19,7 +19,7 @@ from qga.errors import CommandError
 from qga.execs import Capture, Execs
 from qga.linux.host import Outcome
 from qga.loop import Loop
-from qga.processes import Children, Workers, ask, run_as
+from qga.processes import Children, Workers, ask, keep_descriptors, run_as
 from qga.waiting import Pending
 from tests.running import RunningAgent
 from tests.test_freeze_state import Machine, machine
@@ -224,6 +224,22 @@ def everything_inherited() -> Iterator[None]:
 def test_helper_has_every_signal_at_its_default_and_nothing_open() -> None:
     with everything_inherited():
         assert ask(("sh", "-c", LOOK)).output.decode() == UNTOUCHED
+
+
+def test_helper_has_nothing_open_where_there_is_no_procfs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def listdir(path: str) -> list[str]:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    descriptor = os.open(os.devnull, os.O_RDONLY)
+    os.set_inheritable(descriptor, True)
+    try:
+        with monkeypatch.context() as context:
+            context.setattr(os, "listdir", listdir)
+            assert ask(("sh", "-c", LOOK)).output.decode() == UNTOUCHED
+            keep_descriptors()
+        assert not os.get_inheritable(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def test_work_elsewhere_has_nothing_open() -> None:

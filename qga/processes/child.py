@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 # started the agent may have ignored any.
 CHANGEABLE = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 
+MAX_UNLISTED = 65536  # descriptors that are looked for one by one
+
 _PYTHONS = (signal.SIGPIPE, signal.SIGXFSZ)  # ignored by Python, which makes an OSError of what they say
 
 
@@ -64,27 +66,30 @@ def default_signals() -> None:
 
 
 def close_all_but(*kept: int, first: int = 0) -> None:
-    """Let a child hold nothing of the agent's open, from the descriptor ``first`` on: no channel, no socket.
-
-    The limit says nothing about it (RLIMIT_NOFILE may have been lowered, or be a billion), so the descriptors are
-    listed: that takes one, which the caller has closed before.
-    """
-    try:
-        descriptors: Iterable[int] = [int(name) for name in os.listdir("/proc/self/fd")]
-    except OSError:  # no procfs
-        descriptors = range(os.sysconf("SC_OPEN_MAX"))
-    for descriptor in descriptors:
+    """Let a child hold nothing of the agent's open, from the descriptor ``first`` on: no channel, no socket."""
+    for descriptor in _open_descriptors():
         if descriptor >= first and descriptor not in kept:
-            with contextlib.suppress(OSError):  # the list has the descriptor that listed
+            with contextlib.suppress(OSError):
                 os.close(descriptor)
 
 
 def keep_descriptors() -> None:
     """Let no program inherit what this process was started with, beyond its standard streams."""
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) > 2:
-            with contextlib.suppress(OSError):  # the list has the descriptor that listed
-                os.set_inheritable(int(name), False)
+    for descriptor in _open_descriptors():
+        if descriptor > 2:
+            with contextlib.suppress(OSError):
+                os.set_inheritable(descriptor, False)
+
+
+def _open_descriptors() -> Iterable[int]:
+    """Those that are open, and some that are not, such as the one that listed them.
+
+    The limit does not bound them: it may have been lowered since, or be a billion. To list them takes one.
+    """
+    try:
+        return [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:  # no procfs
+        return range(min(os.sysconf("SC_OPEN_MAX"), MAX_UNLISTED))
 
 
 def tell(report: int, work: Callable[[], Any]) -> None:
