@@ -398,6 +398,7 @@ def test_agent_starts_with_a_damaged_marker_thaws_and_says_what_it_found(machine
 
 
 @pytest.mark.forks
+@pytest.mark.slow
 def test_agent_that_starts_with_a_damaged_marker_thaws_by_itself(machine: Machine) -> None:
     damage(machine.state / MARKER, "infinity")
     with machine.start("--fsfreeze-timeout=1"):
@@ -420,6 +421,7 @@ def test_hooks_are_told_when_the_agent_is_stopped_and_the_host_hears_of_it(machi
 
 
 @pytest.mark.forks
+@pytest.mark.slow
 def test_hooks_outlast_an_agent_that_is_killed_and_end_at_the_deadline(machine: Machine) -> None:
     with machine.start("--fsfreeze-timeout=3") as agent:
         assert machine.ask("guest-fsfreeze-freeze-list", mountpoints=[]) == 0

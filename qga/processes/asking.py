@@ -119,11 +119,11 @@ def _exec(argv: Sequence[str], report: int, stdin: int, output: int) -> NoReturn
     """The program's process: become it. Does not return; an exec that fails is told."""
     try:
         os.setsid()
+        default_signals()
         for source, target in ((stdin, 0), (output, 1), (output, 2)):
             os.dup2(source, target)
         os.close(stdin)
         close_all_but(report, first=3)
-        default_signals()
         os.execvp(argv[0], list(argv))
     except OSError as error:
         os.write(report, b"errno %d\n" % (error.errno or errno.EIO))
