@@ -1,4 +1,4 @@
-"""Writes ``qga/client/commands.py`` and ``replies.py`` from the schema: ``make client``.
+"""Writes ``qga/client/commands.py``, ``replies.py`` and ``shapes.py`` from the schema: ``make client``.
 
 A reply's struct is a frozen dataclass, QAPI's name without Guest; an enum is a str, so that a newer agent's word does
 no harm; a union is one class of the members of its base and its branch.
@@ -155,14 +155,12 @@ class Source:
         if returns is None:
             yield f"        {ask}"
             return
-        yield f"        value = {ask}"
+        yield f"        value{'' if self._class(returns) else f': {result}'} = {ask}"
         if self._class(returns) is None:
-            yield f'        return of("{name}", {WORDS.get(returns, "str")}, value)'
+            yield "        return value"
             return
         yield f"        from qga.client.replies import {_name(_element(returns))}\n"
-        read = self.reading(returns, "value")
-        function = read.removesuffix("(value)") if not isinstance(returns, list) else f"lambda value: {read}"
-        yield f'        return read("{name}", {function}, value)'
+        yield f"        return {self.reading(returns, 'value')}"
 
     def commands_module(self) -> str:
         silent = [command["command"] for command in self.commands if command.get("success-response") is False]
@@ -174,7 +172,7 @@ class Source:
             "# ruff: noqa: A002\nfrom __future__ import annotations\n",
             "from collections.abc import Mapping, Sequence",
         ]
-        lines += ["from typing import TYPE_CHECKING, Any\n", "from qga.client.reading import of, read\n"]
+        lines += ["from typing import TYPE_CHECKING, Any\n"]
         lines += ["if TYPE_CHECKING:", f"    from qga.client.replies import {', '.join(classes)}\n"]
         lines += [
             "# Commands that answer only when they fail.",
@@ -192,10 +190,62 @@ class Source:
                 lines += self.method(command, asynchronous=bool(word))
         return "\n".join(lines) + "\n"
 
+    def shapes_module(self) -> str:
+        """What a reply is held to, as data: names of types, a list for a list."""
+        unions = [name for name in self.needed if "union" in self.entries[name]]
+        held = {
+            name: self._plain(dict(self._members(self.entries[name]))) for name in self.needed if name not in unions
+        }
+        choices = {}
+        for name in unions:
+            entry = self.entries[name]
+            branches = {word: self._plain(self.entries[branch]["data"]) for word, branch in entry["data"].items()}
+            choices[name] = (self._plain(entry["base"]), entry["discriminator"], branches)
+        returns = {command["command"]: self._plain(command.get("returns")) for command in self.commands}
+        lines = [
+            f'"""{HEAD.format(doc="What the reply of each command is made of: ``qga.client.reading`` holds replies to it.")}"""',
+            "# fmt: off",
+            "from __future__ import annotations\n",
+            "from typing import TypeAlias\n",
+            "# int, uint64, bool, str, number, or a name of OBJECTS or UNIONS; a list of one is a list of those.",
+            'Shape: TypeAlias = "str | list[Shape]"',
+            'Members: TypeAlias = "dict[str, Shape]"  # * before a name: it may be missing',
+        ]
+        for name, kind, table in (
+            ("RETURNS", "dict[str, Shape | None]", returns),
+            ("OBJECTS", "dict[str, Members]", held),
+            ("UNIONS", "dict[str, tuple[Members, str, dict[str, Members]]]", choices),
+        ):
+            lines += [f"\n{name}: {kind} = {{"]
+            for key, value in table.items():
+                lines += textwrap.wrap(
+                    f'"{key}": {_literal(value)},',
+                    width=118,
+                    initial_indent=" " * 4,
+                    subsequent_indent=" " * 8,
+                    break_on_hyphens=False,
+                    break_long_words=False,
+                )
+            lines += ["}"]
+        return "\n".join(lines) + "\n"
+
+    def _plain(self, reference: Any) -> Any:
+        """A type by its name; words of an enum as str."""
+        if isinstance(reference, dict):
+            return {name: self._plain(member) for name, member in reference.items()}
+        if isinstance(reference, list):
+            return [self._plain(reference[0])]
+        return "str" if "enum" in self.entries.get(reference, {}) else reference
+
     def _mentioned(self, command: Entry) -> Iterator[str]:
         for reference in [command.get("returns"), *command.get("data", {}).values()]:
             if reference is not None and (name := self._class(reference)):
                 yield name
+
+
+def _literal(value: Any) -> str:
+    """As Python source, with double quotes."""
+    return repr(value).replace("'", '"')
 
 
 def _element(reference: Any) -> str:
@@ -243,7 +293,11 @@ def formatted(source: str, name: str) -> str:
 
 def files() -> dict[str, str]:
     source = Source()
-    made = {"replies.py": source.replies(), "commands.py": source.commands_module()}
+    made = {
+        "replies.py": source.replies(),
+        "commands.py": source.commands_module(),
+        "shapes.py": source.shapes_module(),
+    }
     return {name: formatted(text, name) for name, text in made.items()}
 
 

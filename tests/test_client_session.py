@@ -187,10 +187,13 @@ class TestAhead:
         assert len(list(session.outgoing())) == 8
         session.request("guest-ping", {})
         assert list(session.outgoing()) == []
-        replies = session.receive(b'{"return": {"count": 1}, "id": %d}\n' % numbers[6])
-        assert replies == [*(Reply(number, None) for number in numbers[:6]), Reply(numbers[6], {"count": 1})]
+        replies = session.receive(b'{"return": {"count": 1, "eof": false}, "id": %d}\n' % numbers[6])
+        assert replies == [
+            *(Reply(number, None) for number in numbers[:6]),
+            Reply(numbers[6], {"count": 1, "eof": False}),
+        ]
         assert list(session.outgoing()) == []
-        session.receive(b'{"return": {"count": 1}, "id": %d}\n' % numbers[7])
+        session.receive(b'{"return": {"count": 1, "eof": false}, "id": %d}\n' % numbers[7])
         assert len(list(session.outgoing())) == 1
 
     def test_what_is_given_up_before_it_is_sent_is_never_sent(self) -> None:
@@ -206,14 +209,14 @@ class TestAhead:
         session.write(1000, b"x" * AHEAD)
         hung = session.request("guest-exec", {"input-data": "x" * AHEAD})
         list(session.outgoing())
-        session.receive(b'{"return": {"count": 1}, "id": %d}\n' % (hung - 1))
+        session.receive(b'{"return": {"count": 1, "eof": false}, "id": %d}\n' % (hung - 1))
         assert len(list(session.outgoing())) == 1
         session.abandon(hung)
         large = session.request("guest-exec", {"input-data": "x" * AHEAD})
         assert len(list(session.outgoing())) == 1
         behind = session.request("guest-ping", {})
         assert list(session.outgoing()) == []
-        assert session.receive(b'{"return": 1, "id": %d}\n' % large) == [Reply(large, 1)]
+        assert session.receive(b'{"return": {"pid": 1}, "id": %d}\n' % large) == [Reply(large, {"pid": 1})]
         assert len(list(session.outgoing())) == 1
         assert session.receive(b'{"return": 2, "id": %d}\n' % behind) == [Reply(behind, 2)]
 

@@ -8,8 +8,6 @@ from qga import schema
 from qga.client.asynchronous import AsyncClient
 from qga.client.client import Client
 from qga.client.commands import SILENT
-from qga.client.errors import OutOfStep
-from qga.client.reading import of, read
 from qga.client.replies import CpuStats, FilesystemInfo
 from tests import client_source
 
@@ -37,14 +35,3 @@ def test_unknown_members_are_ignored_and_missing_ones_none() -> None:
 
 def test_a_union_of_tomorrow_is_left_out() -> None:
     assert CpuStats.read({"type": "windows", "cpu": 1}) is None
-
-
-@pytest.mark.parametrize("reply", [{"name": "x"}, 5, None, {**FILESYSTEM, "disk": [1]}])
-def test_another_shape_is_out_of_step(reply: object) -> None:
-    with pytest.raises(OutOfStep, match=r"^guest-get-fsinfo: "):
-        read("guest-get-fsinfo", FilesystemInfo.read, reply)
-
-
-def test_another_kind_is_out_of_step() -> None:
-    with pytest.raises(OutOfStep, match="expected int"):
-        of("guest-get-time", int, "5")

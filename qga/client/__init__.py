@@ -25,6 +25,7 @@ _HOMES = {
     "ClientError": "errors",
     "CommandFailed": "errors",
     "CommandNotFound": "errors",
+    "MalformedReply": "errors",
     "OutOfStep": "errors",
     "GuestFile": "files",
     "Session": "session",
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from qga.client.errors import ClientError as ClientError
     from qga.client.errors import CommandFailed as CommandFailed
     from qga.client.errors import CommandNotFound as CommandNotFound
+    from qga.client.errors import MalformedReply as MalformedReply
     from qga.client.errors import OutOfStep as OutOfStep
     from qga.client.files import GuestFile as GuestFile
     from qga.client.session import Session as Session

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 import pybase64
 
 from qga.client.errors import ClientError
-from qga.client.files import WHENCE, decoded, limits
+from qga.client.files import WHENCE, limits, payload, placed, written
 
 if TYPE_CHECKING:
     from qga.client.asynchronous import AsyncClient
@@ -50,21 +50,23 @@ class AsyncGuestFile:
         """At most ``size`` bytes, as many as one request brings; all that is left, without it."""
         if size < 0:
             return b"".join([piece async for piece in self])
-        reply = await self._client.guest_file_read(self._open(), min(size, self._limits.read))
-        return decoded(reply.buf_b64)
+        count = min(size, self._limits.read)
+        reply = await self._client.guest_file_read(self._open(), count)
+        return payload(reply.buf_b64, reply.count, count)
 
     async def write(self, data: bytes) -> int:
         """How many bytes were written: all."""
         rest = memoryview(data)
         while rest:
-            encoded = pybase64.b64encode_as_string(rest[: self._limits.write])
-            rest = rest[(await self._client.guest_file_write(self._open(), encoded)).count :]
+            piece = rest[: self._limits.write]
+            reply = await self._client.guest_file_write(self._open(), pybase64.b64encode_as_string(piece))
+            rest = rest[written(reply.count, len(piece)) :]
         return len(data)
 
     async def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         if whence not in WHENCE:
             raise ValueError(f"invalid whence {whence}: expected 0, 1 or 2")
-        return (await self._client.guest_file_seek(self._open(), offset, WHENCE[whence])).position
+        return placed((await self._client.guest_file_seek(self._open(), offset, WHENCE[whence])).position)
 
     async def tell(self) -> int:
         return await self.seek(0, os.SEEK_CUR)

@@ -13,7 +13,15 @@ from qga.client import roads
 from qga.client.asynclines import AsyncLibvirtLine, AsyncLine, AsyncStreamLine
 from qga.client.client import RETRY, TIMEOUT, Waiting
 from qga.client.commands import SILENT, AsyncCommands
-from qga.client.errors import AgentTimeout, AgentUnreachable, ClientError, CommandFailed, CommandNotFound, OutOfStep
+from qga.client.errors import (
+    AgentTimeout,
+    AgentUnreachable,
+    ClientError,
+    CommandFailed,
+    CommandNotFound,
+    MalformedReply,
+    OutOfStep,
+)
 from qga.client.freezing import THAW_TIMEOUT
 from qga.client.lines import SYNC_TIMEOUT
 from qga.client.steps import LONGER, SETTLED, Ask, Collect, Limits, Pause, Step, Steps, Submit, Write
@@ -212,6 +220,8 @@ class AsyncClient(AsyncCommands):
             try:
                 await self.guest_fsfreeze_thaw(timeout=max(1.0, deadline - time.monotonic()))
                 return
+            except MalformedReply:
+                raise  # it would be no better the next time
             except (AgentUnreachable, AgentTimeout, OutOfStep):
                 self.close()
                 if time.monotonic() >= deadline:

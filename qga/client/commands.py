@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qga.client.reading import of, read
-
 if TYPE_CHECKING:
     from qga.client.replies import (
         AgentInfo,
@@ -64,7 +62,7 @@ class Commands:
         value = self._ask("guest-ssh-get-authorized-keys", {"username": username}, timeout)
         from qga.client.replies import AuthorizedKeys
 
-        return read("guest-ssh-get-authorized-keys", AuthorizedKeys.read, value)
+        return AuthorizedKeys.read(value)
 
     def guest_ssh_add_authorized_keys(
         self, username: str, keys: Sequence[str], reset: bool | None = None, *, timeout: float | None = None
@@ -91,15 +89,15 @@ class Commands:
         value = self._ask("guest-get-vcpus", {}, timeout)
         from qga.client.replies import LogicalProcessor
 
-        return read("guest-get-vcpus", lambda value: [LogicalProcessor.read(item) for item in value], value)
+        return [LogicalProcessor.read(item) for item in value]
 
     def guest_set_vcpus(self, vcpus: Sequence[LogicalProcessor], *, timeout: float | None = None) -> int:
         """Take processors online or offline, in the order given, and stop at the first that fails.
 
         Returns how many were done; if the first one fails, its error. can-offline is ignored. (Since 1.5.)
         """
-        value = self._ask("guest-set-vcpus", {"vcpus": [item.write() for item in vcpus]}, timeout)
-        return of("guest-set-vcpus", int, value)
+        value: int = self._ask("guest-set-vcpus", {"vcpus": [item.write() for item in vcpus]}, timeout)
+        return value
 
     def guest_get_cpustats(self, *, timeout: float | None = None) -> list[CpuStats]:
         """How long each processor that is online has been in which state since the boot, in milliseconds.
@@ -109,25 +107,21 @@ class Commands:
         value = self._ask("guest-get-cpustats", {}, timeout)
         from qga.client.replies import CpuStats
 
-        return read(
-            "guest-get-cpustats",
-            lambda value: [part for item in value if (part := CpuStats.read(item)) is not None],
-            value,
-        )
+        return [part for item in value if (part := CpuStats.read(item)) is not None]
 
     def guest_get_load(self, *, timeout: float | None = None) -> LoadAverage:
         """The load averages of the last 1, 5 and 15 minutes. (Since 10.0.)"""
         value = self._ask("guest-get-load", {}, timeout)
         from qga.client.replies import LoadAverage
 
-        return read("guest-get-load", LoadAverage.read, value)
+        return LoadAverage.read(value)
 
     def guest_get_disks(self, *, timeout: float | None = None) -> list[DiskInfo]:
         """List the disks and their partitions, each disk before its own, by name. (Since 5.2.)"""
         value = self._ask("guest-get-disks", {}, timeout)
         from qga.client.replies import DiskInfo
 
-        return read("guest-get-disks", lambda value: [DiskInfo.read(item) for item in value], value)
+        return [DiskInfo.read(item) for item in value]
 
     def guest_get_diskstats(self, *, timeout: float | None = None) -> list[DiskStatsInfo]:
         """Tell what the disks and partitions have been doing, in the kernel's order: Documentation/admin-
@@ -138,7 +132,7 @@ class Commands:
         value = self._ask("guest-get-diskstats", {}, timeout)
         from qga.client.replies import DiskStatsInfo
 
-        return read("guest-get-diskstats", lambda value: [DiskStatsInfo.read(item) for item in value], value)
+        return [DiskStatsInfo.read(item) for item in value]
 
     def guest_exec(
         self,
@@ -169,7 +163,7 @@ class Commands:
         )
         from qga.client.replies import Exec
 
-        return read("guest-exec", Exec.read, value)
+        return Exec.read(value)
 
     def guest_exec_status(self, pid: int, *, timeout: float | None = None) -> ExecStatus:
         """Say whether a program has ended, and if so, how, and what it wrote.
@@ -180,15 +174,15 @@ class Commands:
         value = self._ask("guest-exec-status", {"pid": pid}, timeout)
         from qga.client.replies import ExecStatus
 
-        return read("guest-exec-status", ExecStatus.read, value)
+        return ExecStatus.read(value)
 
     def guest_file_open(self, path: str, mode: str | None = None, *, timeout: float | None = None) -> int:
         """Open a file of the guest, in a mode of fopen(3), r by default.
 
         Returns a handle, which is never given twice, also not after a restart of the agent. (Since 0.15.)
         """
-        value = self._ask("guest-file-open", {"path": path, "mode": mode}, timeout)
-        return of("guest-file-open", int, value)
+        value: int = self._ask("guest-file-open", {"path": path, "mode": mode}, timeout)
+        return value
 
     def guest_file_close(self, handle: int, *, timeout: float | None = None) -> None:
         """Close a handle. It is gone also where closing it failed. (Since 0.15.)"""
@@ -199,7 +193,7 @@ class Commands:
         value = self._ask("guest-file-read", {"handle": handle, "count": count}, timeout)
         from qga.client.replies import FileRead
 
-        return read("guest-file-read", FileRead.read, value)
+        return FileRead.read(value)
 
     def guest_file_write(
         self, handle: int, buf_b64: str, count: int | None = None, *, timeout: float | None = None
@@ -208,7 +202,7 @@ class Commands:
         value = self._ask("guest-file-write", {"handle": handle, "buf-b64": buf_b64, "count": count}, timeout)
         from qga.client.replies import FileWrite
 
-        return read("guest-file-write", FileWrite.read, value)
+        return FileWrite.read(value)
 
     def guest_file_seek(
         self, handle: int, offset: int, whence: int | str, *, timeout: float | None = None
@@ -217,7 +211,7 @@ class Commands:
         value = self._ask("guest-file-seek", {"handle": handle, "offset": offset, "whence": whence}, timeout)
         from qga.client.replies import FileSeek
 
-        return read("guest-file-seek", FileSeek.read, value)
+        return FileSeek.read(value)
 
     def guest_file_flush(self, handle: int, *, timeout: float | None = None) -> None:
         """Hand what was written to the guest's kernel, which this agent has done already. (Since 0.15.)"""
@@ -231,7 +225,7 @@ class Commands:
         value = self._ask("guest-get-fsinfo", {}, timeout)
         from qga.client.replies import FilesystemInfo
 
-        return read("guest-get-fsinfo", lambda value: [FilesystemInfo.read(item) for item in value], value)
+        return [FilesystemInfo.read(item) for item in value]
 
     def guest_fstrim(self, minimum: int | None = None, *, timeout: float | None = None) -> FilesystemTrimResponse:
         """Tell the disks which blocks no filesystem uses.
@@ -241,15 +235,15 @@ class Commands:
         value = self._ask("guest-fstrim", {"minimum": minimum}, timeout)
         from qga.client.replies import FilesystemTrimResponse
 
-        return read("guest-fstrim", FilesystemTrimResponse.read, value)
+        return FilesystemTrimResponse.read(value)
 
     def guest_fsfreeze_status(self, *, timeout: float | None = None) -> str:
         """Say whether the agent holds filesystems frozen.
 
         It does not know of those that somebody else has frozen. (Since 0.15.)
         """
-        value = self._ask("guest-fsfreeze-status", {}, timeout)
-        return of("guest-fsfreeze-status", str, value)
+        value: str = self._ask("guest-fsfreeze-status", {}, timeout)
+        return value
 
     def guest_fsfreeze_freeze(self, *, timeout: float | None = None) -> int:
         """Write down and freeze every filesystem that lies on a block device and can be frozen, so that a snapshot
@@ -258,8 +252,8 @@ class Commands:
         Returns how many were frozen. If one fails, none stays frozen. Until the thaw only a few commands are
         allowed. (Since 0.15.)
         """
-        value = self._ask("guest-fsfreeze-freeze", {}, timeout)
-        return of("guest-fsfreeze-freeze", int, value)
+        value: int = self._ask("guest-fsfreeze-freeze", {}, timeout)
+        return value
 
     def guest_fsfreeze_freeze_list(
         self, mountpoints: Sequence[str] | None = None, *, timeout: float | None = None
@@ -268,22 +262,22 @@ class Commands:
 
         Without a list, all. (Since 2.2.)
         """
-        value = self._ask(
+        value: int = self._ask(
             "guest-fsfreeze-freeze-list", {"mountpoints": None if mountpoints is None else list(mountpoints)}, timeout
         )
-        return of("guest-fsfreeze-freeze-list", int, value)
+        return value
 
     def guest_fsfreeze_thaw(self, *, timeout: float | None = None) -> int:
         """Thaw every filesystem, whoever has frozen it. Returns how many were thawed. (Since 0.15.)"""
-        value = self._ask("guest-fsfreeze-thaw", {}, timeout)
-        return of("guest-fsfreeze-thaw", int, value)
+        value: int = self._ask("guest-fsfreeze-thaw", {}, timeout)
+        return value
 
     def guest_get_memory_blocks(self, *, timeout: float | None = None) -> list[MemoryBlock]:
         """List the guest's memory blocks, by number; none where the kernel has no memory hot-plug. (Since 2.3.)"""
         value = self._ask("guest-get-memory-blocks", {}, timeout)
         from qga.client.replies import MemoryBlock
 
-        return read("guest-get-memory-blocks", lambda value: [MemoryBlock.read(item) for item in value], value)
+        return [MemoryBlock.read(item) for item in value]
 
     def guest_set_memory_blocks(
         self, mem_blks: Sequence[MemoryBlock], *, timeout: float | None = None
@@ -295,16 +289,14 @@ class Commands:
         value = self._ask("guest-set-memory-blocks", {"mem-blks": [item.write() for item in mem_blks]}, timeout)
         from qga.client.replies import MemoryBlockResponse
 
-        return read(
-            "guest-set-memory-blocks", lambda value: [MemoryBlockResponse.read(item) for item in value], value
-        )
+        return [MemoryBlockResponse.read(item) for item in value]
 
     def guest_get_memory_block_info(self, *, timeout: float | None = None) -> MemoryBlockInfo:
         """The size of a memory block, in bytes. (Since 2.3.)"""
         value = self._ask("guest-get-memory-block-info", {}, timeout)
         from qga.client.replies import MemoryBlockInfo
 
-        return read("guest-get-memory-block-info", MemoryBlockInfo.read, value)
+        return MemoryBlockInfo.read(value)
 
     def guest_network_get_interfaces(self, *, timeout: float | None = None) -> list[NetworkInterface]:
         """List the network interfaces, with their addresses and counters, in the kernel's order.
@@ -314,16 +306,14 @@ class Commands:
         value = self._ask("guest-network-get-interfaces", {}, timeout)
         from qga.client.replies import NetworkInterface
 
-        return read(
-            "guest-network-get-interfaces", lambda value: [NetworkInterface.read(item) for item in value], value
-        )
+        return [NetworkInterface.read(item) for item in value]
 
     def guest_network_get_route(self, *, timeout: float | None = None) -> list[NetworkRoute]:
         """List the routes, IPv4 first, in the kernel's order. (Since 9.1.)"""
         value = self._ask("guest-network-get-route", {}, timeout)
         from qga.client.replies import NetworkRoute
 
-        return read("guest-network-get-route", lambda value: [NetworkRoute.read(item) for item in value], value)
+        return [NetworkRoute.read(item) for item in value]
 
     def guest_shutdown(self, mode: str | None = None, *, timeout: float | None = None) -> None:
         """Shut the guest down.
@@ -359,13 +349,13 @@ class Commands:
 
         Send 0xFF before the request to make the agent drop a half request of an earlier client. (Since 1.1.)
         """
-        value = self._ask("guest-sync-delimited", {"id": id}, timeout)
-        return of("guest-sync-delimited", int, value)
+        value: int = self._ask("guest-sync-delimited", {"id": id}, timeout)
+        return value
 
     def guest_sync(self, id: int, *, timeout: float | None = None) -> int:
         """Return id, so that a client can tell the replies it waits for from stale ones. (Since 0.15.)"""
-        value = self._ask("guest-sync", {"id": id}, timeout)
-        return of("guest-sync", int, value)
+        value: int = self._ask("guest-sync", {"id": id}, timeout)
+        return value
 
     def guest_ping(self, *, timeout: float | None = None) -> None:
         """Do nothing, successfully: the agent is there. (Since 0.15.)"""
@@ -376,14 +366,14 @@ class Commands:
         value = self._ask("guest-info", {}, timeout)
         from qga.client.replies import AgentInfo
 
-        return read("guest-info", AgentInfo.read, value)
+        return AgentInfo.read(value)
 
     def guest_get_host_name(self, *, timeout: float | None = None) -> HostName:
         """Tell the name of the guest, as it calls itself. (Since 2.10.)"""
         value = self._ask("guest-get-host-name", {}, timeout)
         from qga.client.replies import HostName
 
-        return read("guest-get-host-name", HostName.read, value)
+        return HostName.read(value)
 
     def guest_get_users(self, *, timeout: float | None = None) -> list[User]:
         """List the users who are logged in, each once, in the order in which they logged in as far as it is known.
@@ -393,26 +383,26 @@ class Commands:
         value = self._ask("guest-get-users", {}, timeout)
         from qga.client.replies import User
 
-        return read("guest-get-users", lambda value: [User.read(item) for item in value], value)
+        return [User.read(item) for item in value]
 
     def guest_get_timezone(self, *, timeout: float | None = None) -> Timezone:
         """Tell the guest's time zone. (Since 2.10.)"""
         value = self._ask("guest-get-timezone", {}, timeout)
         from qga.client.replies import Timezone
 
-        return read("guest-get-timezone", Timezone.read, value)
+        return Timezone.read(value)
 
     def guest_get_osinfo(self, *, timeout: float | None = None) -> OSInfo:
         """Tell which operating system this is: uname(2) and os-release(5). (Since 2.10.)"""
         value = self._ask("guest-get-osinfo", {}, timeout)
         from qga.client.replies import OSInfo
 
-        return read("guest-get-osinfo", OSInfo.read, value)
+        return OSInfo.read(value)
 
     def guest_get_time(self, *, timeout: float | None = None) -> int:
         """The guest's clock: nanoseconds since 1970 in UTC, to the microsecond. (Since 1.5.)"""
-        value = self._ask("guest-get-time", {}, timeout)
-        return of("guest-get-time", int, value)
+        value: int = self._ask("guest-get-time", {}, timeout)
+        return value
 
     def guest_set_time(self, time: int | None = None, *, timeout: float | None = None) -> None:
         """Set the guest's clock to a time in nanoseconds since 1970 in UTC, and the hardware clock to it; a
@@ -445,7 +435,7 @@ class AsyncCommands:
         value = await self._ask("guest-ssh-get-authorized-keys", {"username": username}, timeout)
         from qga.client.replies import AuthorizedKeys
 
-        return read("guest-ssh-get-authorized-keys", AuthorizedKeys.read, value)
+        return AuthorizedKeys.read(value)
 
     async def guest_ssh_add_authorized_keys(
         self, username: str, keys: Sequence[str], reset: bool | None = None, *, timeout: float | None = None
@@ -472,15 +462,15 @@ class AsyncCommands:
         value = await self._ask("guest-get-vcpus", {}, timeout)
         from qga.client.replies import LogicalProcessor
 
-        return read("guest-get-vcpus", lambda value: [LogicalProcessor.read(item) for item in value], value)
+        return [LogicalProcessor.read(item) for item in value]
 
     async def guest_set_vcpus(self, vcpus: Sequence[LogicalProcessor], *, timeout: float | None = None) -> int:
         """Take processors online or offline, in the order given, and stop at the first that fails.
 
         Returns how many were done; if the first one fails, its error. can-offline is ignored. (Since 1.5.)
         """
-        value = await self._ask("guest-set-vcpus", {"vcpus": [item.write() for item in vcpus]}, timeout)
-        return of("guest-set-vcpus", int, value)
+        value: int = await self._ask("guest-set-vcpus", {"vcpus": [item.write() for item in vcpus]}, timeout)
+        return value
 
     async def guest_get_cpustats(self, *, timeout: float | None = None) -> list[CpuStats]:
         """How long each processor that is online has been in which state since the boot, in milliseconds.
@@ -490,25 +480,21 @@ class AsyncCommands:
         value = await self._ask("guest-get-cpustats", {}, timeout)
         from qga.client.replies import CpuStats
 
-        return read(
-            "guest-get-cpustats",
-            lambda value: [part for item in value if (part := CpuStats.read(item)) is not None],
-            value,
-        )
+        return [part for item in value if (part := CpuStats.read(item)) is not None]
 
     async def guest_get_load(self, *, timeout: float | None = None) -> LoadAverage:
         """The load averages of the last 1, 5 and 15 minutes. (Since 10.0.)"""
         value = await self._ask("guest-get-load", {}, timeout)
         from qga.client.replies import LoadAverage
 
-        return read("guest-get-load", LoadAverage.read, value)
+        return LoadAverage.read(value)
 
     async def guest_get_disks(self, *, timeout: float | None = None) -> list[DiskInfo]:
         """List the disks and their partitions, each disk before its own, by name. (Since 5.2.)"""
         value = await self._ask("guest-get-disks", {}, timeout)
         from qga.client.replies import DiskInfo
 
-        return read("guest-get-disks", lambda value: [DiskInfo.read(item) for item in value], value)
+        return [DiskInfo.read(item) for item in value]
 
     async def guest_get_diskstats(self, *, timeout: float | None = None) -> list[DiskStatsInfo]:
         """Tell what the disks and partitions have been doing, in the kernel's order: Documentation/admin-
@@ -519,7 +505,7 @@ class AsyncCommands:
         value = await self._ask("guest-get-diskstats", {}, timeout)
         from qga.client.replies import DiskStatsInfo
 
-        return read("guest-get-diskstats", lambda value: [DiskStatsInfo.read(item) for item in value], value)
+        return [DiskStatsInfo.read(item) for item in value]
 
     async def guest_exec(
         self,
@@ -550,7 +536,7 @@ class AsyncCommands:
         )
         from qga.client.replies import Exec
 
-        return read("guest-exec", Exec.read, value)
+        return Exec.read(value)
 
     async def guest_exec_status(self, pid: int, *, timeout: float | None = None) -> ExecStatus:
         """Say whether a program has ended, and if so, how, and what it wrote.
@@ -561,15 +547,15 @@ class AsyncCommands:
         value = await self._ask("guest-exec-status", {"pid": pid}, timeout)
         from qga.client.replies import ExecStatus
 
-        return read("guest-exec-status", ExecStatus.read, value)
+        return ExecStatus.read(value)
 
     async def guest_file_open(self, path: str, mode: str | None = None, *, timeout: float | None = None) -> int:
         """Open a file of the guest, in a mode of fopen(3), r by default.
 
         Returns a handle, which is never given twice, also not after a restart of the agent. (Since 0.15.)
         """
-        value = await self._ask("guest-file-open", {"path": path, "mode": mode}, timeout)
-        return of("guest-file-open", int, value)
+        value: int = await self._ask("guest-file-open", {"path": path, "mode": mode}, timeout)
+        return value
 
     async def guest_file_close(self, handle: int, *, timeout: float | None = None) -> None:
         """Close a handle. It is gone also where closing it failed. (Since 0.15.)"""
@@ -582,7 +568,7 @@ class AsyncCommands:
         value = await self._ask("guest-file-read", {"handle": handle, "count": count}, timeout)
         from qga.client.replies import FileRead
 
-        return read("guest-file-read", FileRead.read, value)
+        return FileRead.read(value)
 
     async def guest_file_write(
         self, handle: int, buf_b64: str, count: int | None = None, *, timeout: float | None = None
@@ -591,7 +577,7 @@ class AsyncCommands:
         value = await self._ask("guest-file-write", {"handle": handle, "buf-b64": buf_b64, "count": count}, timeout)
         from qga.client.replies import FileWrite
 
-        return read("guest-file-write", FileWrite.read, value)
+        return FileWrite.read(value)
 
     async def guest_file_seek(
         self, handle: int, offset: int, whence: int | str, *, timeout: float | None = None
@@ -600,7 +586,7 @@ class AsyncCommands:
         value = await self._ask("guest-file-seek", {"handle": handle, "offset": offset, "whence": whence}, timeout)
         from qga.client.replies import FileSeek
 
-        return read("guest-file-seek", FileSeek.read, value)
+        return FileSeek.read(value)
 
     async def guest_file_flush(self, handle: int, *, timeout: float | None = None) -> None:
         """Hand what was written to the guest's kernel, which this agent has done already. (Since 0.15.)"""
@@ -614,7 +600,7 @@ class AsyncCommands:
         value = await self._ask("guest-get-fsinfo", {}, timeout)
         from qga.client.replies import FilesystemInfo
 
-        return read("guest-get-fsinfo", lambda value: [FilesystemInfo.read(item) for item in value], value)
+        return [FilesystemInfo.read(item) for item in value]
 
     async def guest_fstrim(
         self, minimum: int | None = None, *, timeout: float | None = None
@@ -626,15 +612,15 @@ class AsyncCommands:
         value = await self._ask("guest-fstrim", {"minimum": minimum}, timeout)
         from qga.client.replies import FilesystemTrimResponse
 
-        return read("guest-fstrim", FilesystemTrimResponse.read, value)
+        return FilesystemTrimResponse.read(value)
 
     async def guest_fsfreeze_status(self, *, timeout: float | None = None) -> str:
         """Say whether the agent holds filesystems frozen.
 
         It does not know of those that somebody else has frozen. (Since 0.15.)
         """
-        value = await self._ask("guest-fsfreeze-status", {}, timeout)
-        return of("guest-fsfreeze-status", str, value)
+        value: str = await self._ask("guest-fsfreeze-status", {}, timeout)
+        return value
 
     async def guest_fsfreeze_freeze(self, *, timeout: float | None = None) -> int:
         """Write down and freeze every filesystem that lies on a block device and can be frozen, so that a snapshot
@@ -643,8 +629,8 @@ class AsyncCommands:
         Returns how many were frozen. If one fails, none stays frozen. Until the thaw only a few commands are
         allowed. (Since 0.15.)
         """
-        value = await self._ask("guest-fsfreeze-freeze", {}, timeout)
-        return of("guest-fsfreeze-freeze", int, value)
+        value: int = await self._ask("guest-fsfreeze-freeze", {}, timeout)
+        return value
 
     async def guest_fsfreeze_freeze_list(
         self, mountpoints: Sequence[str] | None = None, *, timeout: float | None = None
@@ -653,22 +639,22 @@ class AsyncCommands:
 
         Without a list, all. (Since 2.2.)
         """
-        value = await self._ask(
+        value: int = await self._ask(
             "guest-fsfreeze-freeze-list", {"mountpoints": None if mountpoints is None else list(mountpoints)}, timeout
         )
-        return of("guest-fsfreeze-freeze-list", int, value)
+        return value
 
     async def guest_fsfreeze_thaw(self, *, timeout: float | None = None) -> int:
         """Thaw every filesystem, whoever has frozen it. Returns how many were thawed. (Since 0.15.)"""
-        value = await self._ask("guest-fsfreeze-thaw", {}, timeout)
-        return of("guest-fsfreeze-thaw", int, value)
+        value: int = await self._ask("guest-fsfreeze-thaw", {}, timeout)
+        return value
 
     async def guest_get_memory_blocks(self, *, timeout: float | None = None) -> list[MemoryBlock]:
         """List the guest's memory blocks, by number; none where the kernel has no memory hot-plug. (Since 2.3.)"""
         value = await self._ask("guest-get-memory-blocks", {}, timeout)
         from qga.client.replies import MemoryBlock
 
-        return read("guest-get-memory-blocks", lambda value: [MemoryBlock.read(item) for item in value], value)
+        return [MemoryBlock.read(item) for item in value]
 
     async def guest_set_memory_blocks(
         self, mem_blks: Sequence[MemoryBlock], *, timeout: float | None = None
@@ -680,16 +666,14 @@ class AsyncCommands:
         value = await self._ask("guest-set-memory-blocks", {"mem-blks": [item.write() for item in mem_blks]}, timeout)
         from qga.client.replies import MemoryBlockResponse
 
-        return read(
-            "guest-set-memory-blocks", lambda value: [MemoryBlockResponse.read(item) for item in value], value
-        )
+        return [MemoryBlockResponse.read(item) for item in value]
 
     async def guest_get_memory_block_info(self, *, timeout: float | None = None) -> MemoryBlockInfo:
         """The size of a memory block, in bytes. (Since 2.3.)"""
         value = await self._ask("guest-get-memory-block-info", {}, timeout)
         from qga.client.replies import MemoryBlockInfo
 
-        return read("guest-get-memory-block-info", MemoryBlockInfo.read, value)
+        return MemoryBlockInfo.read(value)
 
     async def guest_network_get_interfaces(self, *, timeout: float | None = None) -> list[NetworkInterface]:
         """List the network interfaces, with their addresses and counters, in the kernel's order.
@@ -699,16 +683,14 @@ class AsyncCommands:
         value = await self._ask("guest-network-get-interfaces", {}, timeout)
         from qga.client.replies import NetworkInterface
 
-        return read(
-            "guest-network-get-interfaces", lambda value: [NetworkInterface.read(item) for item in value], value
-        )
+        return [NetworkInterface.read(item) for item in value]
 
     async def guest_network_get_route(self, *, timeout: float | None = None) -> list[NetworkRoute]:
         """List the routes, IPv4 first, in the kernel's order. (Since 9.1.)"""
         value = await self._ask("guest-network-get-route", {}, timeout)
         from qga.client.replies import NetworkRoute
 
-        return read("guest-network-get-route", lambda value: [NetworkRoute.read(item) for item in value], value)
+        return [NetworkRoute.read(item) for item in value]
 
     async def guest_shutdown(self, mode: str | None = None, *, timeout: float | None = None) -> None:
         """Shut the guest down.
@@ -744,13 +726,13 @@ class AsyncCommands:
 
         Send 0xFF before the request to make the agent drop a half request of an earlier client. (Since 1.1.)
         """
-        value = await self._ask("guest-sync-delimited", {"id": id}, timeout)
-        return of("guest-sync-delimited", int, value)
+        value: int = await self._ask("guest-sync-delimited", {"id": id}, timeout)
+        return value
 
     async def guest_sync(self, id: int, *, timeout: float | None = None) -> int:
         """Return id, so that a client can tell the replies it waits for from stale ones. (Since 0.15.)"""
-        value = await self._ask("guest-sync", {"id": id}, timeout)
-        return of("guest-sync", int, value)
+        value: int = await self._ask("guest-sync", {"id": id}, timeout)
+        return value
 
     async def guest_ping(self, *, timeout: float | None = None) -> None:
         """Do nothing, successfully: the agent is there. (Since 0.15.)"""
@@ -761,14 +743,14 @@ class AsyncCommands:
         value = await self._ask("guest-info", {}, timeout)
         from qga.client.replies import AgentInfo
 
-        return read("guest-info", AgentInfo.read, value)
+        return AgentInfo.read(value)
 
     async def guest_get_host_name(self, *, timeout: float | None = None) -> HostName:
         """Tell the name of the guest, as it calls itself. (Since 2.10.)"""
         value = await self._ask("guest-get-host-name", {}, timeout)
         from qga.client.replies import HostName
 
-        return read("guest-get-host-name", HostName.read, value)
+        return HostName.read(value)
 
     async def guest_get_users(self, *, timeout: float | None = None) -> list[User]:
         """List the users who are logged in, each once, in the order in which they logged in as far as it is known.
@@ -778,26 +760,26 @@ class AsyncCommands:
         value = await self._ask("guest-get-users", {}, timeout)
         from qga.client.replies import User
 
-        return read("guest-get-users", lambda value: [User.read(item) for item in value], value)
+        return [User.read(item) for item in value]
 
     async def guest_get_timezone(self, *, timeout: float | None = None) -> Timezone:
         """Tell the guest's time zone. (Since 2.10.)"""
         value = await self._ask("guest-get-timezone", {}, timeout)
         from qga.client.replies import Timezone
 
-        return read("guest-get-timezone", Timezone.read, value)
+        return Timezone.read(value)
 
     async def guest_get_osinfo(self, *, timeout: float | None = None) -> OSInfo:
         """Tell which operating system this is: uname(2) and os-release(5). (Since 2.10.)"""
         value = await self._ask("guest-get-osinfo", {}, timeout)
         from qga.client.replies import OSInfo
 
-        return read("guest-get-osinfo", OSInfo.read, value)
+        return OSInfo.read(value)
 
     async def guest_get_time(self, *, timeout: float | None = None) -> int:
         """The guest's clock: nanoseconds since 1970 in UTC, to the microsecond. (Since 1.5.)"""
-        value = await self._ask("guest-get-time", {}, timeout)
-        return of("guest-get-time", int, value)
+        value: int = await self._ask("guest-get-time", {}, timeout)
+        return value
 
     async def guest_set_time(self, time: int | None = None, *, timeout: float | None = None) -> None:
         """Set the guest's clock to a time in nanoseconds since 1970 in UTC, and the hardware clock to it; a

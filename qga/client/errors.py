@@ -27,6 +27,17 @@ class OutOfStep(ClientError):  # noqa: N818
     """What came is no reply of an agent: another program, a console, or a broken stream."""
 
 
+class MalformedReply(OutOfStep):
+    """A reply that does not have the shape which the schema gives the command, or contradicts itself.
+
+    The connection is in step all the same: a new one would bring the same.
+    """
+
+    def __init__(self, command: str, wrong: str) -> None:
+        super().__init__(f"{command}: the agent's reply is wrong: {wrong}", command=command)
+        self.command: str = command
+
+
 class CommandFailed(ClientError):  # noqa: N818
     """The agent answered with an error; ``desc`` is what it said, ``error_class`` QEMU's class."""
 
@@ -51,7 +62,12 @@ class CommandNotFound(CommandFailed):
         self.args = (f"{command}: {why}",)
 
 
+MAX_DESC = 4096  # characters of what a guest says of an error
+
+
 def failure(command: str, desc: str, error_class: str) -> CommandFailed:
     """The error for an agent's answer. Old agents call a blocked command CommandDisabled."""
+    if len(desc) > MAX_DESC:
+        desc = desc[:MAX_DESC] + "…"
     missing = error_class in ("CommandNotFound", "CommandDisabled")
     return (CommandNotFound if missing else CommandFailed)(command, desc, error_class)

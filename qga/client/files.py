@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pybase64
 
-from qga.client.errors import ClientError, OutOfStep
+from qga.client.errors import ClientError, MalformedReply
+from qga.client.reading import shown
 from qga.client.steps import Limits, Steps
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class GuestFile(io.RawIOBase):
         if not count:
             return 0
         reply = self._client.guest_file_read(self._open(), count)
-        data = decoded(reply.buf_b64)
+        data = payload(reply.buf_b64, reply.count, count)
         view[: len(data)] = data
         return len(data)
 
@@ -64,12 +65,13 @@ class GuestFile(io.RawIOBase):
         piece = memoryview(data).cast("B")[: self._limits.write]
         if not piece:
             return 0
-        return self._client.guest_file_write(self._open(), pybase64.b64encode_as_string(piece)).count
+        reply = self._client.guest_file_write(self._open(), pybase64.b64encode_as_string(piece))
+        return written(reply.count, len(piece))
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         if whence not in WHENCE:
             raise ValueError(f"invalid whence {whence}: expected 0, 1 or 2")
-        return self._client.guest_file_seek(self._open(), offset, WHENCE[whence]).position
+        return placed(self._client.guest_file_seek(self._open(), offset, WHENCE[whence]).position)
 
     def tell(self) -> int:
         return self.seek(0, os.SEEK_CUR)
@@ -108,10 +110,37 @@ def limits() -> Steps[Limits]:
     return got
 
 
-def decoded(text: str) -> bytes:
-    """Raises OutOfStep for what is no base64."""
+def payload(encoded: str, count: int, asked: int) -> bytes:
+    """The bytes of a guest-file-read of at most ``asked``, of which the reply says that they are ``count``.
+
+    Raises MalformedReply.
+    """
+    data = decoded(encoded)
+    if not len(data) == count <= asked:
+        raise MalformedReply(
+            "guest-file-read", f"expected at most {asked} bytes, got {len(data)} and a count of {count}"
+        )
+    return data
+
+
+def written(count: int, sent: int) -> int:
+    """How many of ``sent`` bytes, which are some, a guest-file-write has written. Raises MalformedReply."""
+    if not 0 < count <= sent:
+        raise MalformedReply("guest-file-write", f"count: expected 1 to {sent}, got {count}")
+    return count
+
+
+def placed(position: int) -> int:
+    """Where a guest-file-seek has gone. Raises MalformedReply."""
+    if position < 0:
+        raise MalformedReply("guest-file-seek", f"position: expected one in the file, got {position}")
+    return position
+
+
+def decoded(text: str, command: str = "guest-file-read", member: str = "buf-b64") -> bytes:
+    """Raises MalformedReply for what is not base64."""
     try:
         data: bytes = pybase64.b64decode(text, validate=True)
-    except ValueError as error:
-        raise OutOfStep(f"guest-file-read: the reply's buf-b64 is no base64: {error}") from None
+    except ValueError:
+        raise MalformedReply(command, f"{member}: expected base64, got {shown(text)}") from None
     return data

@@ -7,7 +7,15 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from qga.client.errors import AgentTimeout, AgentUnreachable, ClientError, CommandFailed, CommandNotFound, OutOfStep
+from qga.client.errors import (
+    AgentTimeout,
+    AgentUnreachable,
+    ClientError,
+    CommandFailed,
+    CommandNotFound,
+    MalformedReply,
+    OutOfStep,
+)
 
 if TYPE_CHECKING:
     from qga.client.client import Client
@@ -71,6 +79,8 @@ class Freeze:
                 self.thawed = self._client.guest_fsfreeze_thaw(timeout=max(1.0, deadline - time.monotonic()))
                 self.seconds = time.monotonic() - self._since
                 return
+            except MalformedReply:
+                raise  # it would be no better the next time
             except _LOST:
                 self._client.close()
                 if time.monotonic() >= deadline:

@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from qga.client import reading
 from qga.client.errors import AddressError, AgentTimeout, AgentUnreachable, ClientError, OutOfStep, failure
 from qga.client.roads import Address
 
@@ -73,7 +74,7 @@ class LibvirtLine:
         except TypeError as error:
             raise ClientError(f"{command}: its arguments cannot be sent: {error}", command=command) from error
         reply = self._send(text, max(1, math.ceil(deadline - time.monotonic())))
-        return _value(command, reply)
+        return _value(command, arguments, reply)
 
     def close(self) -> None:
         self.dead = True
@@ -150,16 +151,16 @@ class LibvirtLine:
         return AgentUnreachable(f"{self._address.text}: {said or 'virsh failed and said nothing'}", command=command)
 
 
-def _value(command: str, reply: str) -> Any:
-    try:
-        body = orjson.loads(reply)
-    except orjson.JSONDecodeError:
-        body = None
+def _value(command: str, arguments: Mapping[str, Any], reply: str) -> Any:
+    line = reply.encode(errors="replace")
+    if len(line) > reading.room(command, arguments):
+        raise OutOfStep(f"{command}: libvirt returned a reply of {len(line) >> 20} MiB: refused", command=command)
+    body = reading.parsed(line)
     if not isinstance(body, dict) or not body.keys() & {"return", "error"}:
-        raise OutOfStep(f"{command}: libvirt returned what is no reply: {reply[:80]!r}", command=command)
+        raise OutOfStep(f"{command}: libvirt returned what is no reply: {reading.shown(reply)}", command=command)
     if "error" in body:
-        raise failure(command, str(body["error"].get("desc")), str(body["error"].get("class")))
-    return body["return"]
+        raise reading.failed(command, body["error"])
+    return reading.checked(command, body["return"])
 
 
 def _english() -> dict[str, str]:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 from qga.client import running
 from qga.client.errors import CommandFailed, CommandNotFound
-from qga.client.files import decoded
 from qga.client.steps import Steps
 
 PATIENCE = 30.0  # seconds for any small program of the guest
@@ -90,8 +89,8 @@ class Sum:
         self._pid = None
         if status.get("exitcode") != 0:
             return None
-        theirs: bytes = decoded(status["out-data"]).split(maxsplit=1)[0].lstrip(b"\\")
-        return bool(theirs == self.digest.hexdigest().encode())
+        theirs = running.output(status, "out-data").lstrip(b"\\").split(maxsplit=1)
+        return theirs[:1] == [self.digest.hexdigest().encode()]
 
     def abandon(self) -> Steps[None]:
         """End the program if it still runs, as far as it goes."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pybase64
 
-from qga.client.errors import AgentTimeout, ClientError
+from qga.client.errors import AgentTimeout, ClientError, MalformedReply
 from qga.client.files import decoded
 from qga.client.steps import Ask, Pause, Steps
 
@@ -59,6 +59,8 @@ def start(
         raw = data.encode() if isinstance(data, str) else data
         arguments["input-data"] = pybase64.b64encode_as_string(raw)
     pid: int = (yield Ask("guest-exec", arguments, timeout))["pid"]
+    if pid <= 0:  # kill(1) would take it for every process, or for a group
+        raise MalformedReply("guest-exec", f"pid: expected more than 0, got {pid}")
     return pid
 
 
@@ -99,10 +101,25 @@ def _completed(argv: list[str], status: Mapping[str, Any], *, capture_output: bo
     out: Any = None
     err: Any = None
     if capture_output:
-        out, err = (decoded(status.get(name, "")) for name in ("out-data", "err-data"))
+        out, err = (output(status, name) for name in ("out-data", "err-data"))
         if text:
             out, err = out.decode(errors="replace"), err.decode(errors="replace")
-    code = status["exitcode"] if "exitcode" in status else -status.get("signal", 0)
-    done = Completed(argv, code, out, err)
+    done = Completed(argv, returncode(status), out, err)
     done.truncated = bool(status.get("out-truncated") or status.get("err-truncated"))
     return done
+
+
+def output(status: Mapping[str, Any], name: str) -> bytes:
+    """What a program wrote, as the guest-exec-status of its end has it."""
+    return decoded(status.get(name, ""), "guest-exec-status", name)
+
+
+def returncode(status: Mapping[str, Any]) -> int:
+    """As subprocess has it: -N for a program that signal N ended. Windows has statuses of 32 bits."""
+    if "exitcode" in status:
+        if not 0 <= status["exitcode"] < 1 << 32:
+            raise MalformedReply("guest-exec-status", f"exitcode: expected 0 or more, got {status['exitcode']}")
+        return int(status["exitcode"])
+    if not 0 < status.get("signal", 0) < 1 << 32:
+        raise MalformedReply("guest-exec-status", "expected an exitcode, or a signal, of a program that has ended")
+    return -int(status["signal"])

@@ -1,7 +1,8 @@
 """One conversation with an agent, without I/O: requests to bytes, bytes to replies.
 
-It owns no descriptor and no clock. The rule it keeps: a reply reaches the request that it answers, or nobody. A
-session begins with ``synchronise``; nothing counts that comes before the agent's answer to it, 0xFF and the right id.
+It owns no descriptor and no clock. The rules it keeps: a reply reaches the request that it answers, or nobody, and it
+was bounded before it was decoded and has the schema's shape (``qga.client.reading``). A session begins with
+``synchronise``; nothing counts that comes before the agent's answer to it, 0xFF and the right id.
 Requests may be sent before the replies to earlier ones have come: agents answer strictly in order. How many, the
 session decides: QEMU's agent behind a character device reads 4096 bytes at a time, and carries out a request but
 leaves out its answer where it has read more than those.
@@ -14,12 +15,10 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-import orjson
-
 from qga import wire
-from qga.client.errors import ClientError, OutOfStep, failure
+from qga.client import reading
+from qga.client.errors import ClientError, MalformedReply, OutOfStep
 
-MAX_REPLY = 128 * 1024 * 1024  # bytes: the largest, 48 MiB read and in base64, takes half
 MAX_NOISE = 1024 * 1024  # bytes without a newline that are kept while out of step
 AHEAD = 4096  # bytes of requests that may be under way together
 
@@ -38,12 +37,14 @@ class _Request(NamedTuple):
     command: str
     silent: bool  # may be: its answer may be missing
     size: int
+    room: int  # bytes that its reply may have
 
 
 class Session:
     """``synchronised``: whether the agent has answered the last ``synchronise``.
 
     ``echoed``: whether a request came back as it was sent, which consoles do and agents do not.
+    ``latest``: the number of the request that ``outgoing`` has given last.
     """
 
     def __init__(self) -> None:
@@ -55,7 +56,7 @@ class Session:
         self._pending: OrderedDict[int, _Request] = OrderedDict()  # by number; under way
         self._bytes = self._strict = 0  # of those under way: their bytes, and how many must be answered
         self._abandoned: set[int] = set()
-        self._number = 0
+        self._number = self.latest = 0
         self._sync = (0, 0)  # its request's number, and the id that is to come back
 
     def synchronise(self) -> bytes:
@@ -79,7 +80,7 @@ class Session:
             data = _request(command, arguments, self._number + 1)
         except (TypeError, ValueError) as error:
             raise ClientError(f"{command}: its arguments cannot be sent: {error}", command=command) from error
-        return self._hold(command, silent, data)
+        return self._hold(_Request(command, silent, len(data), reading.room(command, arguments)), data)
 
     def write(self, handle: int, encoded: bytes) -> int:
         """As ``request`` of guest-file-write, of base64 that is bytes: the payload is copied once, not four times.
@@ -88,7 +89,8 @@ class Session:
         """
         number = self._number + 1
         head = b'{"execute":"guest-file-write","id":%d,"arguments":{"handle":%d,"buf-b64":"' % (number, handle)
-        return self._hold("guest-file-write", True, b"".join((head, encoded, b'"}}\n')))
+        data = b"".join((head, encoded, b'"}}\n'))
+        return self._hold(_Request("guest-file-write", True, len(data), reading.MAX_REPLY), data)
 
     def outgoing(self) -> Iterator[bytes]:
         """What may be sent now: ask again after each request, and when replies have come."""
@@ -97,21 +99,25 @@ class Session:
             alike = request.silent and not self._strict
             if self._bytes and self._bytes + request.size > AHEAD and not alike:
                 return
-            number, _ = self._held.popitem(last=False)
-            self._pending[number] = request
+            self.latest, _ = self._held.popitem(last=False)
+            self._pending[self.latest] = request
             self._bytes += request.size
             self._strict += not request.silent
             yield data
 
-    def abandon(self, number: int) -> None:
+    def abandon(self, number: int, *, sent: bool = True) -> None:
         """Nobody waits for this reply any more: it is dropped when it comes, and holds up nothing.
 
-        What is not sent yet never is.
+        ``sent`` False: ``outgoing`` has given the request, and no byte of it has left, nor ever will.
         """
         if number in self._pending:
-            self._abandoned.add(number)
-            self._ended(self._pending[number])
-            self._pending[number] = _Request(self._pending[number].command, True, 0)
+            request = self._pending[number]
+            self._ended(request)
+            if sent:
+                self._abandoned.add(number)
+                self._pending[number] = request._replace(silent=True, size=0)
+            else:
+                del self._pending[number]
         self._held.pop(number, None)
 
     def command(self, number: int) -> str:
@@ -137,10 +143,19 @@ class Session:
             self._keep(data)
         return replies
 
-    def _hold(self, command: str, silent: bool, data: bytes) -> int:
+    def _hold(self, request: _Request, data: bytes) -> int:
         self._number += 1
-        self._held[self._number] = (_Request(command, silent, len(data)), data)
+        self._held[self._number] = (request, data)
         return self._number
+
+    def _bound(self, size: int) -> None:
+        """A line has so many bytes, or more: raises OutOfStep if no reply that is awaited may."""
+        if size <= reading.MAX_REPLY:
+            return
+        most = max((request.room for request in self._pending.values()), default=0)
+        if size > max(most, reading.MAX_REPLY):
+            self._pieces, self._size = [], 0
+            raise OutOfStep(f"the agent sent a reply of more than {max(most, reading.MAX_REPLY) >> 20} MiB: refused")
 
     def _keep(self, data: bytes) -> None:
         if not self.synchronised:
@@ -150,9 +165,7 @@ class Session:
                 data = data[max(start, 0) :]
         self._pieces.append(data)
         self._size += len(data)
-        if self._size > MAX_REPLY:
-            self._pieces, self._size = [], 0
-            raise OutOfStep(f"the agent sent more than {MAX_REPLY >> 20} MiB without an end of line")
+        self._bound(self._size)
 
     def _line(self, line: bytes, replies: list[Reply]) -> None:
         if not self.synchronised:
@@ -160,12 +173,10 @@ class Session:
             return
         if line.isspace() or not line:
             return
-        try:
-            body = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            raise OutOfStep(f"the agent sent what is no reply: {_shown(line)}") from None
+        self._bound(len(line))
+        body = reading.parsed(line)
         if not isinstance(body, dict):
-            raise OutOfStep(f"the agent sent what is no reply: {_shown(line)}")
+            raise OutOfStep(f"the agent sent what is no reply: {reading.shown(body)}")
         if "return" in body or "error" in body:  # anything else is an event or a greeting
             self._reply(body, line, replies)
 
@@ -173,8 +184,8 @@ class Session:
         """Whatever is no answer to the last ``synchronise`` is dropped."""
         delimited = line.rfind(b"\xff")
         try:
-            body = orjson.loads(line[delimited + 1 :])
-        except orjson.JSONDecodeError:
+            body = reading.parsed(line[delimited + 1 :])
+        except OutOfStep:
             return
         if not isinstance(body, dict):
             return
@@ -186,7 +197,7 @@ class Session:
             self.synchronised = True
             replies.append(Reply(number, sync))
         elif "error" in body and type(body.get("id")) is int and body["id"] == number:
-            replies.append(Reply(number, None, _error(_SYNC, body["error"])))
+            replies.append(Reply(number, None, reading.failed(_SYNC, body["error"])))
 
     def _reply(self, body: dict[str, Any], line: bytes, replies: list[Reply]) -> None:
         if "id" in body:
@@ -196,7 +207,9 @@ class Session:
         elif self._pending:  # an agent that knows no ids, or a complaint about what is no request
             number = next(iter(self._pending))
         else:
-            raise OutOfStep(f"the agent answered what nobody asked: {_shown(line)}")
+            raise OutOfStep(
+                f"the agent answered what nobody asked: {reading.shown(line[:80].decode(errors='replace'))}"
+            )
         while self._pending:
             earlier, request = self._pending.popitem(last=False)
             command = request.command
@@ -209,9 +222,12 @@ class Session:
                 error = OutOfStep(f"the agent left out its answer to {command}", command=command)
                 self._tell(Reply(earlier, None, error), replies)
         if "error" in body:
-            self._tell(Reply(number, None, _error(command, body["error"])), replies)
+            self._tell(Reply(number, None, reading.failed(command, body["error"])), replies)
         else:
-            self._tell(Reply(number, body["return"]), replies)
+            try:
+                self._tell(Reply(number, reading.checked(command, body["return"])), replies)
+            except MalformedReply as malformed:
+                self._tell(Reply(number, None, malformed), replies)
 
     def _ended(self, request: _Request) -> None:
         self._bytes -= request.size
@@ -229,13 +245,3 @@ def _request(command: str, arguments: Mapping[str, Any], number: int) -> bytes:
     if arguments:
         body["arguments"] = dict(arguments)
     return wire.encode(body)
-
-
-def _error(command: str, error: object) -> ClientError:
-    if isinstance(error, dict):
-        return failure(command, str(error.get("desc", "no reason given")), str(error.get("class", "GenericError")))
-    return failure(command, f"an error that is no object: {error!r}", "GenericError")
-
-
-def _shown(line: bytes) -> str:
-    return repr(line[:80].decode(errors="replace"))

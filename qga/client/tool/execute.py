@@ -16,7 +16,8 @@ from typing import Any, BinaryIO
 
 from qga.client.client import Client
 from qga.client.errors import ClientError, CommandFailed
-from qga.client.files import decoded
+from qga.client.files import payload
+from qga.client.running import returncode
 from qga.client.tool import show
 from qga.client.tool.exits import HELD_TOO_LONG, UsageError
 from qga.client.tool.feeding import Feeder
@@ -91,7 +92,7 @@ class Follower:
         """Whether there was something."""
         start = self._offset
         self._client.guest_file_seek(self._handle, self._offset, "set")  # QEMU's agent remembers the end otherwise
-        while data := decoded(self._client.guest_file_read(self._handle, _CHUNK).buf_b64):
+        while data := self._read():
             self._target.write(data)
             self._offset += len(data)
         if self._offset > start:
@@ -101,6 +102,10 @@ class Follower:
     def close(self) -> None:
         with contextlib.suppress(ClientError):
             self._client.guest_file_close(self._handle)
+
+    def _read(self) -> bytes:
+        reply = self._client.guest_file_read(self._handle, _CHUNK)
+        return payload(reply.buf_b64, reply.count, _CHUNK)
 
 
 def execute(client: Client, options: argparse.Namespace) -> int:
@@ -165,8 +170,14 @@ def _live(client: Client, directory: str, words: list[str], options: argparse.Na
 
 
 def ended(status: Any) -> int:
-    """As a shell tells it: 128 and the signal's number."""
-    return int(status["exitcode"]) if "exitcode" in status else 128 + int(status.get("signal", 0))
+    """The status of a program that has ended, as a shell has it."""
+    return exit_status(returncode(status))
+
+
+def exit_status(code: int) -> int:
+    """128 and the number of the signal -N that ended it; 255 for what an exit status cannot tell."""
+    status = code if code >= 0 else 128 - code
+    return min(status, 255)
 
 
 def _at_the_end(client: Client, words: list[str], data: bytes | None, limit: float | None) -> int:
@@ -174,4 +185,4 @@ def _at_the_end(client: Client, words: list[str], data: bytes | None, limit: flo
     sys.stdout.buffer.write(done.stdout)
     sys.stdout.flush()
     sys.stderr.buffer.write(done.stderr)
-    return done.returncode if done.returncode >= 0 else 128 - done.returncode
+    return exit_status(done.returncode)
