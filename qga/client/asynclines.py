@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from qga.client import roads
 from qga.client.errors import AgentTimeout, AgentUnreachable, ClientError, OutOfStep
-from qga.client.lines import READ, StreamLine, silence, write_out
+from qga.client.lines import READ, Sender, StreamLine, silence
 from qga.client.session import Reply, Session
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ class AsyncStreamLine:
         self._descriptor = stream.fileno()
         self._loop = asyncio.get_running_loop()
         self._session = Session()
-        self._out: deque[memoryview] = deque()
+        self._sender = Sender(self._descriptor, self._session)
         self._futures: dict[int, asyncio.Future[Reply]] = {}
         self._loop.add_reader(self._descriptor, self._read)
 
@@ -51,7 +50,7 @@ class AsyncStreamLine:
         line = cls(stream, address.text)
         try:
             synchronised = line._expect(1)  # a session's first request
-            line._out.append(memoryview(line._session.synchronise()))
+            line._sender.begin(line._session.synchronise())
             line._write()
             async with asyncio.timeout(timeout):
                 error = (await synchronised).error
@@ -80,10 +79,8 @@ class AsyncStreamLine:
                 reply = await future
         except BaseException as error:
             command = self._session.command(ticket)
-            self._session.abandon(ticket)
-            if self._out:
-                self.close()
-            self._send()  # what waited for this one
+            self._sender.withdraw(ticket)
+            self._write()  # what waited for this one
             if isinstance(error, TimeoutError):
                 text = "the agent did not answer in time; it may still carry out what it was asked"
                 raise AgentTimeout(f"{command}: {text}", command=command) from None
@@ -103,7 +100,8 @@ class AsyncStreamLine:
 
     def _submitted(self, number: int) -> int:
         self._expect(number)
-        self._send()
+        if not self._sender.waiting:
+            self._write()
         return number
 
     def _expect(self, number: int) -> asyncio.Future[Reply]:
@@ -111,17 +109,11 @@ class AsyncStreamLine:
         self._futures[number] = future
         return future
 
-    def _send(self) -> None:
+    def _write(self) -> None:
         if self.dead:
             return
-        waiting = bool(self._out)
-        self._out.extend(map(memoryview, self._session.outgoing()))
-        if not waiting:
-            self._write()
-
-    def _write(self) -> None:
         try:
-            if write_out(self._descriptor, self._out):
+            if self._sender.write():
                 self._loop.remove_writer(self._descriptor)
             else:
                 self._loop.add_writer(self._descriptor, self._write)
@@ -148,7 +140,7 @@ class AsyncStreamLine:
             future = self._futures.get(reply.number)
             if future is not None and not future.done():
                 future.set_result(reply)
-        self._send()
+        self._write()
 
     def _lost(self, why: str) -> None:
         self._end(AgentUnreachable(f"{self._address}: the other side closed the connection{why}"))
@@ -166,7 +158,7 @@ class AsyncStreamLine:
 
 
 class AsyncLibvirtLine:
-    """Each command in a thread: libvirt's own calls block."""
+    """Each command in a thread, one at a time: libvirt's own calls block."""
 
     def __init__(self, line: LibvirtLine) -> None:
         self.dead = False
@@ -187,9 +179,25 @@ class AsyncLibvirtLine:
         return self._line.submit_write(handle, encoded, 0)
 
     async def collect(self, ticket: int, deadline: float) -> Any:
-        async with self._turn:
-            return await asyncio.to_thread(self._line.collect, ticket, deadline)
+        """One that is given up while it waits for its turn is never sent; one that is under way keeps its turn."""
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                await self._turn.acquire()
+        except BaseException as error:
+            command = self._line.withdraw(ticket)
+            if isinstance(error, TimeoutError):
+                text = "the agent was still busy with what was asked before; this was not sent"
+                raise AgentTimeout(f"{command}: {text}", command=command) from None
+            raise
+        work = asyncio.ensure_future(asyncio.to_thread(self._line.collect, ticket, deadline))
+        work.add_done_callback(self._done)
+        return await asyncio.shield(work)
 
     def close(self) -> None:
         self.dead = True
         self._line.close()
+
+    def _done(self, work: asyncio.Future[Any]) -> None:
+        self._turn.release()
+        if not work.cancelled():
+            work.exception()  # seen, also where nobody waits for it any more

@@ -76,6 +76,10 @@ class LibvirtLine:
         reply = self._send(text, max(1, math.ceil(deadline - time.monotonic())))
         return _value(command, arguments, reply)
 
+    def withdraw(self, ticket: int) -> str:
+        """What was not collected is never sent. The command that it asked for."""
+        return self._asked.pop(ticket, ("", {}))[0]
+
     def close(self) -> None:
         self.dead = True
         self._close()

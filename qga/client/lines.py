@@ -6,8 +6,7 @@ import contextlib
 import os
 import select
 import time
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, Protocol
 
 from qga.client import roads
@@ -52,17 +51,13 @@ class StreamLine:
         self._stream = roads.open_stream(address, timeout)
         self._descriptor = self._stream.fileno()
         self._session = Session()
-        self._out: deque[memoryview] = deque()
+        self._sender = Sender(self._descriptor, self._session)
         self._replies: dict[int, Reply] = {}
         self._poll = select.poll()
         try:
-            self._out.append(memoryview(self._session.synchronise()))
+            self._sender.begin(self._session.synchronise())
             self._write()
-            while not self._session.synchronised:
-                self._pump(deadline)
-                for reply in self._replies.values():
-                    if reply.error is not None:
-                        raise reply.error
+            self._pump_until(self._synchronised, deadline)
             self._replies.clear()
         except AgentTimeout:
             self.close()
@@ -75,22 +70,22 @@ class StreamLine:
         """Its reply is kept until it is collected; the deadline counts for the sending."""
         self._check_open()
         number = self._session.request(command, arguments, silent=silent)
-        self._send()
+        self._write()
         return number
 
     def submit_write(self, handle: int, encoded: bytes, deadline: float) -> int:
         self._check_open()
         number = self._session.write(handle, encoded)
-        self._send()
+        self._write()
         return number
 
     def collect(self, ticket: int, deadline: float) -> Any:
         try:
-            while ticket not in self._replies:
-                self._pump(deadline)
+            self._pump_until(lambda: ticket in self._replies, deadline)
         except AgentTimeout as error:
-            error.command = self._give_up(ticket)
+            error.command = self._session.command(ticket)
             error.args = (f"{error.command}: {error}",)
+            self._give_up(ticket)
             raise
         except BaseException:
             self._give_up(ticket)
@@ -105,42 +100,47 @@ class StreamLine:
             self.dead = True
             self._stream.close()
 
-    def _give_up(self, ticket: int) -> str:
-        """A request that was sent in part would swallow the next one: then only a new line helps."""
-        command = self._session.command(ticket)
-        self._session.abandon(ticket)
-        if self._out:
-            self.close()
+    def _give_up(self, ticket: int) -> None:
+        self._sender.withdraw(ticket)
         with contextlib.suppress(AgentUnreachable):
-            self._send()  # what waited for this one
-        return command
+            self._write()  # what waited for this one
+
+    def _synchronised(self) -> bool:
+        for reply in self._replies.values():
+            if reply.error is not None:
+                raise reply.error
+        return self._session.synchronised
 
     def _check_open(self) -> None:
         if self.dead:
             raise AgentUnreachable(f"{self._address}: the connection is closed")
 
-    def _send(self) -> None:
-        if self.dead:
-            return
-        self._out.extend(map(memoryview, self._session.outgoing()))
-        self._write()
+    def _pump_until(self, done: Callable[[], bool], deadline: float) -> None:
+        """Raises AgentTimeout, also while what comes is anything but what is waited for."""
+        while not done():
+            late = time.monotonic() > deadline
+            if not self._pump(deadline) or (late and not done()):
+                raise AgentTimeout("the agent did not answer in time; it may still carry out what it was asked")
 
-    def _pump(self, deadline: float) -> None:
-        """Wait until something can be read or written, and do it."""
+    def _pump(self, deadline: float) -> bool:
+        """Wait until something can be read or written, and do it. False if nothing could until the deadline."""
         self._check_open()
         left = deadline - time.monotonic()
-        self._poll.register(self._descriptor, select.POLLIN | (select.POLLOUT if self._out else 0))
+        self._poll.register(self._descriptor, select.POLLIN | (select.POLLOUT if self._sender.waiting else 0))
         events = self._poll.poll(max(0.0, left) * 1000)
         if not events:
-            raise AgentTimeout("the agent did not answer in time; it may still carry out what it was asked")
-        if self._out and events[0][1] & select.POLLOUT:
+            return False
+        if self._sender.waiting and events[0][1] & select.POLLOUT:
             self._write()
         if events[0][1] & ~select.POLLOUT:
             self._read()
+        return True
 
     def _write(self) -> None:
+        if self.dead:
+            return
         try:
-            write_out(self._descriptor, self._out)
+            self._sender.write()
         except OSError as error:
             self._lost(error)
 
@@ -160,7 +160,7 @@ class StreamLine:
             raise
         for reply in replies:
             self._replies[reply.number] = reply
-        self._send()
+        self._write()
 
     def _lost(self, error: OSError | None) -> NoReturn:
         self.close()
@@ -169,18 +169,48 @@ class StreamLine:
         ) from error
 
 
-def write_out(descriptor: int, out: deque[memoryview]) -> bool:
-    """As much as goes without waiting; whether that was all."""
-    try:
-        while out:
-            sent = os.write(descriptor, out[0])
-            if sent == len(out[0]):
-                out.popleft()
-            else:
-                out[0] = out[0][sent:]
-    except BlockingIOError:
-        return False
-    return True
+class Sender:
+    """Writes a session's requests to a descriptor that does not block, one after the other, as far as it goes.
+
+    A request is taken from the session when the one before it has left, so what is given up before that is never
+    sent. One that has left in part goes on to its end: the agent would take what follows for the rest of it.
+    """
+
+    def __init__(self, descriptor: int, session: Session) -> None:
+        self._descriptor, self._session = descriptor, session
+        self._rest = memoryview(b"")
+        self._begun = False  # whether some of the request has left
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a request is left that the descriptor had no room for."""
+        return bool(self._rest)
+
+    def begin(self, data: bytes) -> None:
+        """Send this first."""
+        self._rest, self._begun = memoryview(data), True
+
+    def write(self) -> bool:
+        """As much as goes without waiting; whether that was all. Raises OSError."""
+        try:
+            while self._rest or self._next():
+                self._rest = self._rest[os.write(self._descriptor, self._rest) :]
+                self._begun = True
+        except BlockingIOError:
+            return False
+        return True
+
+    def withdraw(self, number: int) -> None:
+        """Nobody waits for the reply to this request any more."""
+        sent = self._begun or not self._rest or number != self._session.latest
+        self._session.abandon(number, sent=sent)
+        if not sent:
+            self._rest = memoryview(b"")
+
+    def _next(self) -> bool:
+        data = next(self._session.outgoing(), b"")
+        self._rest, self._begun = memoryview(data), False
+        return bool(data)
 
 
 def silence(address: str, timeout: float, *, echoed: bool) -> str:
