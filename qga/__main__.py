@@ -1,7 +1,21 @@
-"""``python -m qga``: the same as the installed qemu-ga."""
+"""The entry of the agent: ``qemu-ga``, and ``python -m qga``."""
 
 import sys
 
-from qga.cli import main
 
-sys.exit(main())
+def main() -> int:
+    """The agent's exit status. Until its loop takes signals, ctrl-C ends it without the traceback of an exception."""
+    try:
+        import signal
+
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+    except KeyboardInterrupt:
+        return 130  # what a shell makes of an end by SIGINT
+    from qga.cli import main as run
+
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

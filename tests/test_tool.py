@@ -22,7 +22,7 @@ from tests.typing_at import nothing_left
 from tests.until import until
 
 pytestmark = pytest.mark.forks
-TOOL = [sys.executable, "-m", "qga.client.cli"]
+TOOL = [sys.executable, "-m", "qga.client"]
 
 
 def qga(address: str, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:

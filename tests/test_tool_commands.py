@@ -89,13 +89,23 @@ class TestTime:
         assert told(fake_guest, "time").stdout.startswith("1970-01-01 00:00:01 UTC, ")
         assert json.loads(told(fake_guest, "time", "get", "--json").stdout)["nanoseconds"] == 10**9
 
-    def test_set_is_by_default_this_machines(self, fake_guest: FakeGuest) -> None:
-        before = time.time()
-        told(fake_guest, "time", "set")
-        asked = fake_guest.requests[-1][1]["time"] / 10**9
-        assert before - 1 <= asked <= time.time() + 1
+    def test_set_now_is_this_machines(self, fake_guest: FakeGuest) -> None:
+        before = time.time_ns()
+        told(fake_guest, "time", "set", "now")
+        assert before <= fake_guest.requests[-1][1]["time"] <= time.time_ns()
 
-    @pytest.mark.parametrize("words", [("set", "soon"), ("put",)])
+    @pytest.mark.parametrize(
+        ("text", "expected"), [("0", 0), ("1700000000.5", 17 * 10**17 + 5 * 10**8), ("1.000000001", 10**9 + 1)]
+    )
+    def test_set_to_the_nanosecond(self, fake_guest: FakeGuest, text: str, expected: int) -> None:
+        told(fake_guest, "time", "set", text)
+        assert fake_guest.requests[-1] == ("guest-set-time", {"time": expected})
+
+    @pytest.mark.parametrize(
+        "words",
+        [("set",), ("set", ""), ("set", "soon"), ("set", "nan"), ("set", "inf"), ("set", "1e300"), ("set", "-1"),
+         ("set", "99999999999"), ("set", "9" * 5000), ("put",), ("get", "5"), ("sync", "5"), ("sync", "now")],
+    )  # fmt: skip
     def test_what_is_no_time(self, fake_guest: FakeGuest, words: tuple[str, ...]) -> None:
         assert qga(fake_guest.address, "time", *words).returncode == exits.USAGE
         assert fake_guest.commands == []
@@ -175,9 +185,51 @@ class TestSshKeys:
         assert fake_guest.requests[-1][0] == f"guest-ssh-{what}-authorized-keys"
         assert fake_guest.requests[-1][1]["keys"] == KEYS
 
+    def test_a_list_takes_no_keys(self, fake_guest: FakeGuest) -> None:
+        assert "expected add or remove" in told(fake_guest, "ssh-key", "list", "joe", "k", status=exits.USAGE).stderr
+
     def test_no_key(self, fake_guest: FakeGuest, tmp_path: Path) -> None:
         told(fake_guest, "ssh-key", "add", "joe", status=exits.USAGE)
         told(fake_guest, "ssh-key", "add", "joe", str(tmp_path / "none"), status=exits.HOST)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("exec", "--env", "FOO", "--", "id"),  # env(1) would run FOO
+        ("exec", "--env", "-i=", "--", "id"),
+        ("exec", "--env", "=x", "--", "id"),
+        ("snapshot", "--qmp", "/no/such", "--name", ""),
+        ("snapshot", "--qmp", "/no/such", "--directory", ""),
+        ("top", "--count", "0"),
+        ("top", "--count", "-1"),
+        ("cpu", "online"),
+        ("memory", "offline"),
+        ("suspend",),
+        ("passwd",),
+        ("tail", "-n", "x", "/f"),
+        ("tail", "-n", "", "/f"),
+        ("--timeout", "9" * 400, "ping"),
+        ("freeze",),
+        ("exec",),
+    ],
+)
+def test_what_is_missing_or_empty_is_a_usage_error(fake_guest: FakeGuest, words: tuple[str, ...]) -> None:
+    """And nothing is asked of the guest, which might take it for something else."""
+    done = qga(fake_guest.address, *words)
+    assert done.returncode in (exits.USAGE, exits.OURS), done
+    assert set(fake_guest.commands) <= {"guest-ping"}
+
+
+def test_an_empty_user_is_not_root(fake_guest: FakeGuest) -> None:
+    pid, leader = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [*TOOL, "-c", fake_guest.address, "shell", "--user", ""])
+    seen = drained(leader)
+    os.close(leader)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == exits.OURS
+    assert b"expected the name of a user" in seen
+    assert fake_guest.commands == []
 
 
 def test_a_refused_password_is_not_repeated(fake_guest: FakeGuest) -> None:

@@ -6,19 +6,17 @@ import argparse
 import os
 import signal
 import sys
-from types import FrameType
 
 import orjson
 
 from qga.client.errors import ClientError
-from qga.client.tool import exits, show, table
+from qga.client.tool import exits, show, signals, table
 
 _OWN_STATUS = ("exec", "freeze", "shell")  # theirs is the status of the program that they run
 
 
 def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
-    signal.signal(signal.SIGTERM, _terminate)
     options: argparse.Namespace | None = None
     try:
         options = _parsed(words)
@@ -36,28 +34,31 @@ def main(argv: list[str] | None = None) -> int:
         return _failed(options, exits.status(error), _sentence(error))
     except (UnicodeError, orjson.JSONEncodeError):
         return _failed(options, exits.USAGE, "a name or an argument is no UTF-8, and JSON carries nothing else")
-    except (KeyError, TypeError, AttributeError) as error:  # of a reply, which is the guest's to make
-        return _failed(options, exits.OUT_OF_STEP, f"a reply has another shape than the schema's: {error}")
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except exits.Terminated:
         return 128 + signal.SIGTERM
+    except Exception as error:
+        return _failed(options, exits.FAULT, f"this is a fault of qga, please report it: {_place(error)}")
 
 
 def _carry_out(options: argparse.Namespace) -> int:
     run = table.function(options)
     if options.subcommand in ("schema", "completion"):
         return run(None, options) or 0
+    # Also the extension modules that are imported late elsewhere: not while ctrl-C is an exception.
+    from qga.client import files  # noqa: F401
     from qga.client.client import Client
 
-    waiting = _Waiting() if options.wait and sys.stderr.isatty() else None
-    try:
-        client = Client.connect(options.connect, timeout=options.timeout, wait=options.wait, progress=waiting)
-    finally:
-        if waiting:
-            waiting.end()
-    with client:
-        return run(client, options) or 0
+    with signals.raised():
+        waiting = _Waiting() if options.wait and sys.stderr.isatty() else None
+        try:
+            client = Client.connect(options.connect, timeout=options.timeout, wait=options.wait, progress=waiting)
+        finally:
+            if waiting:
+                waiting.end()
+        with client:
+            return run(client, options) or 0
 
 
 class _Waiting:
@@ -103,9 +104,10 @@ def _sentence(error: Exception) -> str:
     return f"{error}{notes}"
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise exits.Terminated
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _place(error: Exception) -> str:
+    """What was raised, and where: a line for a report."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    where = f" in {at.tb_frame.f_code.co_filename}:{at.tb_lineno}" if at else ""
+    return f"{type(error).__name__}{where}: {str(error)[:200]}"

@@ -14,6 +14,7 @@ from qga.client.errors import AgentTimeout, AgentUnreachable, OutOfStep
 from qga.client.session import Reply, Session
 
 SYNC_TIMEOUT = 5.0  # seconds that an agent has to answer the first word, as libvirt
+LONGEST_POLL = 3600.0  # seconds: poll(2) takes at most 2**31 milliseconds
 READ = 1024 * 1024  # bytes asked of one read
 
 
@@ -127,9 +128,9 @@ class StreamLine:
         self._check_open()
         left = deadline - time.monotonic()
         self._poll.register(self._descriptor, select.POLLIN | (select.POLLOUT if self._sender.waiting else 0))
-        events = self._poll.poll(max(0.0, left) * 1000)
+        events = self._poll.poll(min(max(0.0, left), LONGEST_POLL) * 1000)
         if not events:
-            return False
+            return time.monotonic() < deadline
         if self._sender.waiting and events[0][1] & select.POLLOUT:
             self._write()
         if events[0][1] & ~select.POLLOUT:

@@ -47,7 +47,7 @@ class Terminal:
         self._pid, self.leader = pty.fork()
         if self._pid == 0:
             os.environ.update(TERM="xterm-256color", QGA_CONNECT=NAME)
-            os.execv(sys.executable, [sys.executable, "-m", "qga.client.cli", *words])
+            os.execv(sys.executable, [sys.executable, "-m", "qga.client", *words])
         fcntl.ioctl(self.leader, termios.TIOCSWINSZ, struct.pack("4H", ROWS, COLUMNS, 0, 0))
 
     def watch(self, until: Callable[[str], bool]) -> None:

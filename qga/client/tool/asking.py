@@ -29,7 +29,7 @@ def info(client: Client, options: argparse.Namespace) -> None:
     told = client.call_raw("guest-info")
     if options.json:
         return show.json(told)
-    print(f"version {show.clean(str(told['version']))}, {len(told['supported_commands'])} commands")
+    show.line(f"version {told['version']}, {len(told['supported_commands'])} commands")
     rows = [(c["name"], "yes" if c["enabled"] else "no") for c in told["supported_commands"]]
     return show.table(("command", "enabled"), rows)
 

@@ -12,12 +12,12 @@ import math
 import secrets
 import sys
 import time
-from typing import Any, BinaryIO
+from typing import Any
 
 from qga.client.client import Client
 from qga.client.errors import ClientError, CommandFailed
-from qga.client.files import payload
-from qga.client.running import returncode
+from qga.client.files import payload, placed
+from qga.client.running import returncode, start
 from qga.client.tool import show
 from qga.client.tool.exits import HELD_TOO_LONG, UsageError
 from qga.client.tool.feeding import Feeder
@@ -78,21 +78,25 @@ for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 "$p" || exit; sleep 0.2; done
 kill -KILL "$p"
 """
 _CHUNK = 48 * 1024  # bytes of one read
+_CHUNKS = 16  # reads of one look: a program that writes without end must not hide its end, or the time limit
 _FIRST_PAUSE, _LAST_PAUSE = 0.01, 0.25  # seconds between two looks
 
 
 class Follower:
     """Writes what a growing file of the guest has got since the last look."""
 
-    def __init__(self, client: Client, path: str, target: BinaryIO, offset: int = 0) -> None:
-        self._client, self._target, self._offset = client, target, offset
+    def __init__(self, client: Client, path: str, target: show.Output, chunk: int = _CHUNK) -> None:
+        self._client, self._target, self._chunk = client, target, chunk
+        self._offset = 0
         self._handle = client.guest_file_open(path, "r")
 
     def look(self) -> bool:
-        """Whether there was something."""
+        """Whether there was something: as much as one look takes, and more may be left."""
         start = self._offset
-        self._client.guest_file_seek(self._handle, self._offset, "set")  # QEMU's agent remembers the end otherwise
-        while data := self._read():
+        for _ in range(_CHUNKS):
+            data = self._at(self._offset, self._chunk)  # QEMU's agent remembers the end without a seek
+            if not data:
+                break
             self._target.write(data)
             self._offset += len(data)
         if self._offset > start:
@@ -100,12 +104,21 @@ class Follower:
         return self._offset > start
 
     def close(self) -> None:
-        with contextlib.suppress(ClientError):
-            self._client.guest_file_close(self._handle)
+        self._close(self._handle)
 
-    def _read(self) -> bytes:
-        reply = self._client.guest_file_read(self._handle, _CHUNK)
-        return payload(reply.buf_b64, reply.count, _CHUNK)
+    def _at(self, offset: int, count: int = 1) -> bytes:
+        """What is there, at most ``count`` bytes or a chunk."""
+        count = min(count, self._chunk)
+        self._client.guest_file_seek(self._handle, offset, "set")
+        reply = self._client.guest_file_read(self._handle, count)
+        return payload(reply.buf_b64, reply.count, count)
+
+    def _size(self, handle: int) -> int:
+        return placed(self._client.guest_file_seek(handle, 0, "end").position)
+
+    def _close(self, handle: int) -> None:
+        with contextlib.suppress(ClientError):
+            self._client.guest_file_close(handle)
 
 
 def execute(client: Client, options: argparse.Namespace) -> int:
@@ -115,6 +128,7 @@ def execute(client: Client, options: argparse.Namespace) -> int:
         if options.stdin:
             raise UsageError("--tty and --stdin: a terminal is what is typed")
         return shell(client, options)
+    environment(options.env)
     words = [*(["env", *options.env] if options.env else []), *options.words]
     name = f"qga.{secrets.token_hex(8)}"
     try:
@@ -130,14 +144,24 @@ def execute(client: Client, options: argparse.Namespace) -> int:
             client.run(["sh", "-c", _REMOVE, "sh", name])
 
 
+def environment(pairs: list[str]) -> dict[str, str]:
+    """What --env says. A word without = would be a program to env(1)."""
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not name or not equals or name.startswith("-"):
+            raise UsageError(f"--env {pair!r}: expected NAME=VALUE")
+        found[name] = value
+    return found
+
+
 def _live(client: Client, directory: str, words: list[str], options: argparse.Namespace) -> int:
     given = [directory, str(math.ceil(options.linger)), "yes" if options.stdin else "no", *words]
-    arguments = {"path": "sh", "arg": ["-c", _RUN, "sh", *given]}
     limit: float | None = options.limit
     outputs = (("out", sys.stdout.buffer), ("err", sys.stderr.buffer))
     deadline = None if limit is None else time.monotonic() + limit
     pause, exited, sent = _FIRST_PAUSE, False, "TERM"
-    pid = client.call_raw("guest-exec", arguments)["pid"]
+    pid = client.carry_out(start(["sh", "-c", _RUN, "sh", *given], capture_output=False))
     with contextlib.ExitStack() as stack:
         try:
             feeder = Feeder(client, directory, options.linger) if options.stdin else None
@@ -147,14 +171,17 @@ def _live(client: Client, directory: str, words: list[str], options: argparse.Na
             for follower in followers:
                 stack.callback(follower.close)
             while True:
-                status = client.call_raw("guest-exec-status", {"pid": pid})
-                exited = status["exited"]
+                if not exited:  # the end is told once; what is read after it is the rest
+                    status = client.call_raw("guest-exec-status", {"pid": pid})
+                    exited = status["exited"]
                 looks = [follower.look() for follower in followers]
-                if exited:
+                if exited and not any(looks):
                     return ended(status)
                 if deadline is not None and time.monotonic() >= deadline:
                     show.note(f"{words[0]} had not ended after {limit:g} s: it was ended")
                     return HELD_TOO_LONG
+                if exited:
+                    continue
                 if feeder:
                     looks.append(feeder.feed(pause))
                 else:

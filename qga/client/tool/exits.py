@@ -12,7 +12,7 @@ from qga.client.errors import (
     OutOfStep,
 )
 
-FAILED, USAGE, UNREACHABLE, TIMEOUT, NOT_FOUND, OUT_OF_STEP, HOST, MISSING = 1, 2, 3, 4, 5, 6, 7, 8
+FAILED, USAGE, UNREACHABLE, TIMEOUT, NOT_FOUND, OUT_OF_STEP, HOST, MISSING, FAULT = 1, 2, 3, 4, 5, 6, 7, 8, 9
 HELD_TOO_LONG, OURS = 124, 125  # as timeout(1) and env(1): no status of the program that was run
 
 MEANING = {
@@ -22,9 +22,10 @@ MEANING = {
     UNREACHABLE: "there is no way to the agent, or it broke",
     TIMEOUT: "the agent did not answer in time",
     NOT_FOUND: "the agent does not have the command, or does not allow it",
-    OUT_OF_STEP: "what answered is no agent",
+    OUT_OF_STEP: "what answered is not an agent, or its reply is wrong",
     HOST: "a file or program of this machine",
     MISSING: "an extra of this tool is not installed, or too old",
+    FAULT: "a fault of this tool: please report it",
     HELD_TOO_LONG: "`freeze`, `exec`: the command took longer than --timeout",
     OURS: "`freeze`, `exec`, `shell`: any of the above; all other statuses are the command's own",
     130: "ctrl-C",

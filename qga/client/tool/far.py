@@ -16,7 +16,8 @@ import pybase64
 
 from qga.client.asynchronous import AsyncClient
 from qga.client.errors import ClientError, CommandFailed, CommandNotFound
-from qga.client.files import decoded
+from qga.client.files import payload
+from qga.client.reading import shown
 from qga.client.steps import Collect, Steps, Submit
 from qga.client.tool.execute import ended
 from qga.client.tool.starting import PREPARE, SEGMENT, Wanted, how
@@ -116,14 +117,15 @@ class Far:
             if isinstance(reply, CommandFailed):
                 raise reply
         if self._typed:
-            told = decoded(replies[len(ahead) + 1]["buf-b64"])
-            lines = told[: told.rfind(b"\n") + 1]
+            told = replies[len(ahead) + 1]
+            data = payload(told["buf-b64"], told["count"], 4096)
+            lines = data[: data.rfind(b"\n") + 1]
             self._told += len(lines)
-            self._known = int((lines.split() or [b"%d" % known])[-1])
+            self._known = _number(lines.split()[-1]) if lines.split() else known
         if following:
             await self._follow(last)
             return b"", self._status if self._quiet else None
-        data = decoded(last["buf-b64"])
+        data = payload(last["buf-b64"], last["count"], count)
         self._offset += len(data)
         self._quiet = not data
         self.busy |= bool(data) or self._known > known
@@ -150,6 +152,8 @@ class Far:
         if made.returncode:
             raise ClientError(f"no directory for a terminal can be made in the guest: {made.stderr.strip()}")
         told: list[str] = made.stdout.split("\n")
+        if len(told) < 3:
+            raise ClientError(f"the guest's sh did not say where a terminal is: {shown(made.stdout)}")
         if not told[2]:
             raise ClientError(f"the guest has no {' and no '.join(by)}: no terminal can be made there")
         return told[:3]
@@ -210,6 +214,14 @@ class Far:
 
     async def _together(self, requests: Sequence[Request]) -> list[Any]:
         return await self._client.carry_out(_together(requests))
+
+
+def _number(word: bytes) -> int:
+    if not word.isdigit() or len(word) > 18:
+        raise ClientError(
+            f"the terminal's far end: expected how many bytes it took, got {shown(word.decode('latin-1'))}"
+        )
+    return int(word)
 
 
 def _together(requests: Sequence[Request]) -> Steps[list[Any]]:

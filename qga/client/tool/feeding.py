@@ -58,7 +58,9 @@ class Feeder:
             self._tell("e")
             return
         with self._client.open(f"{self._directory}/in.{self._given}", "w") as file:
-            file.write(data)
+            rest = memoryview(data)
+            while rest:
+                rest = rest[file.write(rest) :]
         self._tell(str(self._given))
         self._given += 1
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from qga.client.client import Client
-from qga.client.errors import CommandFailed
+from qga.client.errors import CommandFailed, MalformedReply
 from qga.client.tool import show
 from qga.client.tool.exits import UsageError
 
@@ -21,6 +21,8 @@ def cpu(client: Client, options: argparse.Namespace) -> None:
         changed = client.call_raw("guest-set-vcpus", {"vcpus": wanted})
         if not changed:
             raise CommandFailed("guest-set-vcpus", f"processor {wanted[0]['logical-id']} stays as it is")
+        if not 0 < changed <= len(wanted):
+            raise MalformedReply("guest-set-vcpus", f"expected how many of {len(wanted)} were changed, got {changed}")
         wanted = wanted[changed:]
     return None
 

@@ -16,7 +16,8 @@ _ASKED = ("guest-get-load", "guest-get-cpustats", "guest-get-diskstats", "guest-
 _SECTOR = 512  # bytes, whatever the disk's are: Documentation/admin-guide/iostats.rst
 _IDLE = ("idle", "iowait")
 _BYTES = ("read", "written", "received", "sent")
-_WITHIN = ("guest", "guestnice")  # counted in user and nice as well: proc_stat(5)
+# Guest and guestnice are counted in user and nice as well: proc_stat(5).
+_STATES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
 
 
 class Sample(NamedTuple):
@@ -72,7 +73,8 @@ def amount(name: str, value: float) -> str:
 def _processors(told: Any) -> Counters | None:
     if told is None:
         return None
-    return {f"cpu{one['cpu']}": {n: v for n, v in one.items() if n not in ("type", "cpu", *_WITHIN)} for one in told}
+    linux = [one for one in told if one["type"] == "linux"]
+    return {f"cpu{one['cpu']}": {name: one[name] for name in _STATES if name in one} for one in linux}
 
 
 def _disks(told: Any) -> Counters | None:

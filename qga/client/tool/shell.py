@@ -16,6 +16,7 @@ from qga.client.asynchronous import AsyncClient
 from qga.client.client import Client
 from qga.client.errors import ClientError
 from qga.client.tool import show
+from qga.client.tool.execute import environment
 from qga.client.tool.exits import HELD_TOO_LONG, OURS, UsageError
 from qga.client.tool.far import Far
 from qga.client.tool.near import Near, size
@@ -31,15 +32,13 @@ def shell(client: Client, options: argparse.Namespace) -> int:
     """The program's own status; 125 after ``~.``."""
     if not os.isatty(0):
         raise UsageError("stdin is no terminal: for scripts there is exec without --tty")
-    pairs = [word.partition("=") for word in options.env]
-    for name, equals, _ in pairs:
-        if not name or not equals:
-            raise UsageError(f"{name!r}: expected NAME=VALUE")
     env = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    env.update((name, value) for name, _, value in pairs)
+    env.update(environment(options.env))
     by = [options.pty] if options.pty else ["python3", "script"]
-    user, limit = getattr(options, "user", ""), getattr(options, "limit", None)  # of shell; of exec
-    wanted = Wanted(options.words, user, {"TERM": "dumb", **env}, by, options.linger, size())
+    user, limit = getattr(options, "user", None), getattr(options, "limit", None)  # of shell; of exec
+    if user == "":
+        raise UsageError("--user: expected the name of a user; without --user it is the agent's")
+    wanted = Wanted(options.words, user or "", {"TERM": "dumb", **env}, by, options.linger, size())
     client.close()  # it has found the agent; what follows must not block, for a key has to reach the tool meanwhile
     return asyncio.run(_session(options.connect, options.timeout, wanted, limit))
 

@@ -1,17 +1,39 @@
-"""What is printed: rich tables on a terminal where rich is installed, plain columns otherwise, JSON for programs."""
+"""What is printed: rich tables on a terminal where rich is installed, plain columns otherwise, JSON for programs.
+
+The rule kept here: nothing that a guest says moves the terminal. Control characters (C0, DEL, C1), what turns the
+direction of text around, other formatting without a shape, and line separators are replaced in text and escaped in
+JSON: whatever ``str.isprintable`` does not let through. Everything that a subcommand prints goes through this module;
+only a program's own output (exec, shell) is as the program wrote it.
+"""
 
 from __future__ import annotations
 
+import codecs
+import re
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
+
+_LONGEST = 8192  # characters of a note: what a guest says may be longer
+_UNUSUAL = re.compile(r"[^\n -~]")
+
+
+class Output(Protocol):
+    def write(self, data: bytes, /) -> object: ...
+    def flush(self) -> None: ...
 
 
 def json(value: Any) -> None:
     import orjson
 
     option = orjson.OPT_INDENT_2 if sys.stdout.isatty() else 0
-    sys.stdout.write(orjson.dumps(value, option=option).decode() + "\n")
+    try:
+        text = orjson.dumps(value, option=option).decode()
+    except TypeError:  # nested too deeply for it, or a name that is not UTF-8
+        from qga import wire
+
+        text = wire.encode(value).decode().rstrip("\n")
+    sys.stdout.write(_UNUSUAL.sub(_escaped, text) + "\n")
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -23,14 +45,55 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def clean(text: str) -> str:
-    """Without what a guest could send to steer the terminal."""
-    return "".join(letter if letter.isprintable() else "�" for letter in text)
+def line(text: str) -> None:
+    print(clean(text))
+
+
+def clean(text: str, keep: str = "") -> str:
+    """With U+FFFD for what could steer the terminal, but what is in ``keep``."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() or letter in keep else "�" for letter in text)
 
 
 def note(text: object) -> None:
     """One sentence on stderr."""
-    print(f"qga: {clean(str(text))}", file=sys.stderr)
+    words = str(text)
+    print(f"qga: {clean(words[:_LONGEST])}{'…' if len(words) > _LONGEST else ''}", file=sys.stderr)
+
+
+def content() -> Output:
+    """Where the content of a guest's file goes: on a terminal only its text, elsewhere every byte as it is."""
+    return _Text() if sys.stdout.isatty() else sys.stdout.buffer
+
+
+class _Text:
+    """Bytes as lines of text; a character that is cut in two by a write is whole in the next one."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held = ""
+
+    def write(self, data: bytes, /) -> None:
+        text = self._held + self._decoder.decode(data)
+        self._held = "\r" if text.endswith("\r") else ""
+        text = text.removesuffix(self._held).replace("\r\n", "\n")
+        sys.stdout.write(clean(text, "\n\t"))
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+def _escaped(found: re.Match[str]) -> str:
+    """In JSON: the same value, spelled with U+….
+
+    UTF-16, as RFC 8259 has it: two of them beyond the first plane.
+    """
+    letter = found[0]
+    if letter.isprintable():
+        return letter
+    units = letter.encode("utf-16-be")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
 def _rich_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time as clock
 
@@ -14,6 +15,8 @@ from qga.client.tool import show, units
 from qga.client.tool.exits import UsageError
 
 _MODES = {"shutdown": "powerdown", "reboot": "reboot", "halt": "halt"}
+_SECONDS = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,9}))?", re.ASCII)
+_LAST = (2**63 - 1) // 10**9 - 1  # seconds: the agent takes nanoseconds in 64 bits, until 2262
 _WAIT = 300.0  # seconds that a guest may take to go
 
 
@@ -44,19 +47,29 @@ def power(client: Client, options: argparse.Namespace) -> None:
 
 
 def time(client: Client, options: argparse.Namespace) -> None:
-    """``set`` takes seconds since 1970, by default this machine's; ``sync`` has the guest read its hardware clock."""
+    """``sync`` has the guest read its hardware clock."""
+    if (options.when is None) is (options.what == "set"):
+        expected = "no time" if options.when else "seconds since 1970, or now for this machine's time"
+        raise UsageError(f"time {options.what}: expected {expected}")
     if options.what == "sync":
         return client.guest_set_time()
     if options.what == "set":
-        seconds = clock.time() if options.seconds is None else options.seconds
-        return client.guest_set_time(int(seconds * 10**9))
+        return client.guest_set_time(clock.time_ns() if options.when == "now" else nanoseconds(options.when))
     now = client.guest_get_time()
     ahead = now / 10**9 - clock.time()
     if options.json:
         return show.json({"nanoseconds": now, "ahead": ahead})
-    utc = clock.strftime("%Y-%m-%d %H:%M:%S", clock.gmtime(now / 10**9))
-    print(f"{utc} UTC, {abs(ahead):.3f} s {'ahead of' if ahead > 0 else 'behind'} this machine")
+    utc = clock.strftime("%Y-%m-%d %H:%M:%S", clock.gmtime(now // 10**9))
+    show.line(f"{utc} UTC, {abs(ahead):.3f} s {'ahead of' if ahead > 0 else 'behind'} this machine")
     return None
+
+
+def nanoseconds(text: str) -> int:
+    """Of seconds since 1970, with a fraction or without, as ``date +%s.%N`` writes them."""
+    match = _SECONDS.fullmatch(text)
+    if match is None or int(match[1]) > _LAST:
+        raise UsageError(f"{text!r} is not a time: expected seconds since 1970, at most {_LAST}, or now")
+    return int(match[1]) * 10**9 + int((match[2] or "").ljust(9, "0"))
 
 
 def passwd(client: Client, options: argparse.Namespace) -> None:
@@ -78,10 +91,13 @@ def passwd(client: Client, options: argparse.Namespace) -> None:
 def ssh_key(client: Client, options: argparse.Namespace) -> None:
     """A key is its line, or a file here that holds some."""
     if options.what == "list":
+        if options.keys:
+            raise UsageError("expected add or remove before the user and the keys")
         keys = client.guest_ssh_get_authorized_keys(options.user).keys
         if options.json:
             return show.json(keys)
-        print("".join(f"{show.clean(key)}\n" for key in keys), end="")
+        for key in keys:
+            show.line(key)
         return None
     keys = [key for word in options.keys for key in _keys(word)]
     if not keys:

@@ -17,6 +17,8 @@ from qga.client.tool.signals import remembered
 
 def snapshot(client: Client, options: argparse.Namespace) -> int:
     """What was written until now stays in the old files, which nothing writes to any more."""
+    if "" in (options.name, options.directory):
+        raise UsageError("--name and --directory: expected a name, not an empty one")
     with Monitor(options.qmp) as monitor:
         disks = _chosen(monitor.disks(), options.disks)
         name = options.name or time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())

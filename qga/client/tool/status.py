@@ -18,13 +18,17 @@ _ASKED = {
     "users": "guest-get-users",
 }
 
+_FILE = 64 * 1024  # bytes of one of these files, and more than any has
+_LONGEST = 10.0**12  # seconds
+_MOST = 1 << 63  # bytes of memory
+
 
 def status(client: Client, options: argparse.Namespace) -> None:
     told = gather(client)
     if options.json:
         return show.json(told)
     for name, text in summary(told):
-        print(f"{name:10} {show.clean(text)}")
+        show.line(f"{name:10} {text}")
     show.table(("mounted on", "type", "size", "used", ""), disks(told.get("disks") or []))
     return show.table(("interface", "addresses"), interfaces(told.get("interfaces") or []))
 
@@ -38,17 +42,27 @@ def gather(client: Client) -> dict[str, Any]:
             told[name] = None
     told.update(uptime=None, memory=None)
     try:
-        told["uptime"] = float(_read(client, "/proc/uptime").split()[0])
+        told["uptime"] = uptime(_read(client, "/proc/uptime"))
         told["memory"] = memory(_read(client, "/proc/meminfo"))
     except (CommandFailed, ValueError, IndexError, KeyError):
         pass
     return told
 
 
+def uptime(text: str) -> float:
+    """Seconds: proc_uptime(5). Raises ValueError, IndexError."""
+    seconds = float(text.split()[0])
+    if not 0 <= seconds < _LONGEST:
+        raise ValueError(text)
+    return seconds
+
+
 def memory(text: str) -> dict[str, int]:
-    """Bytes: proc_meminfo(5)."""
+    """Bytes: proc_meminfo(5). Raises ValueError, IndexError, KeyError."""
     fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
     total, free = (int(fields[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
+    if not 0 <= free <= total < _MOST:
+        raise ValueError(text)
     return {"total": total, "available": free}
 
 
@@ -95,4 +109,4 @@ def bar(part: float, whole: float, width: int = 20) -> str:
 
 def _read(client: Client, path: str) -> str:
     with client.open(path) as file:
-        return file.readall().decode(errors="replace")
+        return file.read(_FILE).decode(errors="replace")

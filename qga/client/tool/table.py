@@ -6,7 +6,7 @@ import argparse
 from importlib import import_module
 from typing import Any
 
-from qga.client.tool.units import duration
+from qga.client.tool.units import Lines, duration, lines, positive
 
 Argument = tuple[tuple[str, ...], dict[str, Any]]
 
@@ -58,7 +58,7 @@ COMMANDS: dict[str, tuple[str, str, list[Argument]]] = {
         "top:top",
         [
             _a("--interval", type=duration, default=1.0, metavar="TIME", help="between two looks (1)"),
-            _a("--count", type=int, metavar="N", help="so many times, then leave"),
+            _a("--count", type=positive, metavar="N", help="so many times, then leave"),
         ],
     ),
     "exec": (
@@ -77,7 +77,7 @@ COMMANDS: dict[str, tuple[str, str, list[Argument]]] = {
         "a terminal in the guest; ~. at the beginning of a line leaves it",
         "shell:shell",
         [
-            _a("--user", default="", help="whose login shell; by default the agent's, root as a rule"),
+            _a("--user", help="whose login shell; by default the agent's, root as a rule"),
             _a("--env", action="append", default=[], metavar="NAME=VALUE", help="beside a login's environment"),
             *_TTY,
             _a("words", nargs=argparse.REMAINDER, metavar="CMD", help="a command and its arguments instead"),
@@ -96,10 +96,11 @@ COMMANDS: dict[str, tuple[str, str, list[Argument]]] = {
     "cat": ("print files", "reading:cat", [_a("paths", nargs="+", metavar="PATH")]),
     "tail": (
         "print the end of a file",
-        "reading:tail",
+        "tailing:tail",
         [
-            _a("-f", "--follow", action="store_true", help="and what is added to it"),
-            _a("-n", "--lines", type=int, default=10),
+            _a("-f", "--follow", action="store_true", help="and what is added, also to a new file of this name"),
+            _a("-F", action="store_true", dest="retry", help="as -f, and wait for a file that is not there yet"),
+            _a("-n", "--lines", type=lines, default=Lines(10), metavar="N", help="so many (10); +N: all from line N"),
             _PATH,
         ],
     ),
@@ -129,7 +130,10 @@ COMMANDS: dict[str, tuple[str, str, list[Argument]]] = {
     "time": (
         "the guest's clock",
         "small:time",
-        [_a("what", choices=["get", "set", "sync"], nargs="?", default="get"), _a("seconds", nargs="?", type=float)],
+        [
+            _a("what", choices=["get", "set", "sync"], nargs="?", default="get"),
+            _a("when", nargs="?", metavar="WHEN", help="for set: seconds since 1970, or now: this machine's time"),
+        ],
     ),
     "cpu": ("the guest's processors", "hotplug:cpu", _UNITS),
     "memory": ("the guest's memory blocks", "hotplug:memory", _UNITS),

@@ -1,11 +1,14 @@
-"""Sizes and durations, as people write and read them."""
+"""Sizes, durations and numbers, as people write and read them."""
 
 from __future__ import annotations
 
 import argparse
 import re
+from typing import NamedTuple
 
 _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_LONGEST = 10 * 365 * 86400.0
+_NUMBER = re.compile(r"([+-]?)([0-9]{1,4000})", re.ASCII)
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?", re.ASCII)
 
 
@@ -14,7 +17,32 @@ def duration(text: str) -> float:
     match = _DURATION.fullmatch(text)
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no duration: expected such as 30, 500ms, 2m or 1h")
-    return float(match[1]) * _SECONDS[match[2] or ""]
+    seconds = float(match[1]) * _SECONDS[match[2] or ""]
+    if seconds > _LONGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is too long: expected at most ten years")
+    return seconds
+
+
+class Lines(NamedTuple):
+    """The last ``number`` lines of a file; ``from_start``: all from that line on."""
+
+    number: int
+    from_start: bool = False
+
+
+def lines(text: str) -> Lines:
+    """As tail(1): 10 and -10 are the last ten, +3 is all from the third line on."""
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of lines: expected such as 10, or +3")
+    return Lines(int(match[2]), match[1] == "+")
+
+
+def positive(text: str) -> int:
+    match = _NUMBER.fullmatch(text)
+    if match is None or match[1] or not int(match[2]):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number, at least 1")
+    return int(match[2])
 
 
 def size(count: float) -> str:
