@@ -6,6 +6,7 @@ None, everywhere, where the agent may not run programs or the guest does not hav
 from __future__ import annotations
 
 import hashlib
+import re
 import stat
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -48,6 +49,9 @@ chmod "$3" -- "$1"
 [ -z "$4" ] || touch -m -d "@$4" -- "$1"
 mv -f -T -- "$1" "$2"
 """
+
+
+_PLACE = re.compile(r"([0-9]{1,18})\0(b2sum|sha256sum|)\0([0-7]{1,4}|)\0([^\0]+)\0([^\0]+)\0")
 
 
 class Status(NamedTuple):
@@ -134,7 +138,10 @@ def prepare(target: str, key: str) -> Steps[Place | None]:
     if done.returncode:
         why = _said(done).rpartition(": ")[2]  # before it: a line of the script, and the part's name
         raise CommandFailed("guest-file-open", f"{target}: {why}")
-    there, hasher, mode, path, part = done.stdout.decode(errors="surrogateescape").split("\0")[:5]
+    told = _PLACE.fullmatch(done.stdout.decode(errors="surrogateescape"))
+    if told is None:
+        raise CommandFailed("guest-exec", f"{target}: the guest's sh did not say where a copy goes")
+    there, hasher, mode, path, part = told.groups()
     return Place(path, part, int(there), int(mode, 8) if mode else None, hasher)
 
 

@@ -174,7 +174,7 @@ class Session:
         if line.isspace() or not line:
             return
         self._bound(len(line))
-        body = reading.parsed(line)
+        body = reading.parsed(line.lstrip(b"\xff"))  # before the answer to a guest-sync-delimited
         if not isinstance(body, dict):
             raise OutOfStep(f"the agent sent what is no reply: {reading.shown(body)}")
         if "return" in body or "error" in body:  # anything else is an event or a greeting

@@ -40,7 +40,11 @@ class Monitor:
         host, colon, port = self._address.rpartition(":")
         is_tcp = colon and port.isdecimal() and "/" not in self._address
         path = self._address.removeprefix("unix:")
-        self._run(self._qmp.connect((host, int(port)) if is_tcp else path), CONNECT_TIMEOUT)
+        try:
+            self._run(self._qmp.connect((host, int(port)) if is_tcp else path), CONNECT_TIMEOUT)
+        except BaseException:
+            self._runner.close()
+            raise
         return self
 
     def __exit__(
