@@ -35,8 +35,8 @@ class Choices:
             return self.pick(_EDGES)
         if "enum" in shape:
             return self.pick(shape["enum"])
-        if "anyOf" in shape:
-            return self.value(self.pick(shape["anyOf"]))
+        if "anyOf" in shape or "oneOf" in shape:
+            return self.value(self.pick(shape.get("anyOf") or shape["oneOf"]))
         return _MAKERS[shape["type"]](self, shape)
 
     def _object(self, shape: Mapping[str, Any]) -> object:

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
 import orjson
 
+from qga import schema
+from qga.client.commands import Commands
+from qga.client.reading import checked, parsed
 from qga.client.session import AHEAD, Session
+from qga.client.tool import sampling, show, status
 from tests.fuzz.choices import Choices
+
+_SCHEMA = schema.load()
+_RETURNING = [command for command in _SCHEMA.commands.values() if command.returns is not None]
 
 _LARGE = {"input-data": "x" * AHEAD}
 _PIECES = [
@@ -55,3 +69,55 @@ def _tell(session: Session, data: bytes, told: set[int], given_up: set[int]) -> 
     for reply in session.receive(data):
         assert reply.number not in told | given_up
         told.add(reply.number)
+
+
+class _Answered(Commands):
+    """As a client whose agent returns one value, whatever it is asked."""
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def _ask(self, command: str, arguments: Mapping[str, Any], timeout: float | None) -> Any:
+        return checked(command, self._value)
+
+
+def shapes(data: bytes) -> None:
+    """A value is refused by MalformedReply, or everything that uses such values can use it."""
+    choices = Choices(data)
+    command = choices.pick(_RETURNING)
+    assert command.returns is not None
+    value = parsed(orjson.dumps(_sendable(choices.value(_SCHEMA.type(command.returns)))))
+    method = getattr(_Answered(value), command.function)
+    method(**{one: [] for one, about in inspect.signature(method).parameters.items() if about.default is about.empty})
+    match command.name:
+        case "guest-get-fsinfo":
+            status.disks(checked(command.name, value))
+        case "guest-network-get-interfaces":
+            status.interfaces(checked(command.name, value))
+    told = {name: value if name == command.name else None for name in sampling.ASKED}
+    sampling.rates(sampling.taken(0, told), sampling.taken(1, told))
+
+
+def printed(data: bytes) -> None:
+    """Text of a guest's, in JSON and out of it."""
+    text = data.decode(errors="replace")
+    for shown in (_shown({text: [text]}), show.clean(text, "\n")):
+        assert all(letter.isprintable() or letter == "\n" for letter in shown)
+    assert json.loads(_shown({text: [text]})) == {text: [text]}
+
+
+def _shown(value: object) -> str:
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        show.json(value)
+    return out.getvalue()
+
+
+def _sendable(value: Any) -> Any:
+    """Without what no JSON can carry to a client: it is another target's."""
+    if isinstance(value, dict):
+        return {_sendable(name): _sendable(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_sendable(item) for item in value]
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    return float(value) if type(value) is int and not -(2**63) <= value < 2**64 else value

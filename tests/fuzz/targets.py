@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from qga.client.errors import OutOfStep
+from qga.client.errors import MalformedReply, OutOfStep
 from qga.errors import CommandError
 from qga.files import StateError
 from qga.keyfile import KeyFileError
@@ -56,6 +56,8 @@ TARGETS: dict[str, Target] = {
     "conversation": Target(protocol.conversation, _CUT),
     "arguments": Target(protocol.arguments, (bytes(range(24)), bytes(range(0, 256, 9)), b"\x09\x01\x01\x02\x03")),
     "replies": Target(host.replies, (bytes([0, 0, 2, 2, 1, 4, 0, 3, 1, 0, 0, 5, 2]) * 4,), (OutOfStep,)),
+    "shapes of replies": Target(host.shapes, (bytes(range(40)), b"\x02\x01\xff" * 20), (MalformedReply,)),
+    "printed": Target(host.printed, ('ä\x1b[2J\x9b\u202e\u2028\U000e0041\n\t\x7f"\\'.encode(), b"\xff\0")),
     "interfaces": Target(
         guest.interfaces,
         (

@@ -12,7 +12,7 @@ from qga.client.tool import units
 
 Counters: TypeAlias = dict[str, dict[str, int]]  # by name of processor, disk or interface
 
-_ASKED = ("guest-get-load", "guest-get-cpustats", "guest-get-diskstats", "guest-network-get-interfaces")
+ASKED = ("guest-get-load", "guest-get-cpustats", "guest-get-diskstats", "guest-network-get-interfaces")
 _SECTOR = 512  # bytes, whatever the disk's are: Documentation/admin-guide/iostats.rst
 _IDLE = ("idle", "iowait")
 _BYTES = ("read", "written", "received", "sent")
@@ -42,7 +42,7 @@ class Rates(NamedTuple):
 def sample() -> Steps[Sample]:
     """All are asked for at once."""
     tickets = []
-    for command in _ASKED:
+    for command in ASKED:
         tickets.append((yield Submit(command, {})))
     told: list[Any] = []
     for ticket in tickets:
@@ -50,8 +50,13 @@ def sample() -> Steps[Sample]:
             told.append((yield Collect(ticket)))
         except CommandFailed:  # older agents lack it, or the guest's owner forbids it
             told.append(None)
-    load, processors, disks, interfaces = told
-    return Sample(time.monotonic(), load, _processors(processors), _disks(disks), _interfaces(interfaces))
+    return taken(time.monotonic(), dict(zip(ASKED, told, strict=True)))
+
+
+def taken(at: float, told: Mapping[str, Any]) -> Sample:
+    """``told``: what each of ASKED returned, None for what the agent does not tell."""
+    load, processors, disks, interfaces = (told[command] for command in ASKED)
+    return Sample(at, load, _processors(processors), _disks(disks), _interfaces(interfaces))
 
 
 def rates(old: Sample, new: Sample) -> Rates:

@@ -43,7 +43,12 @@ class Tail(Follower):
         self._looks = 0
 
     def begin(self, wanted: Lines) -> None:
-        size = self._size(self._handle)
+        try:
+            size = self._size(self._handle)
+        except CommandNotFound:
+            raise
+        except CommandFailed:  # many files of /proc refuse it
+            size = 0
         self._sized = bool(size and self._at(size - 1))
         if wanted.from_start:
             self._offset = self._start_of(wanted.number)
