@@ -41,26 +41,10 @@ CONTENTS = {
 def test_prints_what_tail_prints(address: str, tmp_path: Path, name: str) -> None:
     path = tmp_path / "file"
     path.write_bytes(CONTENTS[name])
-    for number in (
-        "0",
-        "1",
-        "2",
-        "10",
-        "250000",
-        "1000000",
-        "9" * 30,
-        "-3",
-        "-0",
-        "+0",
-        "+1",
-        "+3",
-        "+299999",
-        "+9999999",
-    ):
+    for number in ("0", "2", "250000", "9" * 30, "-3", "+0", "+3", "+299999"):
         expected = subprocess.run(["tail", "-n", number[:19], path], capture_output=True, check=True).stdout
-        done = qga(address, "tail", "-n", number, str(path), text=False)
-        assert (done.returncode, done.stderr) == (0, b"")
-        assert done.stdout == expected, number
+        done = subprocess.run([*TOOL, "-c", address, "tail", "-n", number, str(path)], capture_output=True)
+        assert (done.returncode, done.stdout == expected, done.stderr) == (0, True, b""), number
 
 
 @pytest.mark.parametrize("number", ["x", "", "1k", "1.5", "٣", "- 3"])
