@@ -17,6 +17,7 @@ from typing import Any
 from qga.client.client import Client
 from qga.client.errors import ClientError, CommandFailed
 from qga.client.files import payload, placed
+from qga.client.programs import PATIENCE
 from qga.client.running import returncode, start
 from qga.client.tool import show
 from qga.client.tool.exits import HELD_TOO_LONG, UsageError
@@ -133,7 +134,7 @@ def execute(client: Client, options: argparse.Namespace) -> int:
     name = f"qga.{secrets.token_hex(8)}"
     try:
         try:
-            made = client.run(["sh", "-c", _PREPARE, "sh", name], text=True)
+            made = client.run(["sh", "-c", _PREPARE, "sh", name], text=True, timeout=PATIENCE)
         except CommandFailed:
             made = None
         if made is None or made.returncode or not made.stdout.startswith("/"):
@@ -141,7 +142,7 @@ def execute(client: Client, options: argparse.Namespace) -> int:
         return _live(client, made.stdout, words, options)
     finally:
         with contextlib.suppress(ClientError):
-            client.run(["sh", "-c", _REMOVE, "sh", name])
+            client.run(["sh", "-c", _REMOVE, "sh", name], timeout=PATIENCE)
 
 
 def environment(pairs: list[str]) -> dict[str, str]:
@@ -193,7 +194,7 @@ def _live(client: Client, directory: str, words: list[str], options: argparse.Na
         finally:
             if not exited:
                 with contextlib.suppress(ClientError):
-                    client.run(["sh", "-c", _END, "sh", sent, str(pid)])
+                    client.run(["sh", "-c", _END, "sh", sent, str(pid)], timeout=PATIENCE)
 
 
 def ended(status: Any) -> int:
