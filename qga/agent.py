@@ -104,6 +104,8 @@ class Agent:
                 self._context.execs.on_exit = self._audit.program_ended
                 self._audit.attach(self._loop)
                 self._audit.start()
+            if not self._context.freeze.frozen:  # else nothing may be written; the first file that is opened does it
+                self._context.files.repair()
             self._context.freeze.subscribe(self._on_freeze)
             self._on_freeze(self._context.freeze.frozen)
             self._loop.on_signal(signal.SIGCHLD, self._children.reap)

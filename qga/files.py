@@ -1,8 +1,9 @@
 """The guest-file handles: what they stand for, and the counter that makes them.
 
 A handle is never given twice, so the counter is on the disk before a handle goes out, where QEMU's agent keeps
-its own, ``[global] fd_counter`` in STATEDIR/qga.state: one agent goes on where the other stopped. Descriptors
-are written to directly: nothing is buffered, and an error comes with the write that it belongs to.
+its own, ``[global] fd_counter`` in STATEDIR/qga.state: one agent goes on where the other stopped. Where that file
+says nothing that can be trusted, the counter goes on from the clock, beyond whatever was counted one by one.
+Descriptors are written to directly: nothing is buffered, and an error comes with the write that it belongs to.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import errno
 import logging
 import os
 import re
+import time
 from typing import TYPE_CHECKING
 
-from qga import keyfile
+from qga import keyfile, statefile
 from qga.errors import CommandError
 from qga.literals import c_string
+from qga.statefile import DamagedError
 
 if TYPE_CHECKING:
     from qga.linux.targets import Target
@@ -44,20 +47,18 @@ MODES = {
 }
 
 
-class StateError(Exception):
-    """The state file cannot be read: which, and why."""
-
-
 class FileTable:
     def __init__(self, statedir: str | None = None, limit: int = 0) -> None:
-        """Raises StateError. Without a state directory the counter lives in memory.
+        """Nothing is written yet: the state directory may be frozen. Without one the counter lives in memory.
 
         ``limit``: handles that there may be at a time; 0 is any number.
         """
         self.limit = limit
         self._state = None if statedir is None else os.path.join(statedir, STATE_FILE)
         self._descriptors: dict[int, int] = {}
-        self._next = FIRST_HANDLE if self._state is None else _read_counter(self._state)
+        self._next, self._damaged = FIRST_HANDLE, False
+        if self._state is not None:
+            self._recall(self._state)
         if statedir is not None and not os.access(statedir, os.W_OK):
             log.warning("cannot write to %s: no file will be opened, and a freeze will leave no marker", statedir)
 
@@ -98,8 +99,29 @@ class FileTable:
         except OSError as error:
             raise CommandError(f"failed to close handle: {error.strerror}") from error
 
+    def repair(self) -> None:
+        """Keep a damaged state file aside and write a sound one. What fails now is tried again by ``open``."""
+        if self._damaged:
+            try:
+                self._commit(self._next)
+            except OSError as error:
+                log.warning("cannot write %s anew: %s", self._state, error.strerror)
+
+    def _recall(self, state: str) -> None:
+        """Go on counting where the agent before this one stopped."""
+        content = None
+        try:
+            content = statefile.read(state)
+            if content is not None:
+                self._next = _counter(content)
+            elif statefile.was_set_aside(state):
+                self._next = _beyond(b"")
+        except DamagedError as error:
+            self._next, self._damaged = _beyond(content or b""), True
+            log.warning("%s %s: handles go on with %d, so that none is given twice", state, error, self._next)
+
     def _commit(self, counter: int) -> None:
-        """In one step, and on the disk: a power cut leaves the old counter or the new one."""
+        """In one step, and on the disk: a power cut leaves the old counter or the new one. Raises OSError."""
         if self._state is None:
             return
         temporary = f"{self._state}.{os.getpid()}"
@@ -108,6 +130,9 @@ class FileTable:
                 file.write(b"[global]\nfd_counter=%d\n" % counter)
                 file.flush()
                 os.fsync(file.fileno())
+            if self._damaged:
+                log.warning("the damaged %s is kept as %s", self._state, statefile.set_aside(self._state))
+                self._damaged = False
             os.rename(temporary, self._state)
             directory = os.open(os.path.dirname(self._state), os.O_RDONLY | os.O_CLOEXEC)
             try:
@@ -176,20 +201,25 @@ def _open(path: str, mode: str, flags: int, target: Target | None) -> int:
     return descriptor
 
 
-def _read_counter(path: str) -> int:
+def _counter(content: bytes) -> int:
+    """``fd_counter`` of a state file. Raises DamagedError."""
     try:
-        with open(path, "rb") as file:
-            entries = keyfile.parse(file.read()).get("global", {})
-    except FileNotFoundError:
-        return FIRST_HANDLE
-    except OSError as error:
-        raise StateError(f"cannot read {path}: {error.strerror}") from error
+        entry = keyfile.parse(content).get("global", {}).get("fd_counter")
     except keyfile.KeyFileError as error:
-        raise StateError(f"{path}: {error}") from error
-    entry = entries.get("fd_counter")
-    if entry is None:
-        return FIRST_HANDLE
-    # A handle travels as an int of the schema.
+        raise DamagedError(f"is damaged: {error}") from error
+    if entry is None or not content.endswith(b"\n"):
+        raise DamagedError("is cut short")
+    # A handle travels as an int of the schema. QEMU's agent writes 32 bits, with a sign.
     if not re.fullmatch("-?[0-9]{1,18}", entry.raw) or (counter := int(entry.raw)) < -(2**32):
-        raise StateError(f"{path}, line {entry.line}: fd_counter: expected a number")
-    return counter if counter >= 0 else counter + 2**32  # QEMU's agent writes 32 bits, with a sign
+        raise DamagedError(f"is damaged: line {entry.line}: fd_counter: expected a number")
+    return counter if counter >= 0 else counter + 2**32
+
+
+def _beyond(content: bytes) -> int:
+    """A handle that was never given, as far as can be known.
+
+    Nobody has opened a file each microsecond since 1970; and where the clock was set back, what is left of the
+    ``content`` may still say more. Below 2**53, the largest whole number that every JSON reader takes.
+    """
+    left = map(int, re.findall(rb"fd_counter=([0-9]{1,16})(?![0-9])", content))
+    return max(FIRST_HANDLE, time.time_ns() // 1000, *(counter + 1 for counter in left if counter < 2**53))

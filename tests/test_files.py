@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import base64
+import errno
+import json
 import os
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qga import files
+from qga import files, statefile
 from qga.errors import CommandError
-from qga.files import MODES, FileTable, StateError
+from qga.files import MODES, FileTable
+from tests.lines import Lines
+from tests.running import RunningAgent
 
 Execute = Callable[..., dict[str, Any]]
 
@@ -208,22 +213,111 @@ def test_counter_is_on_disk_before_the_handle_goes_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "handle"),
-    [("[global]\n", 1000), ("[global]\nfd_counter=7\n", 7), ("[global]\nfd_counter=-2\n", 2**32 - 2), ("", 1000)],
+    ("content", "handle"), [("[global]\nfd_counter=7\n", 7), ("[global]\nfd_counter=-2\n", 2**32 - 2)]
 )
 def test_counter_of_another_agent_goes_on(tmp_path: Path, content: str, handle: int) -> None:
     (tmp_path / "qga.state").write_text(content)
     assert FileTable(str(tmp_path)).open("/dev/null", "r") == handle
 
 
-@pytest.mark.parametrize(
-    "content",
-    ["[global]\nfd_counter=x\n", "rubbish\n", "[global]\nfd_counter=\\x\n", "[global]\nfd_counter=" + "9" * 19],
-)
-def test_state_that_means_nothing(tmp_path: Path, content: str) -> None:
-    (tmp_path / "qga.state").write_text(content)
-    with pytest.raises(StateError, match="line "):
-        FileTable(str(tmp_path))
+# As a crash, a full disk or a hand leaves it; each is what the file holds, or what is there instead.
+DAMAGE: dict[str, bytes] = {
+    "empty": b"",
+    "cut before the counter": b"[global]\n",
+    "cut in the counter": b"[global]\nfd_counter=10",
+    "not a key file": b"rubbish\n",
+    "binary": bytes(range(256)),
+    "zeros": bytes(4096),
+    "deep": b"[" * 200_000,
+    "large": b"# x\n" * 1_000_000,
+    "a word": b"[global]\nfd_counter=x\n",
+    "an escape": b"[global]\nfd_counter=\\x\n",
+    "a fraction": b"[global]\nfd_counter=1e300\n",
+    "infinite": b"[global]\nfd_counter=inf\n",
+    "19 digits": b"[global]\nfd_counter=" + b"9" * 19 + b"\n",
+    "400 digits": b"[global]\nfd_counter=" + b"9" * 400 + b"\n",
+    "far below": b"[global]\nfd_counter=-99999999999\n",
+    "a directory": b"",
+    "a FIFO": b"",
+    "a link": b"",
+}
+
+
+def damage(directory: Path, kind: str) -> None:
+    path = directory / "qga.state"
+    if kind == "a directory":
+        path.mkdir()
+        (path / "something").touch()
+    elif kind == "a FIFO":
+        os.mkfifo(path)
+    elif kind == "a link":
+        path.symlink_to(directory / "elsewhere")
+    else:
+        path.write_bytes(DAMAGE[kind])
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damaged_state_is_said_and_kept_and_no_handle_is_given_twice(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    damage(tmp_path, kind)
+    earlier = time.time_ns() // 1000
+    table = FileTable(str(tmp_path))
+    assert os.listdir(tmp_path) == ["qga.state"]  # the directory may be frozen: a start writes nothing
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith(f"{tmp_path}/qga.state ")
+    first = table.open("/dev/null", "r")
+    assert earlier <= first < 2**53
+    assert caplog.messages[1:] == [f"the damaged {tmp_path}/qga.state is kept as {tmp_path}/qga.state.damaged-1"]
+    kept = tmp_path / "qga.state.damaged-1"
+    if DAMAGE[kind]:
+        assert kept.read_bytes() == DAMAGE[kind]
+    assert kept.is_dir() == (kind == "a directory")
+    assert kept.is_fifo() == (kind == "a FIFO")
+    assert sorted(os.listdir(tmp_path)) == ["qga.state", "qga.state.damaged-1"]
+    assert FileTable(str(tmp_path)).open("/dev/null", "r") == first + 1
+
+
+def test_what_is_left_of_the_counter_counts_where_the_clock_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: 1_000_000)  # as after a battery has failed
+    (tmp_path / "qga.state").write_bytes(b"[global]\nfd_counter=70500\n\0\0\0\xff")
+    assert FileTable(str(tmp_path)).open("/dev/null", "r") == 70501
+
+
+def test_a_counter_that_was_lost_between_two_renames_is_not_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / "qga.state.damaged-1").touch()
+    assert FileTable(str(tmp_path)).open("/dev/null", "r") > 10**15
+
+
+def test_damaged_state_that_cannot_be_kept_opens_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    damage(tmp_path, "a directory")
+    table = FileTable(str(tmp_path))
+
+    def refuse(path: str) -> str:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(statefile, "set_aside", refuse)
+        table.repair()
+        with pytest.raises(CommandError, match=r"^failed to commit persistent state to disk$"):
+            table.open("/dev/null", "r")
+    assert os.listdir(tmp_path) == ["qga.state"]
+    table.repair()
+    assert sorted(os.listdir(tmp_path)) == ["qga.state", "qga.state.damaged-1"]
+
+
+@pytest.mark.forks
+@pytest.mark.parametrize("kind", ["cut in the counter", "binary", "deep", "a directory", "a FIFO"])
+def test_an_agent_starts_with_damaged_state(tmp_path: Path, kind: str) -> None:
+    damage(tmp_path, kind)
+    sock = tmp_path / "sock"
+    with RunningAgent(tmp_path, "-m", "unix-listen", "-p", str(sock)) as agent, Lines.connect(sock) as peer:
+        assert f"the damaged {tmp_path}/qga.state is kept as {tmp_path}/qga.state.damaged-1" in agent.log.read_text()
+        request = {"execute": "guest-file-open", "arguments": {"path": "/dev/null"}}
+        peer.send(json.dumps(request).encode() + b"\n")
+        assert json.loads(peer.read_line(10))["return"] > 10**15
 
 
 def test_state_directory_that_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

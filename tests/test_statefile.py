@@ -90,11 +90,13 @@ def test_any_bytes_are_a_value_or_damage(content: bytes) -> None:
 
 def test_the_first_damaged_files_are_kept_and_only_so_many(tmp_path: Path) -> None:
     path = tmp_path / "state"
+    assert not statefile.was_set_aside(str(path))
     for number in range(1, 6):
         path.write_text(str(number))
         name = statefile.set_aside(str(path))
         assert name == f"{path}.damaged-{min(number, 3)}"
     assert not path.exists()
+    assert statefile.was_set_aside(str(path))
     assert {name.name: name.read_text() for name in tmp_path.iterdir()} == {
         "state.damaged-1": "1",
         "state.damaged-2": "2",
