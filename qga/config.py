@@ -1,8 +1,8 @@
 """From argv, the environment and qemu-ga.conf to one frozen Config, and back to text for --dump-conf.
 
 The rule it keeps: what cannot be meant stops the start with a ConfigError saying where it stands and what was
-expected, because an agent that silently blocks nothing is worse than one that does not start. Only what the
-reference would ignore as well (a key it does not know) is a warning.
+expected, because an agent that silently blocks nothing is worse than one that does not start. A key that nobody knows
+is a warning, as the reference ignores it, but only where it can be no misspelling and could restrict nothing.
 
 Built-in defaults give way to the file, the file to the command line; switches can only be turned on there,
 and lists add up. The options themselves are in qga/options.py.
@@ -16,7 +16,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qga import cmdline, keyfile
 from qga.cmdline import Given
-from qga.options import CONFIG_PATH, DEFAULT_PATHS, FILE, GONE, NAMES, OPTIONS, PATH, Action, ConfigError, Option
+from qga.options import (
+    CONFIG_PATH,
+    DEFAULT_PATHS,
+    FILE,
+    GONE,
+    NAMES,
+    OF_OTHERS,
+    OPTIONS,
+    PATH,
+    Action,
+    ConfigError,
+    Option,
+)
+from qga.spelling import hint, may_restrict, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -114,8 +127,12 @@ def read(given: Given, environ: Mapping[str, str], *, directory: str = "", activ
     """
     values: dict[str, Any] = {option.field: option.default for option in OPTIONS}
     path = os.path.join(directory, file_of(given, environ))
-    entries = _read(path, must_exist=given.config_path is not None)
-    problems, warnings = _judge_keys(path, entries)
+    groups = _read(path, must_exist=given.config_path is not None)
+    entries = groups.get(GROUP, keyfile.Group())
+    problems, warnings = _judge_keys(path, groups)
+    if given.config_path is None and "QGA_CONF" in environ and not os.path.exists(path):
+        warnings.append(f"there is no {path}, which QGA_CONF names: nothing is configured by a file")
+    warnings += given.warnings
     for option in OPTIONS:
         try:
             if (entry := entries.get(option.key)) is not None:
@@ -138,7 +155,7 @@ def file_of(given: Given, environ: Mapping[str, str]) -> str:
 def places_of(key: str, given: Given, environ: Mapping[str, str]) -> str:
     """Where an option was set: file and line, the command line, or both. Raises ConfigError."""
     path = file_of(given, environ)
-    entry = _read(path, must_exist=False).get(key)
+    entry = _read(path, must_exist=False).get(GROUP, keyfile.Group()).get(key)
     places = [f"{path}, line {entry.line}: {key}"] if entry is not None else []
     places += [f"option --{key}"] if given.texts[key] else []
     return " and ".join(places)
@@ -154,7 +171,7 @@ def check_names(config: Config, known: Iterable[str]) -> None:
     """
     known = (*known, *_OF_WINDOWS)
     problems = [
-        f"{option.key}: there is no command {name!r}{_nearest(name, known)}, '{option.flags[0]} help' lists them"
+        f"{option.key}: there is no command {name!r}{hint(name, known)}, '{option.flags[0]} help' lists them"
         for option in OPTIONS
         if option.kind is NAMES
         for name in getattr(config, option.field)
@@ -198,11 +215,11 @@ def _unloadable(path: str, text: str) -> ConfigError:
     return ConfigError(f"error loading configuration from path: {path}, {text}")
 
 
-def _read(path: str, *, must_exist: bool) -> dict[str, keyfile.Entry]:
-    """The entries of the file's group; none if it does not exist and need not."""
+def _read(path: str, *, must_exist: bool) -> keyfile.Groups:
+    """The file's groups; none if it does not exist and need not."""
     try:
         with open(path, "rb") as file:
-            return keyfile.parse(file.read()).get(GROUP, {})
+            return keyfile.parse(file.read())
     except FileNotFoundError as error:
         if must_exist:
             raise _unloadable(path, str(error.strerror)) from None
@@ -213,22 +230,31 @@ def _read(path: str, *, must_exist: bool) -> dict[str, keyfile.Entry]:
         raise _unloadable(path, str(error)) from None
 
 
-# A key that is misspelt is ignored, as QEMU's agent does; but not if it was to forbid what would be allowed then.
-_FORBIDDING = ("policy", "profile")
+def _judge_keys(path: str, groups: keyfile.Groups) -> tuple[list[str], list[str]]:
+    """Problems with groups and keys that must not be ignored, and warnings of keys that are.
 
-
-def _judge_keys(path: str, entries: Mapping[str, keyfile.Entry]) -> tuple[list[str], list[str]]:
-    """Problems with keys that must not be ignored, and warnings of those that are."""
+    Whoever writes a key means something by it. To ignore one that is misspelt, or that might be there to restrict
+    what a host can do, would leave open what the owner believes to be closed.
+    """
     known = [option.key for option in OPTIONS]
-    problems, warnings = [], []
-    for key, entry in entries.items():
+    problems = [
+        f"{path}, line {group.line}: unknown group {name!r}, expected [{GROUP}] and no other"
+        for name, group in groups.items()
+        if name != GROUP
+    ]
+    warnings = []
+    for key, entry in groups.get(GROUP, keyfile.Group()).items():
         where = f"{path}, line {entry.line}"
         if key in GONE:
             problems.append(f"{where}: the key {key!r} is gone, use {GONE[key]!r}")
-        elif key not in known and _closest(key, known) in _FORBIDDING:
-            problems.append(f"{where}: unknown key {key!r}{_nearest(key, known)}")
+        elif key in OF_OTHERS:
+            warnings.append(f"{where}: {key!r} is ignored: {OF_OTHERS[key]}")
+        elif key not in known and nearest(key, known):
+            problems.append(f"{where}: unknown key {key!r}{hint(key, known)}")
+        elif key not in known and may_restrict(key):
+            problems.append(f"{where}: unknown key {key!r}: it may be meant to restrict something, and would not")
         elif key not in known:
-            warnings.append(f"{where}: unknown key {key!r} ignored{_nearest(key, known)}")
+            warnings.append(f"{where}: unknown key {key!r} ignored")
     return problems, warnings
 
 
@@ -269,14 +295,3 @@ def _finish(config: Config, *, activated: bool) -> Config:
 def _activated(environ: Mapping[str, str]) -> bool:
     """Whether the service manager hands this process a listening socket: sd_listen_fds(3)."""
     return environ.get("LISTEN_PID") == str(os.getpid()) and environ.get("LISTEN_FDS", "0") != "0"
-
-
-def _nearest(word: str, known: Sequence[str]) -> str:
-    close = _closest(word, known)
-    return f" (did you mean {close!r}?)" if close else ""
-
-
-def _closest(word: str, known: Sequence[str]) -> str | None:
-    from difflib import get_close_matches
-
-    return next(iter(get_close_matches(word, known, n=1)), None)

@@ -9,6 +9,7 @@ from functools import partial
 
 from qga import config, schema, settings
 from qga.binding import bind
+from qga.channel import Peers
 from qga.cmdline import Given
 from qga.config import Config, ConfigError, Loaded
 from qga.context import Context
@@ -65,7 +66,7 @@ def check(given: Given, environ: Mapping[str, str]) -> tuple[bool, str]:
     def configuration() -> list[str]:
         loaded = config.read(given, environ)
         warnings.extend(loaded.warnings)
-        for part in (lists, policy, hooks_of_freeze):
+        for part in (lists, policy, users, hooks_of_freeze):
             look(partial(part, loaded.config))
         return [f"configuration {config.file_of(given, environ)} and the command line"]
 
@@ -79,6 +80,10 @@ def check(given: Given, environ: Mapping[str, str]) -> tuple[bool, str]:
             return ["no policy: what the lists allow is allowed"]
         warnings.extend(rules.warnings)
         return [f"policy {settings.policy_file(wanted)}"]
+
+    def users(wanted: Config) -> list[str]:
+        Peers(wanted.socket_users, None)
+        return []
 
     def hooks_of_freeze(wanted: Config) -> list[str]:
         return [f"hook {hook}" for hook in _hooks(wanted.fsfreeze_hook)] if wanted.fsfreeze_hook is not None else []

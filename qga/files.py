@@ -204,7 +204,7 @@ def _open(path: str, mode: str, flags: int, target: Target | None) -> int:
 def _counter(content: bytes) -> int:
     """``fd_counter`` of a state file. Raises DamagedError."""
     try:
-        entry = keyfile.parse(content).get("global", {}).get("fd_counter")
+        entry = keyfile.parse(content).get("global", keyfile.Group()).get("fd_counter")
     except keyfile.KeyFileError as error:
         raise DamagedError(f"is damaged: {error}") from error
     if entry is None or not content.endswith(b"\n"):

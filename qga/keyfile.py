@@ -4,8 +4,9 @@ The rule it keeps: it knows no key and no file, so every complaint is about a li
 configparser does not serve: it reads an indented key as a continuation, knows no escapes and no line numbers.
 
 Source: the "Desktop Entry" key-file syntax as GLib documents it (``[group]``, ``key=value``, ``#`` comments,
-the escapes ``\s \n \t \r \\``). Two mild differences: a byte order mark at the start is skipped, and blanks
-at the end of a value do not count (write ``\s``).
+the escapes ``\s \n \t \r \\``). Three differences: a byte order mark at the start is skipped, blanks at the end of
+a value do not count (write ``\s``), and a group or key that is given twice is refused: GLib takes the last one, and
+what the first one forbade would be lost.
 """
 
 from __future__ import annotations
@@ -48,30 +49,50 @@ class Entry(NamedTuple):
         return re.sub(r"\\(.?)", undo, self.raw, flags=re.DOTALL)
 
 
-Groups = dict[str, dict[str, Entry]]
+class Group(dict[str, Entry]):
+    """The entries by key; ``line`` is that of ``[group]``, counted from 1, or 0 where there is none."""
+
+    def __init__(self, line: int = 0) -> None:
+        super().__init__()
+        self.line = line
+
+
+Groups = dict[str, Group]
 
 
 def parse(data: bytes) -> Groups:
-    """Read a whole key-file. A group may appear twice; of a key given twice the last one counts.
+    """Read a whole key-file. Raises KeyFileError.
 
-    Raises KeyFileError for a line that is neither ``[group]``, ``key=value``, comment nor blank.
+    That is for a line that is neither ``[group]``, ``key=value``, comment nor blank, and for a group or a key of a
+    group that is given twice.
     """
     groups: Groups = {}
-    current: dict[str, Entry] | None = None
+    current: Group | None = None
     text = data.removeprefix(_BOM).decode("utf-8", "surrogateescape")
     for number, line in enumerate(text.split("\n"), start=1):
         line = line.strip(" \t\r")
         if not line or line.startswith("#"):
             continue
         if line.startswith("["):
-            current = groups.setdefault(_group(line, number), {})
+            name = _group(line, number)
+            if name in groups:
+                raise KeyFileError(
+                    number, f"[{name}] is given again, first in line {groups[name].line}: expected one"
+                )
+            current = groups[name] = Group(number)
             continue
         key, equals, value = line.partition("=")
         if not equals or not key.strip():
             raise KeyFileError(number, f"{_shown(line)} is neither key=value, [group] nor # comment")
         if current is None:
             raise KeyFileError(number, f"{_shown(line)} stands before any [group]")
-        current[key.strip()] = Entry(value.strip(" \t"), number)
+        key = key.strip()
+        if key in current:
+            first = current[key].line
+            raise KeyFileError(
+                number, f"{_shown(key)} is given again, first in line {first}: expected one line of it"
+            )
+        current[key] = Entry(value.strip(" \t"), number)
     return groups
 
 

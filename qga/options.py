@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qga import keyfile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 CONFIG_PATH = "/etc/qemu/qemu-ga.conf"
 FSFREEZE_HOOK = "/etc/qemu/fsfreeze-hook"
@@ -27,6 +27,9 @@ METHODS = ("virtio-serial", "isa-serial", "unix-listen", "vsock-listen")
 # to block nothing.
 GONE = {"blacklist": "block-rpcs"}
 
+# Keys of the group that this agent does not have, and of which none restricts anything: with these a file of QEMU's
+# agent is fit for this one all the same. To be added to as QEMU's releases add keys.
+OF_OTHERS = {"daemonize": "it is in the manual of QEMU's agent, and no agent reads it: the key is 'daemon'"}
 
 POLICY = "/etc/qemu/qga-policy.toml"
 PROFILES = ("full", "info", "backup", "managed", "confidential")
@@ -66,12 +69,29 @@ def _method(text: str) -> str:
     return METHODS[METHODS.index(text)]
 
 
-def _names(text: str) -> tuple[str, ...]:
-    """Split at ``,`` and ``;``. Reversed, because --dump-conf of the reference shows each list so."""
-    names = tuple(name for part in re.split("[,;]", text) if (name := part.strip()))
+class Names(tuple[str, ...]):
+    """Names, and how --dump-conf of the reference shows the list: each text reversed at ``,`` but not at ``;``."""
+
+    shown: str
+
+    def __new__(cls, names: Iterable[str] = (), shown: str = "") -> Names:
+        made = super().__new__(cls, names)
+        made.shown = shown
+        return made
+
+    def __add__(self, other: object) -> Names:
+        if not isinstance(other, Names):
+            return NotImplemented
+        return Names((*self, *other), ",".join(filter(None, (self.shown, other.shown))))
+
+
+def _names(text: str) -> Names:
+    """Split at ``,`` and ``;``."""
+    parts = [[name for word in part.split(";") if (name := word.strip())] for part in text.split(",")[::-1]]
+    names = Names((name for part in parts for name in part), ",".join(";".join(part) for part in parts if part))
     if not names:
         raise ValueError(text)
-    return names[::-1]
+    return names
 
 
 BOOL = Kind(_boolean, "true, false, 1 or 0", lambda value: "true" if value else "false", may_be_empty=False)
@@ -84,7 +104,10 @@ def _number(text: str) -> int:
 
 
 def _globs(text: str) -> tuple[str, ...]:
-    return tuple(glob for part in re.split("[,;]", text) if (glob := part.strip()))
+    globs = tuple(glob for part in re.split("[,;]", text) if (glob := part.strip()))
+    if not globs:
+        raise ValueError(text)
+    return globs
 
 
 def _file(text: str) -> str:
@@ -107,7 +130,7 @@ def _audit_log(text: str) -> str:
 
 
 STRING = Kind(str, "a text")
-AUDIT_LOG = Kind(_audit_log, "journal, off or an absolute path")
+AUDIT_LOG = Kind(_audit_log, "journal, off or an absolute path", may_be_empty=False)
 PATH = Kind(str, "a path")
 FILE = Kind(_file, "a path", may_be_empty=False)
 PROFILE = Kind(_profile, "one of " + ", ".join(PROFILES), may_be_empty=False)
@@ -116,6 +139,7 @@ USERS = Kind(
     _globs,
     "names or numbers of users separated by ',' or ';'",
     lambda users: keyfile.escape(",".join(users)),
+    may_be_empty=False,
     add_up=True,
 )
 GLOBS = Kind(
@@ -127,7 +151,7 @@ GLOBS = Kind(
 NAMES = Kind(
     _names,
     "command names separated by ',' or ';'",
-    lambda names: keyfile.escape(",".join(names)),
+    lambda names: keyfile.escape(names.shown if isinstance(names, Names) else ",".join(names)),
     add_up=True,
 )
 
@@ -194,7 +218,7 @@ OPTIONS: tuple[Option, ...] = (
         "block-rpcs",
         ("-b", "--block-rpcs"),
         NAMES,
-        (),
+        Names(),
         "commands to refuse, separated by ',' or ';'; 'help' lists all commands",
         "LIST",
     ),
@@ -202,7 +226,7 @@ OPTIONS: tuple[Option, ...] = (
         "allow-rpcs",
         ("-a", "--allow-rpcs"),
         NAMES,
-        (),
+        Names(),
         "the only commands to permit, separated by ',' or ';'; 'help' lists all commands",
         "LIST",
     ),

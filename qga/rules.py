@@ -13,12 +13,12 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from qga import patterns
 from qga.patterns import Constraint, PatternError
 from qga.schema import Command
+from qga.spelling import hint
 
 PROFILES = os.path.join(os.path.dirname(__file__), "profiles")  # each a policy file
 
@@ -156,9 +156,8 @@ class _Reader:
     def _names(self, number: int, verdict: str, glob: object) -> list[str]:
         names = patterns.command_names(glob, self._commands) if isinstance(glob, str) else []
         if not names:
-            close = get_close_matches(str(glob), self._commands, n=1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
-            self._problem(number, verdict, f"{verdict}: {glob!r} is no command{hint}, 'qemu-ga -b help' lists them")
+            meant = hint(str(glob), self._commands)
+            self._problem(number, verdict, f"{verdict}: {glob!r} is no command{meant}, 'qemu-ga -b help' lists them")
         return names
 
     def _constraint(self, number: int, key: str, value: object, names: list[str], allow: bool) -> Constraint:
@@ -178,7 +177,9 @@ class _Reader:
                     made = patterns.paths(value, through_links=not allow)
                     self._warn_of_links(number, key, value, allow)
                 else:
-                    made = patterns.constraint(command.arguments["properties"][key], value)
+                    shape = command.arguments["properties"][key]
+                    _check_words(shape, value)
+                    made = patterns.constraint(shape, value)
                     if allow and command.program and key == "arg":
                         self._warn_of_options(number, value)
             except PatternError as error:
@@ -211,6 +212,20 @@ class _Reader:
         spelled = re.compile(rf"\s*[\[\s]*[\"']?{re.escape(key)}[\"']?\s*[=\]]")
         line = next((at for at in range(first, last) if key and spelled.match(self._lines[at])), first)
         return f"{self._path}, line {line + 1}"
+
+
+def _check_words(shape: Mapping[str, Any], value: object) -> None:
+    """Raise PatternError where an argument is one of certain words, and a text for it is none of them.
+
+    No request would ever match that, so a rule that denies by it would deny nothing.
+    """
+    texts = [branch for branch in shape.get("anyOf", [shape]) if branch.get("type") == "string"]
+    if not texts or not all("enum" in branch for branch in texts) or not isinstance(value, list):
+        return
+    words = [word for branch in texts for word in branch["enum"]]
+    for text in value:
+        if isinstance(text, str) and not patterns.command_names(text, words):
+            raise PatternError(f"{text!r} is none of {', '.join(words)}{hint(text, words)}")
 
 
 def _chain(rules: list[Rule], end: Rule) -> tuple[Rule, ...]:

@@ -44,7 +44,7 @@ class RunningAgent:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "QGA_CONF": str(directory / "no.conf"), "NOTIFY_SOCKET": address, **(env or {})},
+                env={**os.environ, "QGA_CONF": "/dev/null", "NOTIFY_SOCKET": address, **(env or {})},
             )
 
     def told(self) -> str:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
+import random
+import shlex
+import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from qga import config
+from qga import cli, cmdline, config
 from qga.config import Action, Config, ConfigError
 from qga.options import AUDIT_LOG, BOOL, METHOD, NUMBER, OPTIONS, PATH, PROFILE, Option, markdown
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-NO_FILE = {"QGA_CONF": "/nonexistent/qemu-ga.conf"}
+NO_FILE = {"QGA_CONF": "/dev/null"}
 
 
 def load(*argv: str) -> Config:
@@ -102,13 +108,20 @@ def test_a_dump_read_back_says_the_same(conf: Path) -> None:
         (["--debug"], {"debug": True, "verbose": True}),
         (["-misa-serial"], {"method": "isa-serial", "path": "/dev/ttyS0"}),
         (["-l", "", "-p", "", "-a", ""], {}),
-        (["-a", "a; b ,c;"], {"allow_rpcs": ("c", "b", "a")}),
+        (["-a", "a; b ,c;"], {"allow_rpcs": ("c", "a", "b")}),
         (["-F"], {"fsfreeze_hook": "/etc/qemu/fsfreeze-hook"}),
         (["-F", "/x"], {"fsfreeze_hook": "/etc/qemu/fsfreeze-hook"}),
         (["-F", "-v"], {"fsfreeze_hook": "/etc/qemu/fsfreeze-hook", "verbose": True}),
         (["-vF", "x"], {"fsfreeze_hook": "/etc/qemu/fsfreeze-hook", "verbose": True}),
         (["-F/x y"], {"fsfreeze_hook": "/x y"}),
         (["-vF/x"], {"fsfreeze_hook": "/x", "verbose": True}),
+        (["-l", "-F"], {"logfile": "-F"}),
+        (["-l", "-vF"], {"logfile": "-vF"}),
+        (["-p", "--stat"], {"path": "--stat"}),
+        (["-p", "--", "-v"], {"path": "--", "verbose": True}),
+        (["--path", "--fsfreeze-hook"], {"path": "--fsfreeze-hook"}),
+        (["--path=", "-v"], {"verbose": True}),
+        (["--path==x"], {"path": "=x"}),
         (["--fsfreeze-hook", "/x"], {"fsfreeze_hook": "/etc/qemu/fsfreeze-hook"}),
         (["--fsfreeze-hook=/x"], {"fsfreeze_hook": "/x"}),
         (["--fs", "/x"], {"fsfreeze_hook": "/etc/qemu/fsfreeze-hook"}),
@@ -137,6 +150,23 @@ def test_the_command_line_is_read_as_by_getopt_long(argv: list[str], changes: di
         (["-m", "vsock-listen"], ["must specify a path for this channel"]),
         (["-a", ","], ["--allow-rpcs", "','"]),
         (["-b", " ; "], ["--block-rpcs"]),
+        (["-b", "guest-exec", "guest-file-open"], ["'guest-file-open' is not an option", "separated by ','"]),
+        (["-a", "guest-ping,", "guest-info"], ["'guest-info' is not an option"]),
+        (["block-rpcs=guest-exec"], ["'block-rpcs=guest-exec' is not an option (did you mean --block-rpcs?)"]),
+        (["\u2014profile", "info"], ["is not an option (did you mean --profile?)"]),
+        (["\u2013\u2013audit-required"], ["is not an option (did you mean --audit-required?)"]),
+        (["profile", "info"], ["'profile' is not an option (did you mean --profile?)"]),
+        (["-v", "--", "--block-rpcs=guest-exec"], ["did you mean --block-rpcs?"]),
+        (["deny-everything"], ["'deny-everything' is not an option, and may be meant to restrict something"]),
+        (["--profile", "info", "--profile", "full"], ["option --profile is given as 'info' and 'full'"]),
+        (["--policy=/a", "--policy=/b"], ["option --policy is given as '/a' and '/b'"]),
+        (["--max-execs=1", "--max-execs=0"], ["option --max-execs is given as '1' and '0'"]),
+        (["--PROFILE=info"], ["option --PROFILE not recognized (did you mean --profile?)"]),
+        (["--block_rpcs=a"], ["option --block_rpcs not recognized (did you mean --block-rpcs?)"]),
+        (["--pro", "info", "--pro"], ["option --profile requires argument"]),
+        (["--p=info"], ["option --p not a unique prefix"]),
+        (["--au=/x"], ["option --au not a unique prefix", "--audit-log or --audit-required"]),
+        (["--socket-users", ""], ["--socket-users", "''"]),
         (["--audit-log", "jornal"], ["--audit-log", "'jornal'", "journal, off or an absolute path"]),
         (["--audit-log=off", "--audit-required"], ["audit-required", "audit-log is off"]),
     ],
@@ -165,10 +195,98 @@ def test_the_file_gives_way_to_the_command_line_and_lists_add_up(conf: Path) -> 
         method="isa-serial",
         path="/c",
         statedir="/s",
-        block_rpcs=("b", "a", "c"),
+        block_rpcs=("a", "b", "c"),
         verbose=True,
         retry_path=True,
     )
+
+
+def test_words_that_are_no_options_are_ignored_and_said() -> None:
+    loaded = config.load(["x", "-v", "-F", "/hook", "--", "-d"], NO_FILE)
+    assert loaded.config == config.defaults(verbose=True, fsfreeze_hook="/etc/qemu/fsfreeze-hook")
+    assert loaded.warnings == tuple(
+        f"{word!r} on the command line is ignored: it is not an option" for word in ("x", "/hook", "-d")
+    )
+
+
+def test_what_restricts_is_kept_however_often_it_is_given() -> None:
+    given = load("--block-rpcs", "a", "--block-rpcs", "b", "--socket-users=root", "--socket-users=0", "--policy=/a")
+    assert given.block_rpcs == ("a", "b")
+    assert given.socket_users == ("root", "0")
+    assert load("--policy=/a", "--policy=/a").policy == "/a"
+
+
+def test_a_list_is_dumped_as_the_reference_does(conf: Path) -> None:
+    """The file is that of the unit test of QEMU's agent, which reads the list at its ';'."""
+    text = (
+        "[general]\ndaemon=false\nmethod=virtio-serial\npath=/path/to/org.qemu.guest_agent.0\n"
+        "pidfile=/var/foo/qemu-ga.pid\nstatedir=/var/state\nverbose=true\nblock-rpcs=guest-ping;guest-get-time\n"
+    )
+    given = load_file(conf, text).config
+    assert given.block_rpcs == ("guest-ping", "guest-get-time")
+    assert "\nblock-rpcs=guest-ping;guest-get-time\n" in config.dump(given)
+    again = load_file(conf, text, "-b", "x;y,z", "-b", "u").config
+    assert again.block_rpcs == ("guest-ping", "guest-get-time", "z", "x", "y", "u")
+    assert "\nblock-rpcs=guest-ping;guest-get-time,z,x;y,u\n" in config.dump(again)
+
+
+WORDS = ["-l", "-F", "-vF", "--stat", "--verb", "--", "-", "", "x", "--path=/x", "-p", "--help", "-D", "help,x"]
+VALUED = [(option, flag) for option in OPTIONS if option.kind is not BOOL for flag in option.flags]
+
+
+@given(st.lists(st.tuples(st.sampled_from(VALUED), st.sampled_from(WORDS), st.booleans())))
+def test_no_value_is_taken_for_an_option_whatever_it_looks_like(
+    options: list[tuple[tuple[Option, str], str, bool]],
+) -> None:
+    argv: list[str] = []
+    texts: dict[str, list[str]] = {option.key: [] for option in OPTIONS}
+    for (option, flag), value, attached in options:
+        if option.ours and not option.kind.add_up and texts[option.key]:
+            continue  # of these only one may be given
+        long = flag.startswith("--")
+        if option.bare is not None and not (attached and (value or long)):
+            argv.append(flag)
+            texts[option.key].append(option.bare)
+        else:
+            argv += [f"{flag}={value}" if long else flag + value] if attached and (value or long) else [flag, value]
+            texts[option.key].append(value)
+    given = cmdline.parse(argv)
+    assert given.texts == texts
+    assert given.warnings == ()
+
+
+@pytest.mark.forks
+@pytest.mark.skipif(shutil.which("getopt") is None, reason="util-linux is not installed")
+def test_getopt_long_reads_the_same() -> None:
+    """glibc's own, by getopt(1): the options and values that it finds, or that it finds none."""
+    rows = {flag: option for option in OPTIONS if not option.ours for flag in option.flags}
+    takes = {flag: "" if option.kind is BOOL else "::" if option.bare else ":" for flag, option in rows.items()}
+    short = "".join(flag[1] + takes[flag] for flag in rows if not flag.startswith("--"))
+    long = ",".join(flag[2:] + takes[flag] for flag in rows if flag.startswith("--"))
+    environment = {name: value for name, value in os.environ.items() if name != "POSIXLY_CORRECT"}
+    words = [*rows, *WORDS[:10], "-vr", "-vl", "-vl-F", "-drF", "--fsfreeze-h", "--bogus", "-q", "--verbose=1"]
+    draw = random.Random(4)
+    for _ in range(200):
+        argv = [draw.choice(words) for _ in range(draw.randint(1, 5))]
+        done = subprocess.run(
+            ["getopt", "--quiet", "--options", short, "--longoptions", long, "--", *argv],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+        )
+        try:
+            found = [(flag, text) for flag, text in cmdline._scan(argv) if flag]
+        except ConfigError:
+            assert done.returncode != 0, argv
+            continue
+        assert done.returncode == 0, argv
+        printed = iter(shlex.split(done.stdout))
+        expected = []
+        for flag in iter(printed.__next__, "--"):
+            text = next(printed) if takes[flag] else ""
+            expected.append((flag, text or rows[flag].bare or ""))
+        assert found == expected, argv
 
 
 def test_an_empty_value_in_the_file_is_as_if_not_given(conf: Path) -> None:
@@ -176,18 +294,81 @@ def test_an_empty_value_in_the_file_is_as_if_not_given(conf: Path) -> None:
     assert given == config.defaults()
 
 
-@pytest.mark.parametrize("text", ["", "[other]\nverbose=maybe\nblacklist=x\n"])
-def test_other_groups_are_nobodys_business(conf: Path, text: str) -> None:
-    loaded = load_file(conf, text)
+def test_an_empty_file_is_fine(conf: Path) -> None:
+    loaded = load_file(conf, "# nothing\n")
     assert (loaded.action, loaded.config, loaded.warnings) == (Action.RUN, config.defaults(), ())
 
 
-def test_an_unknown_key_is_a_warning_naming_place_and_nearest_key(conf: Path) -> None:
-    loaded = load_file(conf, "[general]\nblock-rcps=guest-exec\n\nzzz=1\n")
+# What a slip of the pen makes of a file that was to close something.
+MISTYPED = [
+    ("[General]\nblock-rpcs=guest-exec", "line 1: unknown group 'General', expected [general]"),
+    ("[ general ]\nblock-rpcs=guest-exec", "line 1: unknown group ' general ', expected [general]"),
+    ("[genral]\nblock-rpcs=guest-exec", "line 1: unknown group 'genral', expected [general]"),
+    ("[general]\nverbose=1\n[policy]\nprofile=info", "line 3: unknown group 'policy', expected [general]"),
+    ("[general]\nverbose=1\n[general]\nprofile=info", "line 3: [general] is given again, first in line 1"),
+    ("[general]\nPROFILE=info", "line 2: unknown key 'PROFILE' (did you mean 'profile'?)"),
+    ("[general]\nprofil=info", "line 2: unknown key 'profil' (did you mean 'profile'?)"),
+    ("[general]\nblock-rpc=guest-exec", "line 2: unknown key 'block-rpc' (did you mean 'block-rpcs'?)"),
+    ("[general]\nblock-rcps=guest-exec", "line 2: unknown key 'block-rcps' (did you mean 'block-rpcs'?)"),
+    ("[general]\nblock_rpcs=guest-exec", "line 2: unknown key 'block_rpcs' (did you mean 'block-rpcs'?)"),
+    ("[general]\nallowrpcs=guest-ping", "line 2: unknown key 'allowrpcs' (did you mean 'allow-rpcs'?)"),
+    ("[general]\naudit-requird=true", "line 2: unknown key 'audit-requird' (did you mean 'audit-required'?)"),
+    ("[general]\nsocket-user=root", "line 2: unknown key 'socket-user' (did you mean 'socket-users'?)"),
+    ("[general]\nMax_Execs=3", "line 2: unknown key 'Max_Execs' (did you mean 'max-execs'?)"),
+    ("[general]\nprofile[de]=info", "line 2: unknown key 'profile[de]' (did you mean 'profile'?)"),
+    ("[general]\ndenied-commands=guest-exec", "line 2: unknown key 'denied-commands': it may be meant to restrict"),
+    ("[general]\nguest-exec=disabled", "line 2: unknown key 'guest-exec': it may be meant to restrict"),
+    ("[general]\nsuperusers-only=1", "line 2: unknown key 'superusers-only': it may be meant to restrict something"),
+    ("[general]\nNoShellForHosts_Forbidden=1", "line 2: unknown key 'NoShellForHosts_Forbidden': it may be meant"),
+    ("[general]\nprofile=info\nprofile=full", "line 3: 'profile' is given again, first in line 2"),
+    ("[general]\nblock-rpcs=guest-exec\n block-rpcs = guest-ping", "line 3: 'block-rpcs' is given again"),
+    ("[general]\nsocket-users=", "line 2, socket-users: '' is not valid"),
+    ("[general]\nsocket-users=;", "line 2, socket-users: ';' is not valid"),
+    ("[general]\nexclude-nics=,", "line 2, exclude-nics: ',' is not valid"),
+    ("[general]\naudit-log=", "line 2, audit-log: '' is not valid, expected journal, off or an absolute path"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), MISTYPED)
+def test_a_mistyped_file_opens_nothing_and_the_check_says_what_a_start_does(
+    conf: Path, text: str, words: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    conf.write_text(text + "\n")
+    monkeypatch.setenv("QGA_CONF", str(conf))
+    assert cli.main([]) == 1
+    started = capfd.readouterr().err
+    assert started.count(str(conf)) == 1
+    assert words in started
+    assert cli.main(["--check-config"]) == 1
+    assert capfd.readouterr().out == "problem: " + started.removeprefix("qemu-ga: ")
+
+
+def test_all_that_is_mistyped_is_said_at_once(conf: Path) -> None:
+    conf.write_text("[general]\nprofil=info\nverbose=maybe\nblacklist=x\n[other]\n")
+    with pytest.raises(ConfigError) as caught:
+        config.load([], {"QGA_CONF": str(conf)})
+    assert [problem.split(":")[0] for problem in caught.value.problems] == [
+        f"{conf}, line 5",
+        f"{conf}, line 2",
+        f"{conf}, line 4",
+        f"{conf}, line 3, verbose",
+    ]
+
+
+def test_a_key_that_can_be_no_slip_and_restrict_nothing_is_a_warning(conf: Path) -> None:
+    loaded = load_file(conf, "[general]\ndaemonize=true\n\nzzz=1\n")
     assert loaded.warnings == (
-        f"{conf}, line 2: unknown key 'block-rcps' ignored (did you mean 'block-rpcs'?)",
+        f"{conf}, line 2: 'daemonize' is ignored: it is in the manual of QEMU's agent, and no agent reads it: "
+        "the key is 'daemon'",
         f"{conf}, line 4: unknown key 'zzz' ignored",
     )
+    assert not loaded.config.daemon
+
+
+def test_a_file_that_the_environment_names_and_that_is_not_there_is_a_warning(tmp_path: Path) -> None:
+    loaded = config.load([], {"QGA_CONF": f"{tmp_path}/none"})
+    assert loaded.warnings == (f"there is no {tmp_path}/none, which QGA_CONF names: nothing is configured by a file",)
+    assert loaded.config == config.defaults()
 
 
 @pytest.mark.parametrize(
@@ -201,6 +382,7 @@ def test_an_unknown_key_is_a_warning_naming_place_and_nearest_key(conf: Path) ->
         ("[general]\npath=a\\x\n", ["line 2", "path", "\\x"]),
         ("[general]\nblacklist=guest-exec\n", ["line 2", "'blacklist'", "'block-rpcs'"]),
         ("[general]\nallow-rpcs=;\n", ["line 2", "allow-rpcs", "';'"]),
+        ("[general]\nprofile=info # a comment\n", ["line 2", "profile", "'info # a comment'"]),
     ],
 )
 def test_a_broken_file_stops_the_start_naming_the_place(conf: Path, text: str, words: list[str]) -> None:

@@ -10,15 +10,12 @@ from qga.keyfile import Entry, KeyFileError, escape, parse
 
 
 def test_groups_keys_and_lines() -> None:
-    groups = parse(b"# head\n[general]\n  path = /a b \n\n[other]\npath=/x\n[general]\nverbose=1\r\n")
+    groups = parse(b"# head\n[general]\n  path = /a b \nverbose=1\r\n\n[other]\npath=/x\n")
     assert groups == {
-        "general": {"path": Entry("/a b", 3), "verbose": Entry("1", 8)},
-        "other": {"path": Entry("/x", 6)},
+        "general": {"path": Entry("/a b", 3), "verbose": Entry("1", 4)},
+        "other": {"path": Entry("/x", 7)},
     }
-
-
-def test_the_last_of_two_values_counts() -> None:
-    assert parse(b"[g]\na=1\na=2\n")["g"]["a"] == Entry("2", 3)
+    assert [group.line for group in groups.values()] == [2, 6]
 
 
 def test_only_a_line_of_its_own_is_a_comment() -> None:
@@ -43,6 +40,9 @@ def test_a_byte_order_mark_is_skipped() -> None:
         (b"[g\n", 1, "no group"),
         (b"[]\n", 1, "no group"),
         (b"[a[b]\n", 1, "no group"),
+        (b"[g]\na=1\nb=1\n a = 2\n", 4, "'a' is given again, first in line 2"),
+        (b"[g]\na=1\na=1\n", 3, "'a' is given again, first in line 2"),
+        (b"[g]\na=1\n[h]\n[g]\nb=1\n", 4, "[g] is given again, first in line 1"),
     ],
 )
 def test_a_line_that_is_no_syntax_is_named(data: bytes, line: int, text: str) -> None:

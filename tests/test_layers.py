@@ -14,7 +14,19 @@ PACKAGE = Path(qga.__file__).parent
 # From the bottom up; a module may import from lower rows, and from its own row where the row says so.
 LAYERS: list[tuple[set[str], bool]] = [
     (
-        {"errors", "options", "keyfile", "config", "cmdline", "log", "devlog", "pidfile", "numbers", "statefile"},
+        {
+            "errors",
+            "options",
+            "keyfile",
+            "config",
+            "cmdline",
+            "log",
+            "devlog",
+            "pidfile",
+            "numbers",
+            "statefile",
+            "spelling",
+        },
         True,
     ),
     ({"wire", "dialect", "literals", "validate", "systemd"}, True),

@@ -513,7 +513,7 @@ def test_a_terminal_that_goes_ends_the_agent(tmp_path: Path) -> None:
     ours, theirs = os.openpty()
     path = tmp_path / "agent.sock"
     argv = [sys.executable, "-m", "qga", "-m", "unix-listen", "-p", str(path), "-t", str(tmp_path)]
-    env = {**os.environ, "QGA_CONF": "/nonexistent/qemu-ga.conf"}
+    env = {**os.environ, "QGA_CONF": "/dev/null"}
     process = subprocess.Popen(argv, stdin=theirs, env=env)
     try:
         until(path.exists)
@@ -528,7 +528,7 @@ def test_a_terminal_that_goes_ends_the_agent(tmp_path: Path) -> None:
         os.close(theirs)
 
 
-@pytest.mark.parametrize("broken", ["policy", "configuration", "list", "gone", "both"])
+@pytest.mark.parametrize("broken", ["policy", "configuration", "list", "gone", "both", "group", "key", "twice"])
 def test_what_cannot_be_read_anew_leaves_what_was(tree: Path, broken: str) -> None:
     conf, policy, log = tree / "ga.conf", tree / "policy.toml", tree / "ga.log"
     conf.write_text(f"[general]\nlogfile={log}\n")
@@ -539,16 +539,24 @@ def test_what_cannot_be_read_anew_leaves_what_was(tree: Path, broken: str) -> No
             "list": "there is no command 'guest-exce'",
             "gone": "cannot read policy",
             "both": "expected only one of them",
+            "group": "ga.conf, line 1: unknown group 'General', expected [general]",
+            "key": "ga.conf, line 2: unknown key 'allowrpcs' (did you mean 'allow-rpcs'?)",
+            "twice": "line 3: 'max-execs' is given again, first in line 2",
         }[broken]
         if broken == "policy":
             policy.write_text('defualt = "deny"\n')
         elif broken == "gone":
             policy.unlink()
         else:
-            line = {"configuration": "max-execs=many", "list": "block-rpcs=guest-exce", "both": "profile=full"}[
-                broken
-            ]
-            conf.write_text(f"[general]\n{line}\n")
+            wrong = {
+                "configuration": "[general]\nmax-execs=many\n",
+                "list": "[general]\nblock-rpcs=guest-exce\n",
+                "both": "[general]\nprofile=full\n",
+                "group": "[General]\nmax-execs=1\n",
+                "key": "[general]\nallowrpcs=guest-ping\n",
+                "twice": "[general]\nmax-execs=1\nmax-execs=0\n",
+            }
+            conf.write_text(wrong[broken])
         log.rename(tree / "ga.log.1")
         tell(agent)
         assert said in log.read_text()
@@ -559,7 +567,7 @@ def test_what_cannot_be_read_anew_leaves_what_was(tree: Path, broken: str) -> No
 
 
 def start(*options: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "QGA_CONF": "/nonexistent/qemu-ga.conf"}
+    env = {**os.environ, "QGA_CONF": "/dev/null"}
     argv = [sys.executable, "-m", "qga", "-m", "unix-listen", "-p", "/nonexistent/socket", *options]
     return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=SOON, check=False)
 
@@ -657,11 +665,11 @@ def test_check_config(tmp_path: Path) -> None:
     policy, conf, hook = tmp_path / "policy.toml", tmp_path / "ga.conf", tmp_path / "hook"
     policy.write_text(BASE)
     program(hook, "#!/bin/sh\n")
-    conf.write_text(f"[general]\npolicy={policy}\nfsfreeze-hook=/bin/true\nunknown=1\n")
+    conf.write_text(f"[general]\npolicy={policy}\nfsfreeze-hook=/bin/true\nzzz=1\n")
     done = start("-c", str(conf), "--check-config")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
-        f"warning: {conf}, line 4: unknown key 'unknown' ignored",
+        f"warning: {conf}, line 4: unknown key 'zzz' ignored",
         f"OK: policy {policy}",
         "OK: hook /bin/true",
         f"OK: configuration {conf} and the command line",
@@ -680,5 +688,7 @@ def test_check_config(tmp_path: Path) -> None:
         "others than root may",
     ):
         assert any(words in line for line in problems), (words, problems)
+    conf.write_text("[general]\nsocket-users=nobody-of-this-name\n")
+    assert "problem: socket-users: there is no user" in start("-c", str(conf), "--check-config").stdout
     conf.write_text("[general]\nmax-execs=x\nmax-handles=y\nfsfreeze-timeout=z\n")
     assert start("-c", str(conf), "--check-config").stdout.count("problem: ") == 3

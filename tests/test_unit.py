@@ -35,7 +35,7 @@ def one(profile: str, name: str, **changes: object) -> str | None:
 
 
 def test_full_is_the_unit_as_it_is(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("QGA_CONF", "/nonexistent/qemu-ga.conf")
+    monkeypatch.setenv("QGA_CONF", "/dev/null")
     assert main(["--print-unit"]) == 0
     text = capsys.readouterr().out
     parser = configparser.ConfigParser()

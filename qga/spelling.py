@@ -1,0 +1,47 @@
+"""What a name that nobody knows was meant to be, and whether ignoring it could open what its writer wanted closed.
+
+The rule it keeps: it only compares words, and says nothing about what is done with them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# Words by which configurations, this one and others, restrict what may be done, by whom, and how much of it. Found
+# anywhere in a name, in whatever form: "superusers" has one. Better to stop at one too many than to ignore one.
+_RESTRICTING = (
+    "allow|audit|auth|black|block|cap|command|confin|deni|deny|disabl|enabl|exclu|exec|filter|forbid|group|guest|hidden"
+    "|hide|limit|lock|max|min|only|peer|permi|polic|priv|profile|prohibit|protect|quota|read|refuse|reject|require"
+    "|restrict|role|rpc|rule|safe|sandbox|secur|strict|timeout|trust|user|white"
+)
+
+
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The name that ``word`` is nearest to, whatever its case and its hyphens; None if none is near.
+
+    ``cutoff`` is how much of the two must agree, from 0 to 1: difflib.get_close_matches.
+    """
+    from difflib import get_close_matches  # here: most starts have no need of it
+
+    names = {_folded(name): name for name in known}
+    close = get_close_matches(_folded(word), names, n=1, cutoff=cutoff)
+    return names[close[0]] if close else None
+
+
+def hint(word: str, known: Iterable[str]) -> str:
+    """The end of a complaint about ``word``: what might have been meant, or nothing."""
+    close = nearest(word, known)
+    return f" (did you mean {close!r}?)" if close else ""
+
+
+def may_restrict(word: str) -> bool:
+    """Whether a key of this name could be there to restrict something."""
+    return re.search(_RESTRICTING, word.casefold()) is not None
+
+
+def _folded(word: str) -> str:
+    return re.sub(r"[\s_-]+", "-", word.strip().casefold())
