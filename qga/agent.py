@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from qga import sinks, systemd
+from qga import review, sinks, systemd
 from qga.binding import bind
 from qga.channel import Channel, ChannelError, Peers, open_channel
 from qga.commands import fsfreeze
@@ -86,6 +86,7 @@ class Agent:
         self._children = Children()
         self._channel: Channel | None = None
         self._waiting = False
+        self._review_due = False
         self._overdue: Timer | None = None
 
     def run(self, ready: Callable[[], None] = lambda: None) -> int:
@@ -124,6 +125,7 @@ class Agent:
             return 0
         finally:
             self._thaw()
+            self._context.execs.close()
             if self._channel is not None:
                 self._channel.close()
             if self._audit is not None:
@@ -149,10 +151,18 @@ class Agent:
             if lines is not None:
                 lines.configure(config.logfile, verbose=config.verbose, debug=config.debug)
             self._context.configure(config, settings.rules)
+            review.review_programs(self._context, self._audit)
+            self._review_files()
             for warning in settings.warnings:
                 log.warning("%s", warning)
             log.info("configuration, policy and log file are taken anew")
         self._notify("READY=1")
+
+    def _review_files(self) -> None:
+        """Hold the open files to the new policy, once nothing is frozen."""
+        self._review_due = self._context.freeze.frozen
+        if not self._review_due:
+            review.review_files(self._context, self._audit)
 
     def _feed_watchdog(self) -> None:
         """From the loop, so that systemd starts an agent anew that has got stuck."""
@@ -163,6 +173,8 @@ class Agent:
 
     def _on_freeze(self, frozen: bool) -> None:
         """A freeze that nobody ends ends by itself, also one of hooks alone."""
+        if not frozen and self._review_due:
+            self._review_files()
         if self._overdue is not None:
             self._overdue.cancel()
         deadline = self._context.freeze.deadline

@@ -117,6 +117,11 @@ class Audit:
         decision = "invalid" if command is None else "refused" if refused else "allowed"
         self._tell(entry, name, decision, {"error": redaction.words(error, message, command)}, sent)
 
+    def revoked(self, command: str, rule: str, **what: int) -> None:
+        """A reload forbids what was allowed before: ``what`` is the handle that is closed or the program's pid."""
+        record = self._event("revoked", time.time(), channel=self._channel, command=command)
+        self._write({**record, **what, "decision": "revoked", "rule": rule})
+
     def program_ended(self, pid: int, code: int) -> None:
         """A program of guest-exec, with an exit status or minus the signal that killed it."""
         seq, begun = self._programs.pop(pid, (None, 0.0))

@@ -52,7 +52,7 @@ class Context:
         return other
 
     def configure(self, config: Config, rules: Rules | None) -> None:
-        """From now on this counts. What is open, runs or is frozen stays as it is."""
+        """From now on this counts. What is frozen stays as it is; what is open and runs is for qga.review."""
         self.policy.configure(config.allow_rpcs, config.block_rpcs, rules)
         self.files.limit = config.max_handles
         self.execs.limit(config.max_execs, config.max_captured)

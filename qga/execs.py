@@ -1,7 +1,8 @@
 """The programs that guest-exec started: their output, and how they ended, until the host has fetched that.
 
 A program has exited when it was reaped and everything that holds its output has let go. What nobody fetches is
-dropped: the oldest first when there is too much of it, and whatever it is after an hour.
+dropped: the oldest first when there is too much of it, and whatever it is after an hour. One that the owner's policy
+does not allow any more is revoked: nothing of it is told from then on, and it is ended.
 """
 
 from __future__ import annotations
@@ -10,16 +11,17 @@ import contextlib
 import errno
 import fcntl
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qga.errors import CommandError
 from qga.linux.programs import candidates
 from qga.literals import c_string
 from qga.loop import READ, Loop
-from qga.processes import Children, input_file
+from qga.processes import Children, Family, input_file
 
 if TYPE_CHECKING:
     from qga.linux.targets import Target
@@ -28,6 +30,8 @@ MAX_OUTPUT = 16 * 1024 * 1024  # bytes kept of each stream, as QEMU; the rest is
 MAX_FINISHED = 256  # records of programs that ended and were not asked about
 MAX_KEPT = 64 * 1024 * 1024  # bytes of output that they may hold, beyond the newest's
 MAX_AGE = 3600.0  # seconds that one is kept
+MAX_ASKED = 64 * 1024  # characters of the arguments of a program, kept to judge it again when the policy changes
+GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 
 _PIPE_SIZE = 1024 * 1024  # bytes, what an unprivileged process may ask for: a chatty program waits less
 _READ_SIZE = 256 * 1024  # bytes at a time, so that one program's output does not hold up the rest
@@ -66,9 +70,16 @@ class Output:
 
 
 class Program:
-    """``status`` is its wait status (waitpid(2)), once it was reaped; ``open`` are the pipes not at their end."""
+    """``status`` is its wait status (waitpid(2)), once it was reaped; ``open`` are the pipes not at their end.
 
-    def __init__(self) -> None:
+    ``asked`` are the arguments of guest-exec, None where they have more than MAX_ASKED characters. ``file`` is the
+    path of what was executed, without links. ``ending`` is there once it was revoked while it ran.
+    """
+
+    def __init__(self, asked: Mapping[str, Any]) -> None:
+        self.asked = asked if _size(asked) <= MAX_ASKED else None
+        self.file = ""
+        self.ending: Family | None = None
         self.pid = 0
         self.out = Output()
         self.err = Output()
@@ -89,6 +100,7 @@ class Execs:
         self.limit(max_running, max_captured)
         self._captured = 0
         self._programs: list[Program] = []  # in the order of their start
+        self._ending: list[Program] = []  # revoked less than GRACE ago, some of them reaped and forgotten already
         self._loop: Loop | None = None
         self._children = Children()
         self._expiring = False
@@ -109,12 +121,13 @@ class Execs:
         stdin: bytes | None = None,
         capture: Capture = NOTHING,
         target: Target | None = None,
+        asked: Mapping[str, Any] | None = None,
     ) -> int:
         """Start a program; returns its pid. Raises OSError if it cannot be started.
 
         One without a slash in its name is found through PATH, of ``env`` or else the agent's; if there is a
         ``target``, that is the program, and what it is told to be its name. ``stdin`` is all that it can read; None
-        stands for /dev/null. Raises CommandError if too many are running.
+        stands for /dev/null. ``asked`` are the arguments of the request. Raises CommandError if too many are running.
         """
         if self._max_running and sum(not program.exited for program in self._programs) >= self._max_running:
             raise CommandError(f"{self._max_running} programs are running already (max-execs): wait for one to end")
@@ -128,7 +141,7 @@ class Execs:
         loop = self._loop
         if loop is None:
             raise RuntimeError("no loop is attached")
-        program = Program()
+        program = Program(asked or {})
         theirs: list[int] = []
         ours: dict[int, Output] = {}
         try:
@@ -155,8 +168,47 @@ class Execs:
         return program.pid
 
     def find(self, pid: int) -> Program | None:
-        """The first that was started with this pid and not forgotten since."""
-        return next((program for program in self._programs if program.pid == pid), None)
+        """The first that was started with this pid and neither forgotten nor revoked since."""
+        return next((program for program in self.started() if program.pid == pid), None)
+
+    def started(self) -> list[Program]:
+        """Those that a host may ask about."""
+        return [program for program in self._programs if program.ending is None]
+
+    def revoke(self, program: Program) -> None:
+        """Tell nothing of it any more, and end it with what it has started: SIGTERM, and SIGKILL after GRACE."""
+        if program.status is not None:
+            self._let_go(program)
+            self.forget(program)
+            return
+        program.ending = Family(program.pid)
+        program.ending.signal(signal.SIGTERM)
+        self._ending.append(program)
+        if self._loop is not None:
+            self._loop.call_later(GRACE, lambda: self._kill(program))
+
+    def close(self) -> None:
+        """The agent ends. What is to be ended is, at once; all else runs on."""
+        for program in [*self._ending]:
+            self._kill(program)
+
+    def _kill(self, program: Program) -> None:
+        """What is left of a revoked program."""
+        if program.ending is None or program not in self._ending:
+            return
+        self._ending.remove(program)
+        program.ending.signal(signal.SIGKILL, reaped=program.status is not None)
+        program.ending.close()
+        self._let_go(program)
+        self._on_change(program)
+
+    def _let_go(self, program: Program) -> None:
+        """Of its pipes."""
+        while program.open:
+            descriptor = program.open.pop()
+            if self._loop is not None:
+                self._loop.forget(descriptor)
+            os.close(descriptor)
 
     def forget(self, program: Program) -> None:
         self._programs.remove(program)
@@ -179,6 +231,7 @@ class Execs:
         keep = () if target is None else target.for_interpreter()
         refusal = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
         for path in files:
+            program.file = os.fsdecode(os.path.realpath(path)) if target is None else target.path or ""
             try:
                 return self._children.spawn(path, argv, env, stdio, on_exit, keep)
             except OSError as error:
@@ -191,7 +244,7 @@ class Execs:
     def _watch(self, loop: Loop, program: Program, descriptor: int, output: Output) -> None:
         def on_readable(events: int) -> None:
             data = os.read(descriptor, _READ_SIZE)
-            self._captured += output.add(data, self._max_captured - self._captured)
+            self._captured += output.add(data, 0 if program.ending else self._max_captured - self._captured)
             if not data:
                 loop.forget(descriptor)
                 os.close(descriptor)
@@ -201,7 +254,10 @@ class Execs:
         loop.watch(descriptor, READ, on_readable)
 
     def _on_change(self, program: Program) -> None:
-        if program.exited:
+        if program.exited and program.ending is not None:
+            if program in self._programs:
+                self.forget(program)
+        elif program.exited:
             program.ended = time.monotonic()
             self._drop()
 
@@ -221,6 +277,12 @@ class Execs:
     def _expire(self) -> None:
         self._expiring = False
         self._drop()
+
+
+def _size(asked: Mapping[str, Any]) -> int:
+    """Characters of the texts in it."""
+    texts = [text for value in asked.values() for text in (value if isinstance(value, list) else [value])]
+    return sum(len(text) for text in texts if isinstance(text, str))
 
 
 def _ignore(pid: int, code: int) -> None:

@@ -33,6 +33,8 @@ NEW_FILE_MODE = 0o666  # whatever the umask, as QEMU
 
 _READ_CHUNK = 16 * 1024 * 1024  # bytes asked of one read(2): a large count of a short file allocates no more
 
+_REMOVED = " (deleted)"  # proc(5), /proc/pid/fd
+
 # fopen(3)'s modes without their b, which means nothing on Linux.
 _FLAGS = {
     "r": os.O_RDONLY,
@@ -47,6 +49,20 @@ MODES = {
 }
 
 
+class OpenFile:
+    """What a handle stands for. ``asked`` are the arguments of guest-file-open, defaults included."""
+
+    def __init__(self, descriptor: int, path: str, mode: str, target: Target | None) -> None:
+        self.descriptor = descriptor
+        self.asked = {"path": path, "mode": mode}
+        self._opened_at = _place(descriptor) if target is None or target.path is None else target.path
+
+    def place(self) -> str:
+        """The path of the file itself: where it is now, or of one that was removed, where it was opened."""
+        now = _place(self.descriptor)
+        return now if now.startswith("/") and not now.endswith(_REMOVED) else self._opened_at
+
+
 class FileTable:
     def __init__(self, statedir: str | None = None, limit: int = 0) -> None:
         """Nothing is written yet: the state directory may be frozen. Without one the counter lives in memory.
@@ -55,7 +71,7 @@ class FileTable:
         """
         self.limit = limit
         self._state = None if statedir is None else os.path.join(statedir, STATE_FILE)
-        self._descriptors: dict[int, int] = {}
+        self._files: dict[int, OpenFile] = {}
         self._next, self._damaged = FIRST_HANDLE, False
         if self._state is not None:
             self._recall(self._state)
@@ -67,7 +83,7 @@ class FileTable:
         flags = MODES.get(mode)
         if flags is None:
             raise CommandError(f"invalid file open mode '{mode}'")
-        if self.limit and len(self._descriptors) >= self.limit:
+        if self.limit and len(self._files) >= self.limit:
             raise CommandError(f"{self.limit} files are open already (max-handles): close one first")
         try:
             descriptor = _open(path, mode, flags | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC, target)
@@ -80,20 +96,24 @@ class FileTable:
             os.close(descriptor)
             raise CommandError("failed to commit persistent state to disk") from error
         self._next = handle + 1
-        self._descriptors[handle] = descriptor
+        self._files[handle] = OpenFile(descriptor, path, mode, target)
         return handle
 
     def descriptor(self, handle: int) -> int:
         """Raises CommandError if there is no such handle."""
         try:
-            return self._descriptors[handle]
+            return self._files[handle].descriptor
         except KeyError:
             raise CommandError(f"handle '{handle}' has not been found") from None
+
+    def opened(self) -> list[tuple[int, OpenFile]]:
+        """Every handle that there is now."""
+        return [*self._files.items()]
 
     def close(self, handle: int) -> None:
         """The handle is gone, also if this raises CommandError."""
         descriptor = self.descriptor(handle)
-        del self._descriptors[handle]
+        del self._files[handle]
         try:
             os.close(descriptor)
         except OSError as error:
@@ -199,6 +219,14 @@ def _open(path: str, mode: str, flags: int, target: Target | None) -> int:
             f"failed to set permission 0666 on new file '{path}' (mode: '{mode}'): {error.strerror}"
         ) from error
     return descriptor
+
+
+def _place(descriptor: int) -> str:
+    """What the kernel calls an open file: its path, without links, or a word where it has none; proc(5)."""
+    try:
+        return os.fsdecode(os.readlink(f"/proc/self/fd/{descriptor}"))
+    except OSError:
+        return ""
 
 
 def _counter(content: bytes) -> int:

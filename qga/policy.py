@@ -93,12 +93,34 @@ class Policy:
                 break
         return Decision(rule.allow, rule.where, target)
 
+    def review(self, command: Command, asked: Mapping[str, Any] | None, path: str) -> str | None:
+        """The rule that would refuse now what was allowed once, or None.
+
+        ``asked`` has its arguments, all that count; None where they were too many to be kept, and then a rule that
+        wants to know one refuses. ``path`` is that of the file itself.
+        """
+        forbidden = self._forbidden(command.name)
+        if forbidden is not None:
+            return forbidden
+        named = command.file or command.program or ""
+        seen = {**(asked or {}), named: path}
+        for rule in self.by_argument.get(command.name, ()):
+            if asked is None and rule.constraints.keys() - {named}:
+                return f"{rule.where}, which asks for arguments that were too large to be kept"
+            if rule.matches(seen, {}):
+                return None if rule.allow else rule.where
+        return None
+
     def _refusal(self, command: str) -> str | None:
-        """The rule that forbids it."""
+        """The rule that forbids it now."""
         if self._frozen:
             return None if command in self._while_frozen else "frozen"
         if self._unrecorded and command not in self._while_frozen:
             return "audit-required"
+        return self._forbidden(command)
+
+    def _forbidden(self, command: str) -> str | None:
+        """The owner's rule that forbids it, whatever its arguments are."""
         if command in self._block:
             return "block-rpcs"
         if self._allow and command not in self._allow:

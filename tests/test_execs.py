@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import select
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -273,6 +274,98 @@ class TestForgetting:
         while self.known(runner, pid):
             runner.turn()
             assert time.monotonic() < deadline
+
+
+class TestRevoked:
+    def test_what_ignores_sigterm_is_killed_with_what_it_has_started(
+        self, runner: Runner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr(execs, "GRACE", 0.2)
+        os.mkfifo(tmp_path / "ready")
+        child = f"trap '' TERM; echo $$ > {tmp_path}/ready; while :; do read x < {tmp_path}/never; done"
+        os.mkfifo(tmp_path / "never")
+        pid = runner.start(
+            "sh",
+            "-c",
+            f'trap "" TERM; sh -c "$0" & wait; wait; read x < {tmp_path}/never',
+            child,
+            capture_output=True,
+        )
+        pids = (pid, int((tmp_path / "ready").read_text()))
+        held = [os.pidfd_open(number) for number in pids]
+        program = runner.ctx.execs.find(pid)
+        assert program is not None
+        runner.ctx.execs.revoke(program)
+        assert runner.ask("guest-exec-status", pid=pid) == failed(f"PID {pid} does not exist")
+        assert runner.ctx.execs.started() == []
+        deadline = time.monotonic() + PATIENCE
+        while len(select.select(held, [], [], 0)[0]) < 2 or runner.ctx.execs._programs:
+            runner.turn()
+            assert time.monotonic() < deadline
+        for descriptor in held:
+            os.close(descriptor)
+        assert program.status is not None
+        assert os.waitstatus_to_exitcode(program.status) == -signal.SIGKILL
+
+    def test_one_that_ends_at_once_is_forgotten_and_its_output_too(self, runner: Runner) -> None:
+        pid = runner.start(
+            "sh", "-c", "trap 'echo late; exit 3' TERM; echo out; kill -STOP $$; read x", capture_output=True
+        )
+        program = runner.ctx.execs.find(pid)
+        assert program is not None
+        deadline = time.monotonic() + PATIENCE
+        while program.out.size < 4:
+            runner.turn()
+            assert time.monotonic() < deadline
+        runner.ctx.execs.revoke(program)
+        os.kill(pid, signal.SIGCONT)
+        while runner.ctx.execs._programs:
+            runner.turn()
+            assert time.monotonic() < deadline
+        assert program.status is not None
+        assert os.waitstatus_to_exitcode(program.status) == 3
+        assert program.out.data() == b"out\n"
+        assert runner.ctx.execs._captured == 0
+        runner.ctx.execs.close()
+
+    def test_the_agent_does_not_end_before_what_it_is_ending(self, runner: Runner) -> None:
+        pid = runner.start("sh", "-c", "trap '' TERM; echo; while :; do sleep 1; done", capture_output=True)
+        program = runner.ctx.execs.find(pid)
+        assert program is not None
+        while not program.out.size:
+            runner.turn()
+        runner.ctx.execs.revoke(program)
+        runner.ctx.execs.close()
+        held = os.pidfd_open(pid)
+        assert select.select([held], [], [], PATIENCE)[0]
+        os.close(held)
+        while runner.ctx.execs._programs:
+            runner.turn()
+
+    def test_one_whose_output_is_held_by_others_lets_go_of_it(self, runner: Runner) -> None:
+        pid = runner.start("sh", "-c", "sleep 1000 & echo $!", capture_output=True)
+        program = runner.ctx.execs.find(pid)
+        assert program is not None
+        while program.status is None or not program.out.size:
+            runner.turn()
+        assert not program.exited
+        runner.ctx.execs.revoke(program)
+        assert runner.ctx.execs._programs == []
+        os.kill(int(program.out.data()), signal.SIGKILL)
+
+    def test_arguments_that_are_too_large_are_not_kept(self, runner: Runner) -> None:
+        small, large = (runner.start("true", "x" * size) for size in (10, execs.MAX_ASKED))
+        programs = {program.pid: program.asked for program in runner.ctx.execs.started()}
+        assert programs[small] == {
+            "path": "true",
+            "arg": ["x" * 10],
+            "env": None,
+            "input-data": None,
+            "capture-output": False,
+        }
+        assert programs[large] is None
+        for pid in (small, large):
+            runner.wait(pid)
 
 
 def test_nothing_is_started_before_the_agent_runs(execute: Callable[..., dict[str, Any]], host: Host) -> None:

@@ -43,7 +43,7 @@ LAYERS: list[tuple[set[str], bool]] = [
     ({"commands"}, False),
     ({"binding"}, False),
     ({"dispatch"}, False),
-    ({"session"}, False),
+    ({"session", "review"}, False),
     ({"channel"}, True),
     ({"agent", "daemonize", "explain", "unit"}, False),
     ({"checkup"}, True),

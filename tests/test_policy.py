@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -459,15 +460,20 @@ def test_read_anew(tree: Path) -> None:
     policy = tree / "policy.toml"
     with agent_with(tree, 'default = "allow"\n', "-c", str(conf)) as (agent, peer):
         handle = peer.allowed("guest-file-open", path=f"{tree}/log/messages")
-        pid = peer.allowed("guest-exec", path="sh", arg=["-c", "sleep 0.5; echo done"], capture_output=True)["pid"]
+        os.mkfifo(tree / "go")
+        script = f"read x < {tree}/go; echo done"
+        pid = peer.allowed("guest-exec", path="sh", arg=["-c", script], capture_output=True)["pid"]
         peer.allowed("guest-get-host-name")
 
-        policy.write_text(reading(tree))
+        shell = os.path.realpath("/bin/sh")
+        policy.write_text(
+            reading(tree) + f'[[rule]]\nallow = ["guest-exec"]\npath = ["{shell}"]\narg = [["-c", "*"]]\n'
+        )
         peer.allowed("guest-get-host-name")  # not before it is told
         tell(agent)
         peer.refused("guest-get-host-name")
         peer.refused("guest-exec", path="true")
-        peer.refused("guest-exec-status", pid=pid)
+        assert peer.allowed("guest-exec-status", pid=pid) == {"exited": False}
         peer.refused("guest-file-open", path=f"{tree}/secret")
         assert base64.b64decode(peer.allowed("guest-file-read", handle=handle)["buf-b64"]) == b"fine"
 
@@ -483,9 +489,159 @@ def test_read_anew(tree: Path) -> None:
         assert "refused" not in str(peer.allowed("guest-get-host-name"))
         assert "max-handles" in peer.failed("guest-file-open", path=f"{tree}/log/messages")
         assert "the command is not allowed (block-rpcs)" in log.read_text()  # verbose
+        (tree / "go").write_text("\n")
         status = peer.ended(pid)
         assert base64.b64decode(status["out-data"]) == b"done\n"
         assert agent.terminate() == 0
+
+
+def revoked(log: Path) -> list[dict[str, Any]]:
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    return [record for record in records if record["event"] == "revoked"]
+
+
+def test_a_tighter_policy_closes_the_files_that_it_would_not_open(tree: Path) -> None:
+    """By the arguments of their opening, and by where each file is now."""
+    audit, policy = tree / "audit.log", tree / "policy.toml"
+    for name in ("moved-out", "removed", "linked"):
+        (tree / "log" / name).write_text("fine")
+    (tree / "moved-in").write_text("fine")
+    (tree / "removed-secret").write_text("secret")
+    (tree / "log/link").symlink_to(tree / "secret")
+    with agent_with(tree, 'default = "allow"\n', "--audit-log", str(audit)) as (agent, peer):
+
+        def opened(name: str, mode: str = "r") -> int:
+            handle: int = peer.allowed("guest-file-open", path=f"{tree}/{name}", mode=mode)
+            return handle
+
+        kept = [
+            *(opened("log/messages"), opened("log/../log/deep/er", "rb"), opened("log/new-x", "w")),
+            *(opened("moved-in"), opened("log/removed")),
+        ]
+        lost = [
+            *(opened("log/messages", "r+"), opened("secret"), opened("log/link"), opened("log/new-y", "a")),
+            *(opened("log/moved-out"), opened("removed-secret")),
+        ]
+        (tree / "log/moved-out").rename(tree / "out")
+        (tree / "moved-in").rename(tree / "log/in")
+        (tree / "log/removed").unlink()
+        (tree / "removed-secret").unlink()
+        (tree / "log/removed-secret").write_text("fine")
+
+        policy.write_text(reading(tree))
+        tell(agent)
+        for handle in kept:
+            peer.allowed("guest-file-seek", handle=handle, offset=0, whence="set")
+        for handle in lost:
+            for command, arguments in (("read", {}), ("write", {"buf-b64": "eA=="}), ("close", {})):
+                said = peer.failed(f"guest-file-{command}", handle=handle, **arguments)
+                assert said == f"handle '{handle}' has not been found"
+        assert (tree / "log/messages").read_text() == "fine"
+        rule = f'{policy}, line 1: default = "deny"'
+        assert [(r["command"], r["handle"], r["decision"], r["rule"]) for r in revoked(audit)] == [
+            ("guest-file-open", handle, "revoked", rule) for handle in lost
+        ]
+        log = agent.log.read_text()
+        assert f"handle {lost[0]} of {tree}/log/messages (mode r+) is closed: {rule}" in log
+        assert f"handle {lost[2]} of {tree}/secret (mode r) is closed: {rule}" in log
+        assert log.count("is closed: ") == len(lost)
+        held = {os.readlink(link) for link in Path(f"/proc/{agent.process.pid}/fd").iterdir()}
+        assert f"{tree}/secret" not in held
+
+
+@pytest.mark.parametrize("how", ["block-rpcs", "allow-rpcs", "profile"])
+def test_lists_and_profiles_are_held_to_what_is_open_as_well(tree: Path, how: str) -> None:
+    conf = tree / "ga.conf"
+    conf.write_text("[general]\n")
+    sock = tree / "agent.sock"
+    options = ("-m", "unix-listen", "-p", str(sock), "-c", str(conf))
+    with RunningAgent(tree, *options) as agent, Lines.connect(sock) as lines:
+        peer = Peer(lines)
+        handle = peer.allowed("guest-file-open", path=f"{tree}/secret", mode="r+")
+        pid = peer.allowed("guest-exec", path="sleep", arg=["1000"])["pid"]
+        line = {
+            "block-rpcs": "block-rpcs=guest-file-open,guest-exec",
+            "allow-rpcs": "allow-rpcs=guest-file-read,guest-exec-status,guest-ping",
+            "profile": "profile=backup",
+        }[how]
+        conf.write_text(f"[general]\n{line}\n")
+        tell(agent)
+        gone(pid)
+        conf.write_text("[general]\n")
+        tell(agent)
+        assert peer.failed("guest-file-read", handle=handle) == f"handle '{handle}' has not been found"
+        assert peer.failed("guest-exec-status", pid=pid) == f"PID {pid} does not exist"
+
+
+def gone(pid: int) -> None:
+    """Wait until a process has ended: pidfd_open(2)."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        assert select.select([descriptor], [], [], SOON)[0], pid
+    finally:
+        os.close(descriptor)
+
+
+def test_a_tighter_policy_ends_the_programs_that_it_would_not_start(tools: Path) -> None:
+    audit, policy = tools / "audit.log", tools / "policy.toml"
+    shell = os.path.realpath("/bin/sh")
+    started = tools / "started"
+    program(tools / "bin/script", f"#!/bin/sh\nsleep 1000 & echo $! > {started}; wait\n")
+    os.mkfifo(started)
+    os.mkfifo(tools / "go")
+    (tools / "bin/by-link").symlink_to(tools / "evil/tool")
+    with agent_with(tools, 'default = "allow"\n', "--audit-log", str(audit)) as (agent, peer):
+
+        def run(path: object, *arg: str, **more: object) -> int:
+            pid: int = peer.allowed("guest-exec", path=str(path), arg=list(arg), capture_output=True, **more)["pid"]
+            return pid
+
+        def ended(pid: int) -> dict[str, Any]:
+            while not (status := peer.allowed("guest-exec-status", pid=pid))["exited"]:
+                pass
+            return dict(status)
+
+        until = f"read x < {tools}/go; echo done"
+        kept = run("sh", "-c", until, env=["LANG=C"])
+        over = run(tools / "bin/tool", "update", env=[])
+        lost = [
+            run(tools / "bin/script"),
+            run("sh", "-c", "sleep 1000"),  # its arguments
+            run("sh", "-c", until, env=["LD_PRELOAD=x"]),  # its environment
+            run("sh", "-c", until, env=["LANG=C"], input_data="eA=="),  # its input
+        ]
+        unread = run(tools / "bin/by-link")
+        child = int(started.read_text())
+        policy.write_text(f"""{BASE}
+[[rule]]
+allow = ["guest-exec"]
+path = ["{shell}"]
+arg = [["-c", "read x *; echo done"]]
+env = [["LANG=*"]]
+input-data = []
+[[rule]]
+allow = ["guest-exec"]
+path = ["{tools}/bin/*"]
+arg = [["update"]]
+""")
+        tell(agent)
+        for pid in (*lost, child):
+            gone(pid)
+        for pid in (*lost, unread):
+            assert peer.failed("guest-exec-status", pid=pid) == f"PID {pid} does not exist"
+        assert base64.b64decode(ended(over)["out-data"]) == b"tool 1 update\n"
+        (tools / "go").write_text("\n")
+        assert base64.b64decode(ended(kept)["out-data"]) == b"done\n"
+        rule = f'{policy}, line 1: default = "deny"'
+        assert [(r["command"], r["pid"], r["decision"], r["rule"]) for r in revoked(audit)] == [
+            ("guest-exec", pid, "revoked", rule) for pid in (*lost, unread)
+        ]
+        log = agent.log.read_text()
+        assert f"program {lost[0]} ({tools}/bin/script) is ended: {rule}" in log
+        assert f"program {unread} ({tools}/evil/tool) is" in log
 
 
 def test_a_daemon_reads_anew_where_it_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

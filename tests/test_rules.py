@@ -269,6 +269,41 @@ def test_profiles_are_each_more_than_the_one_before() -> None:
     assert allowed[4] - allowed[3] == {"guest-exec", "guest-exec-status", "guest-file-open", *HANDLED}
 
 
+def test_what_was_allowed_once_is_judged_again(tmp_path: Path) -> None:
+    text = """default = "allow"
+[[rule]]
+deny = ["guest-exec"]
+env = [["LD_PRELOAD=*"]]
+[[rule]]
+allow = ["guest-exec"]
+path = ["/usr/bin/true"]
+[[rule]]
+deny = ["guest-file-open"]
+path = ["/etc/**"]
+mode = ["r+", "w"]
+"""
+    policy = Policy(while_frozen=["guest-ping"], rules=load(tmp_path, text))
+    opening, running = COMMANDS["guest-file-open"], COMMANDS["guest-exec"]
+    assert policy.review(opening, {"path": "/x", "mode": "r"}, "/etc/passwd") is None
+    assert policy.review(opening, {"path": "/etc/passwd", "mode": "r+"}, "/x") is None
+    assert (
+        policy.review(opening, {"path": "/x", "mode": "r+"}, "/etc/passwd")
+        == f"{tmp_path}/policy.toml, line 9: deny guest-file-open"
+    )
+    assert policy.review(running, {"path": "true", "env": []}, "/usr/bin/true") is None
+    assert policy.review(running, {"path": "true", "env": ["LD_PRELOAD=x"]}, "/usr/bin/true") is not None
+    refused = policy.review(running, None, "/usr/bin/true")
+    assert refused is not None
+    assert refused.endswith("line 3: deny guest-exec, which asks for arguments that were too large to be kept")
+    policy.on_freeze(True)
+    policy.on_audit_failure(True)
+    assert policy.review(running, {}, "/usr/bin/true") is None  # these pass
+    policy.configure((), ["guest-exec"], None)
+    assert policy.review(running, {}, "/usr/bin/true") == "block-rpcs"
+    policy.configure(["guest-ping"], (), None)
+    assert policy.review(running, {}, "/usr/bin/true") == "allow-rpcs"
+
+
 def test_which_policy_is_in_force(tmp_path: Path) -> None:
     default = tmp_path / "qga-policy.toml"
     plain, given = config.defaults(), config.defaults(policy="/x")

@@ -34,10 +34,12 @@ def guest_exec(
 ) -> dict[str, object]:
     stdin = None if input_data is None else b64.decode(input_data)
     argv = [c_string(text) for text in (path, *(arg or ()))]
+    asked = {"path": path, "arg": arg, "env": env, "input-data": input_data, "capture-output": capture_output}
     try:
-        return {"pid": ctx.execs.start(argv, environment(env), stdin, _CAPTURES[capture_output], ctx.target)}
+        pid = ctx.execs.start(argv, environment(env), stdin, _CAPTURES[capture_output], ctx.target, asked)
     except OSError as error:
         raise CommandError(f"Failed to execute child process “{path}” ({error.strerror})") from error
+    return {"pid": pid}
 
 
 def guest_exec_status(ctx: Context, *, pid: int) -> dict[str, object]:

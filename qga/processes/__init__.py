@@ -3,17 +3,20 @@
 ``ask`` and ``run_as`` wait for an outcome that is needed now, ``Workers`` let the loop go on until it comes; all read
 it from a pipe, so that it never depends on who reaps whom. ``Children`` spawns programs that live beside the agent
 and collects every dead child when the loop says that SIGCHLD came: the status of a spawned one is handed to whoever
-spawned it, any other is discarded. Nothing else waits for a child.
+spawned it, any other is discarded. Nothing else waits for a child. A ``Family`` is one of them
+with what it has started, to be sent signals.
 """
 
 from qga.processes.as_user import run_as
 from qga.processes.asking import ask, input_file
 from qga.processes.child import NotStartedError, WorkerDiedError, keep_descriptors
 from qga.processes.children import Children
+from qga.processes.family import Family
 from qga.processes.workers import Workers
 
 __all__ = [
     "Children",
+    "Family",
     "NotStartedError",
     "WorkerDiedError",
     "Workers",
