@@ -1,4 +1,4 @@
-"""What is open at a reload is held to the new policy, once nothing is frozen, whatever goes wrong with one of them."""
+"""What is open at a reload is held to the new policy, once nothing is frozen, whatever befalls one of them."""
 
 from __future__ import annotations
 
