@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from qga.config import Config
 
-USER = "qemu-ga"  # qemu-ga.sysusers makes it, qemu-ga.rules gives it the port
+USER = "qemu-ga"  # qemu-ga.sysusers makes it
 
 _FAMILIES = {"vsock-listen": " AF_VSOCK"}
 _DEVICES = {"virtio-serial": ("char-virtio-portsdev rw",), "isa-serial": ("char-ttyS rw",)}
@@ -121,7 +121,7 @@ def drop_in(config: Config, profile: str | None = None) -> str:
     capabilities = " ".join(_capabilities(config, limits))
     lines += ["[Service]", f"CapabilityBoundingSet={capabilities}"]
     if limits.apart:
-        lines += [f"AmbientCapabilities={capabilities}", *_APART, *_reached(config)]
+        lines += [f"AmbientCapabilities={capabilities}", *_APART, *_port(config), *_reached(config)]
     lines += [*limits.settings, *_ALWAYS]
     families = limits.families + _FAMILIES.get(config.method, "")
     lines += [f"RestrictAddressFamilies={families}", "SystemCallFilter="]
@@ -132,6 +132,24 @@ def drop_in(config: Config, profile: str | None = None) -> str:
 def _capabilities(config: Config, limits: Limits) -> list[str]:
     hooks = _OF_HOOKS if config.fsfreeze_hook is not None and not limits.apart else ()
     return [*dict.fromkeys((*limits.capabilities, *hooks))]
+
+
+def _port(config: Config) -> list[str]:
+    """The virtio port, which is root's alone, is the agent's own as long as the service runs.
+
+    Not by a rule of udev, which would open it where the agent is root, too. ``+`` is with the rights of root and
+    without these limits, ``-`` because a port that was unplugged is not there any more: systemd.service(5).
+    """
+    if config.method != "virtio-serial" or config.path is None:
+        return []
+    path = _quoted(config.path)
+    return [f"ExecStartPre=+/bin/chown {USER} {path}", f"ExecStopPost=+-/bin/chown root {path}"]
+
+
+def _quoted(word: str) -> str:
+    """A word of a command line, with nothing in it that systemd.service(5) and systemd.unit(5) would replace."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{escaped}"' if escaped != word or not word.isprintable() or " " in word else word
 
 
 def _reached(config: Config) -> list[str]:

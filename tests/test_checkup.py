@@ -57,6 +57,7 @@ def process(host: Host, pid: int, cmdline: str, *opened: str) -> None:
 def with_port(host: Host) -> str:
     """The device of a guest that has the port, as udev shows it."""
     write(host, "/dev/vport1p1", "")
+    os.chmod(host.path("/dev/vport1p1"), 0o600)
     link(host, "/dev/virtio-ports/org.qemu.guest_agent.0", "../vport1p1")
     (Path(host.path("/proc"))).mkdir()
     return os.path.realpath(host.path("/dev/vport1p1"))
@@ -99,6 +100,13 @@ def test_a_port_that_another_agent_holds(host: Host, with_port: str) -> None:
 def test_a_port_that_nobody_holds(host: Host, with_port: str) -> None:
     process(host, 300, AGENT, "/dev/null")
     assert told(port.port, subject(host))[0] == ("problem", f"{with_port} is there, and nobody holds it")
+
+
+def test_a_port_that_others_can_open(host: Host, with_port: str) -> None:
+    process(host, 77, AGENT, with_port)
+    os.chmod(with_port, 0o660)
+    said = told(port.port, subject(host))
+    assert ("warning", f"others than its owner can open {with_port} (mode 0660): they could answer the host") in said
 
 
 def test_no_port(host: Host) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import configparser
 import os
 import re
+import shutil
 import signal
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +73,48 @@ def test_where_it_only_looks_it_is_not_root(profile: str) -> None:
     assert one(profile, "User") == "qemu-ga"
     assert one(profile, "AmbientCapabilities") == one(profile, "CapabilityBoundingSet") == "CAP_KILL"
     assert one(profile, "ProtectSystem") == "strict"
+
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+def test_the_port_is_the_agents_own_and_nobody_elses() -> None:
+    """Of udev root's alone, of a unit that is not root's its user's, while it runs."""
+    rules = [line for line in (REPOSITORY / "qemu-ga.rules").read_text().splitlines() if not line.startswith("#")]
+    assert len(rules) == 1
+    assert not re.search("GROUP|MODE|OWNER|RUN", rules[0])
+    port = "/dev/virtio-ports/org.qemu.guest_agent.0"
+    for profile in ("info", "confidential"):
+        assert one(profile, "ExecStartPre") == f"+/bin/chown qemu-ga {port}"
+        assert one(profile, "ExecStopPost") == f"+-/bin/chown root {port}"
+        assert (
+            one(profile, "ExecStartPre", path='/dev/a "b" 100%$x') == '+/bin/chown qemu-ga "/dev/a \\"b\\" 100%%$$x"'
+        )
+        assert one(profile, "ExecStartPre", method="unix-listen", path="/run/x") is None
+    for profile in ("full", "managed", "backup"):
+        assert one(profile, "ExecStartPre") is None
+
+
+@pytest.mark.forks
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+@pytest.mark.parametrize("profile", unit.PROFILES)
+def test_systemd_takes_the_unit_with_each_drop_in(profile: str, tmp_path: Path) -> None:
+    text = (REPOSITORY / "qemu-ga.service").read_text().replace("/opt/qga/bin/qemu-ga", "/bin/true")
+    (tmp_path / "qemu-ga.service").write_text(text)
+    drop_ins = tmp_path / "qemu-ga.service.d"
+    drop_ins.mkdir()
+    (drop_ins / "limits.conf").write_text(unit.drop_in(config.defaults(), profile))
+    argv = ["systemd-analyze", "verify", "--man=no", str(tmp_path / "qemu-ga.service")]
+    done = subprocess.run(
+        argv, capture_output=True, text=True, check=False, env={**os.environ, "SYSTEMD_LOG_COLOR": "0"}
+    )
+    ours = [line for line in done.stderr.splitlines() if "qemu-ga" in line or str(tmp_path) in line]
+    assert ours == []
+
+
+def test_a_program_that_is_killed_for_memory_does_not_take_the_agent_down() -> None:
+    """systemd.service(5): by default it would. In a guest: tests/vm/test_limits.py."""
+    assert "OOMPolicy=continue" in (REPOSITORY / "qemu-ga.service").read_text().splitlines()
 
 
 def test_a_hook_may_become_other_users() -> None:

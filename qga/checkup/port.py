@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import stat
 from collections.abc import Iterator
 
 from qga.checkup.finding import Finding, Subject, ok, problem, warning
@@ -72,6 +73,12 @@ def port(subject: Subject) -> Iterator[Finding]:
             todo = "only one agent can hold the port: stop and mask the other's service"
             yield problem(f"{device} is held by process {pid}, which is another program: {program}", todo)
     if config.method == "virtio-serial":
+        mode = stat.S_IMODE(os.stat(host.path(path)).st_mode)
+        if mode & 0o077:
+            yield warning(
+                f"others than its owner can open {device} (mode {mode:04o}): they could answer the host",
+                f"see that no rule of udev sets GROUP or MODE of virtio-ports; chmod 600 {device}",
+            )
         yield _connected(host, device, held=bool(holders))
 
 

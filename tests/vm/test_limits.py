@@ -104,6 +104,48 @@ def test_full_has_no_limits_but_the_units(guest: Guest) -> None:
     assert exposure > 5
 
 
+def test_a_program_that_is_killed_for_memory_does_not_take_the_agent_down(guest: Guest) -> None:
+    limit(guest, "full")
+    before = guest.check(f"systemctl show -P MainPID {SERVICE}")
+    guest.check(f"systemctl set-property --runtime {SERVICE} MemoryMax=120M MemorySwapMax=0")
+    try:
+        with guest.peer() as peer:
+            peer.sync()
+            handle = peer.call("guest-file-open", path="/etc/hostname")
+            hog = ["-c", "x = bytearray(400_000_000); print('lives')"]
+            pid = peer.call("guest-exec", path="/usr/bin/python3", arg=hog, capture_output=True)["pid"]
+            while not (ended := peer.call("guest-exec-status", pid=pid))["exited"]:
+                pass
+            assert ended == {"exited": True, "signal": 9}
+            peer.call("guest-file-close", handle=handle)
+    finally:
+        guest.check(f"systemctl set-property --runtime {SERVICE} MemoryMax=infinity MemorySwapMax=infinity")
+    assert "oom_kill 1" in guest.check(f"cat /sys/fs/cgroup$(systemctl show -P ControlGroup {SERVICE})/memory.events")
+    assert guest.check(f"systemctl show -P MainPID {SERVICE}") == before
+    assert guest.check(f"systemctl show -P NRestarts {SERVICE}").strip() == "0"
+
+
+PORT = "/dev/virtio-ports/org.qemu.guest_agent.0"
+
+
+def owner_of_port(guest: Guest) -> str:
+    return guest.check(f"stat -L -c %U:%G:%a {PORT}").strip()
+
+
+def test_the_port_is_open_to_nobody_but_the_agents_user(guest: Guest) -> None:
+    limit(guest, "full")
+    assert owner_of_port(guest) == "root:root:600"
+    limit(guest, "info")
+    assert owner_of_port(guest) == "qemu-ga:root:600"
+    assert returned(guest, "guest-ping") == {}
+    guest.check(f"systemctl stop {SERVICE}")
+    assert owner_of_port(guest) == "root:root:600"
+    guest.check(f"systemctl start {SERVICE}")
+    assert owner_of_port(guest) == "qemu-ga:root:600"
+    limit(guest, "managed")
+    assert owner_of_port(guest) == "root:root:600"
+
+
 def test_managed(guest: Guest, everything: dict[str, object]) -> None:
     assert limit(guest, "managed") < 7
     assert still(look(guest)) == everything
