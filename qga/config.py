@@ -1,11 +1,10 @@
 """From argv, the environment and qemu-ga.conf to one frozen Config, and back to text for --dump-conf.
 
 The rule it keeps: what cannot be meant stops the start with a ConfigError saying where it stands and what was
-expected, because an agent that silently blocks nothing is worse than one that does not start. A key that nobody knows
-is a warning, as the reference ignores it, but only where it can be no misspelling and could restrict nothing.
+expected, because an agent that silently blocks nothing is worse than one that does not start.
 
 Built-in defaults give way to the file, the file to the command line; switches can only be turned on there,
-and lists add up. The options themselves are in qga/options.py.
+and lists add up. The options themselves are in qga/options.py, the file's keys are judged in qga/conffile.py.
 """
 
 from __future__ import annotations
@@ -14,22 +13,11 @@ import os
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qga import cmdline, keyfile
+from qga import cmdline, conffile
 from qga.cmdline import Given
-from qga.options import (
-    CONFIG_PATH,
-    DEFAULT_PATHS,
-    FILE,
-    GONE,
-    NAMES,
-    OF_OTHERS,
-    OPTIONS,
-    PATH,
-    Action,
-    ConfigError,
-    Option,
-)
-from qga.spelling import hint, may_restrict, nearest
+from qga.conffile import GROUP
+from qga.options import CONFIG_PATH, DEFAULT_PATHS, FILE, NAMES, OPTIONS, PATH, Action, ConfigError, Option
+from qga.spelling import hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -47,7 +35,6 @@ __all__ = [
     "vsock_address",
 ]
 
-GROUP = "general"
 VSOCK_MAX = 2**32 - 1  # cid and port are both unsigned 32-bit numbers, see vsock(7)
 
 
@@ -127,16 +114,21 @@ def read(given: Given, environ: Mapping[str, str], *, directory: str = "", activ
     """
     values: dict[str, Any] = {option.field: option.default for option in OPTIONS}
     path = os.path.join(directory, file_of(given, environ))
-    groups = _read(path, must_exist=given.config_path is not None)
-    entries = groups.get(GROUP, keyfile.Group())
-    problems, warnings = _judge_keys(path, groups)
+    groups = conffile.read(path, must_exist=given.config_path is not None)
+    entries = conffile.entries(groups)
+    problems, warnings = conffile.judge(path, groups)
     if given.config_path is None and "QGA_CONF" in environ and not os.path.exists(path):
         warnings.append(f"there is no {path}, which QGA_CONF names: nothing is configured by a file")
     warnings += given.warnings
     for option in OPTIONS:
         try:
             if (entry := entries.get(option.key)) is not None:
-                _take(values, option, _string(path, option, entry), f"{path}, line {entry.line}, {option.key}")
+                _take(
+                    values,
+                    option,
+                    conffile.string(path, option.key, entry),
+                    f"{path}, line {entry.line}, {option.key}",
+                )
             for text in given.texts[option.key]:
                 _take(values, option, text, f"option {option.flags[-1]}")
         except ConfigError as error:
@@ -155,7 +147,7 @@ def file_of(given: Given, environ: Mapping[str, str]) -> str:
 def places_of(key: str, given: Given, environ: Mapping[str, str]) -> str:
     """Where an option was set: file and line, the command line, or both. Raises ConfigError."""
     path = file_of(given, environ)
-    entry = _read(path, must_exist=False).get(GROUP, keyfile.Group()).get(key)
+    entry = conffile.entries(conffile.read(path, must_exist=False)).get(key)
     places = [f"{path}, line {entry.line}: {key}"] if entry is not None else []
     places += [f"option --{key}"] if given.texts[key] else []
     return " and ".join(places)
@@ -209,60 +201,6 @@ def vsock_address(path: str) -> tuple[int, int]:
     if match is None or max(int(match[1]), int(match[2])) > VSOCK_MAX:
         raise ConfigError(f"path: {path!r} is no vsock address, expected <cid>:<port> in decimal digits")
     return int(match[1]), int(match[2])
-
-
-def _unloadable(path: str, text: str) -> ConfigError:
-    return ConfigError(f"error loading configuration from path: {path}, {text}")
-
-
-def _read(path: str, *, must_exist: bool) -> keyfile.Groups:
-    """The file's groups; none if it does not exist and need not."""
-    try:
-        with open(path, "rb") as file:
-            return keyfile.parse(file.read())
-    except FileNotFoundError as error:
-        if must_exist:
-            raise _unloadable(path, str(error.strerror)) from None
-        return {}
-    except OSError as error:
-        raise _unloadable(path, str(error.strerror)) from None
-    except keyfile.KeyFileError as error:
-        raise _unloadable(path, str(error)) from None
-
-
-def _judge_keys(path: str, groups: keyfile.Groups) -> tuple[list[str], list[str]]:
-    """Problems with groups and keys that must not be ignored, and warnings of keys that are.
-
-    Whoever writes a key means something by it. To ignore one that is misspelt, or that might be there to restrict
-    what a host can do, would leave open what the owner believes to be closed.
-    """
-    known = [option.key for option in OPTIONS]
-    problems = [
-        f"{path}, line {group.line}: unknown group {name!r}, expected [{GROUP}] and no other"
-        for name, group in groups.items()
-        if name != GROUP
-    ]
-    warnings = []
-    for key, entry in groups.get(GROUP, keyfile.Group()).items():
-        where = f"{path}, line {entry.line}"
-        if key in GONE:
-            problems.append(f"{where}: the key {key!r} is gone, use {GONE[key]!r}")
-        elif key in OF_OTHERS:
-            warnings.append(f"{where}: {key!r} is ignored: {OF_OTHERS[key]}")
-        elif key not in known and nearest(key, known):
-            problems.append(f"{where}: unknown key {key!r}{hint(key, known)}")
-        elif key not in known and may_restrict(key):
-            problems.append(f"{where}: unknown key {key!r}: it may be meant to restrict something, and would not")
-        elif key not in known:
-            warnings.append(f"{where}: unknown key {key!r} ignored")
-    return problems, warnings
-
-
-def _string(path: str, option: Option, entry: keyfile.Entry) -> str:
-    try:
-        return entry.string()
-    except keyfile.KeyFileError as error:
-        raise _unloadable(path, f"{error} ({option.key})") from None
 
 
 def _take(values: dict[str, Any], option: Option, text: str, where: str) -> None:

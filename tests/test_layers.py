@@ -26,6 +26,7 @@ LAYERS: list[tuple[set[str], bool]] = [
             "numbers",
             "statefile",
             "spelling",
+            "conffile",
         },
         True,
     ),
