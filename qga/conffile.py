@@ -1,8 +1,8 @@
 """qemu-ga.conf: a key-file with one group, held to the keys that there are.
 
 The rule it keeps: what its writer meant to restrict is never ignored. A group or key that may be a misspelling, or
-that could be there to restrict something, is a problem, which stops the start; a key that can be neither is a warning,
-for the reference ignores it.
+that could be there to restrict something, is a problem, which stops the start. A key that can be neither is only
+warned of, for the reference ignores it.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ MAX_OUTPUT = 16 * 1024 * 1024  # bytes kept of each stream, as QEMU; the rest is
 MAX_FINISHED = 256  # records of programs that ended and were not asked about
 MAX_KEPT = 64 * 1024 * 1024  # bytes of output that they may hold, beyond the newest's
 MAX_AGE = 3600.0  # seconds that one is kept
-MAX_ASKED = 64 * 1024  # characters of the arguments of a program, kept to judge it again when the policy changes
+MAX_ASKED = 16 * 1024  # characters of a program's arguments that are kept, to judge it anew with another policy
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 
 _PIPE_SIZE = 1024 * 1024  # bytes, what an unprivileged process may ask for: a chatty program waits less
