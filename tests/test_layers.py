@@ -27,6 +27,7 @@ LAYERS: list[tuple[set[str], bool]] = [
             "statefile",
             "spelling",
             "conffile",
+            "numbers",
         },
         True,
     ),
