@@ -324,7 +324,7 @@ def test_on_the_command_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Of this machine, which it leaves as it is."""
-    monkeypatch.setenv("QGA_CONF", str(tmp_path / "none.conf"))
+    monkeypatch.setenv("QGA_CONF", "/dev/null")
     status = main(["--self-test", "--json", "-t", str(tmp_path), "-m", "unix-listen", "-p", str(tmp_path / "sock")])
     said = json.loads(capsys.readouterr().out)
     assert said["status"] == status

@@ -38,7 +38,7 @@ class Agent:
         home.mkdir()
         self.path = str(home / "socket")
         options = ("-m", "unix-listen", "-p", self.path, "-t", str(home))
-        environment = {**os.environ, "QGA_CONF": str(home / "no.conf")}
+        environment = {**os.environ, "QGA_CONF": "/dev/null"}
         self.begun = time.perf_counter()
         self.process = subprocess.Popen(
             [*program, *options], env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
