@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Words by which configurations, this one and others, restrict what may be done, by whom, and how much of it. Found
-# anywhere in a name, in whatever form: "superusers" has one. Better to stop at one too many than to ignore one.
+# Words by which configurations, this one and others, restrict what may be done, by whom, and how much of it, or name
+# another file that does. Found anywhere in a name: "superusers" has one. Better to stop at one too many than to
+# ignore one.
 _RESTRICTING = (
-    "allow|audit|auth|black|block|cap|command|confin|deni|deny|disabl|enabl|exclu|exec|filter|forbid|group|guest|hidden"
-    "|hide|limit|lock|max|min|only|peer|permi|polic|priv|profile|prohibit|protect|quota|read|refuse|reject|require"
-    "|restrict|role|rpc|rule|safe|sandbox|secur|strict|timeout|trust|user|white"
+    "allow|audit|auth|black|block|cap|command|conf|deni|deny|disabl|enabl|exclu|exec|filter|forbid|group|guest|hidden"
+    "|hide|includ|limit|lock|max|min|only|peer|permi|polic|priv|profile|prohibit|protect|quota|read|refuse|reject"
+    "|require|restrict|role|rpc|rule|safe|sandbox|secur|strict|timeout|trust|user|white"
 )
 
 

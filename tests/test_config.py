@@ -317,6 +317,7 @@ MISTYPED = [
     ("[general]\nMax_Execs=3", "line 2: unknown key 'Max_Execs' (did you mean 'max-execs'?)"),
     ("[general]\nprofile[de]=info", "line 2: unknown key 'profile[de]' (did you mean 'profile'?)"),
     ("[general]\ndenied-commands=guest-exec", "line 2: unknown key 'denied-commands': it may be meant to restrict"),
+    ("[general]\ninclude=/etc/qemu/strict.conf", "line 2: unknown key 'include': it may be meant to restrict"),
     ("[general]\nguest-exec=disabled", "line 2: unknown key 'guest-exec': it may be meant to restrict"),
     ("[general]\nsuperusers-only=1", "line 2: unknown key 'superusers-only': it may be meant to restrict something"),
     ("[general]\nNoShellForHosts_Forbidden=1", "line 2: unknown key 'NoShellForHosts_Forbidden': it may be meant"),
