@@ -599,11 +599,6 @@ def test_a_tighter_policy_ends_the_programs_that_it_would_not_start(tools: Path)
             pid: int = peer.allowed("guest-exec", path=str(path), arg=list(arg), capture_output=True, **more)["pid"]
             return pid
 
-        def ended(pid: int) -> dict[str, Any]:
-            while not (status := peer.allowed("guest-exec-status", pid=pid))["exited"]:
-                pass
-            return dict(status)
-
         until = f"read x < {tools}/go; echo done"
         kept = run("sh", "-c", until, env=["LANG=C"])
         over = run(tools / "bin/tool", "update", env=[])
@@ -632,9 +627,9 @@ arg = [["update"]]
             gone(pid)
         for pid in (*lost, unread):
             assert peer.failed("guest-exec-status", pid=pid) == f"PID {pid} does not exist"
-        assert base64.b64decode(ended(over)["out-data"]) == b"tool 1 update\n"
+        assert base64.b64decode(peer.ended(over)["out-data"]) == b"tool 1 update\n"
         (tools / "go").write_text("\n")
-        assert base64.b64decode(ended(kept)["out-data"]) == b"done\n"
+        assert base64.b64decode(peer.ended(kept)["out-data"]) == b"done\n"
         rule = f'{policy}, line 1: default = "deny"'
         assert [(r["command"], r["pid"], r["decision"], r["rule"]) for r in revoked(audit)] == [
             ("guest-exec", pid, "revoked", rule) for pid in (*lost, unread)
