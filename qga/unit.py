@@ -138,7 +138,8 @@ def _port(config: Config) -> list[str]:
     """The virtio port, which is root's alone, is the agent's own as long as the service runs.
 
     Not by a rule of udev, which would open it where the agent is root, too. ``+`` is with the rights of root and
-    without these limits, ``-`` because a port that was unplugged is not there any more: systemd.service(5).
+    without these limits, ``-`` because a port that was unplugged is not there any more: systemd.service(5). The unit
+    itself takes the port back at every start, should this drop-in be replaced while the service runs.
     """
     if config.method != "virtio-serial" or config.path is None:
         return []

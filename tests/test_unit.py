@@ -84,6 +84,7 @@ def test_the_port_is_the_agents_own_and_nobody_elses() -> None:
     assert len(rules) == 1
     assert not re.search("GROUP|MODE|OWNER|RUN", rules[0])
     port = "/dev/virtio-ports/org.qemu.guest_agent.0"
+    assert f"ExecStartPre=+-/bin/chown root {port}" in (REPOSITORY / "qemu-ga.service").read_text().splitlines()
     for profile in ("info", "confidential"):
         assert one(profile, "ExecStartPre") == f"+/bin/chown qemu-ga {port}"
         assert one(profile, "ExecStopPost") == f"+-/bin/chown root {port}"
