@@ -112,7 +112,7 @@ def test_a_program_that_is_killed_for_memory_does_not_take_the_agent_down(guest:
         with guest.peer() as peer:
             peer.sync()
             handle = peer.call("guest-file-open", path="/etc/hostname")
-            hog = ["-c", "x = bytearray(400_000_000); print('lives')"]
+            hog = ["-c", "x = b'x' * 400_000_000; print('lives')"]
             pid = peer.call("guest-exec", path="/usr/bin/python3", arg=hog, capture_output=True)["pid"]
             while not (ended := peer.call("guest-exec-status", pid=pid))["exited"]:
                 pass
