@@ -27,7 +27,6 @@ LAYERS: list[tuple[set[str], bool]] = [
             "statefile",
             "spelling",
             "conffile",
-            "numbers",
         },
         True,
     ),
