@@ -7,7 +7,7 @@ came in the wrong place is as secret as in the right one.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from qga import b64
 from qga.errors import CommandError, RequestError
@@ -17,6 +17,7 @@ NOT_SHOWN = "(not shown)"
 MAX_TEXT = 256  # characters of a value
 MAX_ELEMENTS = 32  # of a list
 MAX_ERROR = 4096  # characters of an error: a hook or a helper can say much
+MAX_LOOKS = 100_000  # comparisons of a word with a place in an error; a thousand arguments need some thousand
 
 _MAX_LOGGED = 200  # characters of a value: a log line is for people
 _COMMAND = re.compile("guest(-[a-z0-9]{1,20}){1,8}")
@@ -47,7 +48,7 @@ class Called:
     def __str__(self) -> str:
         hidden = self._command.secret | self._command.payload
         told = (
-            f", {name}: {NOT_SHOWN if name in hidden else repr(value)[:_MAX_LOGGED]}"
+            f", {name}: {NOT_SHOWN if name in hidden else repr(_short(value))[:_MAX_LOGGED]}"
             for name, value in self._arguments.items()
         )
         return f"{self._command.name} called{''.join(told)}"
@@ -62,47 +63,77 @@ def name_of(message: Mapping[str, object]) -> str:
 def words(error: Exception, message: Mapping[str, object], command: Command | None, text: str | None = None) -> str:
     """The text of an error that ``message`` led to, without what the message has and no log may show.
 
-    Or another ``text`` that speaks of it, as a traceback does.
+    Or another ``text`` that speaks of it, as a traceback does. Of a long text the beginning: it is cut before it is
+    searched, and each string of the message is looked up once, so that the work grows with the message as reading it does.
     """
     text = str(error) if text is None else text
-    for hidden in _hidden(error, message, command):
-        if len(hidden) <= len(text):
-            text = text.replace(f"'{hidden}'", f"'{NOT_SHOWN}'")
-            if len(hidden) >= _WORD:
-                text = text.replace(hidden, NOT_SHOWN)
-    return text if len(text) <= MAX_ERROR else f"{text[:MAX_ERROR]}... ({len(text)} characters)"
+    shown = _without(text[: 2 * MAX_ERROR], *_hidden(error, message, command))
+    return shown if len(text) <= MAX_ERROR else f"{shown}... ({len(text)} characters)"
 
 
-def _hidden(error: Exception, message: Mapping[str, object], command: Command | None) -> Iterator[str]:
-    """The strings of a request that may not be shown: of an invalid one, all that are no names of the schema."""
+def _without(text: str, hidden: Iterable[str], known: Collection[str]) -> str:
+    """The first MAX_ERROR characters of a text, with NOT_SHOWN for whatever is ``hidden`` and not ``known``.
+
+    What is hidden and goes on behind them must be whole in the text, or its first MAX_ERROR characters: so no part of
+    it is left at the end. Where there is so much that looks alike that it takes MAX_LOOKS to tell, nothing is shown.
+    """
+    places = _places(text)
+    found = {word for word in hidden if word[:_WORD] in places}.difference(known)
+    looks = 0
+    spans: list[tuple[int, int]] = []
+    for word in found:
+        looks += len(places[word[:_WORD]])
+        if looks > MAX_LOOKS:
+            return NOT_SHOWN
+        beginning = word[:MAX_ERROR]
+        spans += [(at, at + len(word)) for at in places[word[:_WORD]] if text.startswith(beginning, at)]
+    pieces: list[str] = []
+    end = 0
+    for start, stop in sorted(spans):
+        if start >= end:
+            pieces += (text[end:start], NOT_SHOWN)
+        end = max(end, stop)
+    return "".join((*pieces, text[end:MAX_ERROR]))
+
+
+def _places(text: str) -> dict[str, list[int]]:
+    """Where something hidden may begin: by its first _WORD characters, or all of what is shorter and within quotes."""
+    places: dict[str, list[int]] = {}
+    for at in range(min(len(text), MAX_ERROR)):
+        if at + _WORD <= len(text):
+            places.setdefault(text[at : at + _WORD], []).append(at)
+        if text[at] == "'":
+            for end in range(at + 2, at + 1 + _WORD):
+                if text[end : end + 1] == "'":
+                    places.setdefault(text[at + 1 : end], []).append(at + 1)
+    return places
+
+
+def _hidden(
+    error: Exception, message: Mapping[str, object], command: Command | None
+) -> tuple[list[str], Collection[str]]:
+    """The strings of a request that may not be shown, but for the second: of an invalid one all but the schema's names."""
     known = {*_ENVELOPE, name_of(message)}
     arguments = message.get("arguments")
-    if command is not None and isinstance(arguments, dict) and not isinstance(error, RequestError):
-        known.add(command.name)
-        secret = command.secret | command.payload
-        for name in secret & arguments.keys():
-            yield from _strings(arguments[name])
-            if isinstance(arguments[name], str):
-                yield from _decoded(arguments[name])
-        yield from _strings(message.get("id"))
-        return
-    if command is not None:
-        known.update(command.members)
-    yield from (text for text in _strings(message) if text not in known)
+    if command is None or not isinstance(arguments, dict) or isinstance(error, RequestError):
+        return _strings(message), known.union(() if command is None else command.members)
+    secret = [arguments[name] for name in (command.secret | command.payload) & arguments.keys()]
+    decoded = [plain for value in secret if isinstance(value, str) for plain in _decoded(value)]
+    return [*_strings(secret), *decoded, *_strings(message.get("id"))], ()
 
 
-def _strings(value: object) -> Iterator[str]:
+def _strings(value: object) -> list[str]:
     """Every string in a value, keys too; it nests as deep as a request may."""
-    pending = [value]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, str):
-            if item:
-                yield item
-        elif isinstance(item, dict):
-            pending += (*item, *item.values())
-        elif isinstance(item, list):
-            pending += item
+    found: list[str] = []
+    parts = [value]
+    for part in parts:
+        if isinstance(part, str):
+            found.append(part)
+        elif isinstance(part, dict):
+            parts += (*part, *part.values())
+        elif isinstance(part, list):
+            parts += part
+    return found
 
 
 def _decoded(text: str) -> Iterator[str]:
