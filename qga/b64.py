@@ -7,12 +7,14 @@ base64, the common case, is left to pybase64.
 from __future__ import annotations
 
 import binascii
+import itertools
 
 import pybase64
 
 from qga.errors import CommandError
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
+_STAYS = bytes(character != ord("=") for character in range(256))
 
 
 def encode(data: bytes) -> str:
@@ -34,10 +36,9 @@ def _decode_leniently(text: str) -> bytes:
     data = data[: len(data) // 4 * 4]
     if b"=" not in data:
         return pybase64.b64decode(data)
-    return b"".join(_quartet(data[at : at + 4]) for at in range(0, len(data), 4))
-
-
-def _quartet(quartet: bytes) -> bytes:
-    """Three bytes, less the one that a ``=`` stands for in third or fourth place; a ``=`` counts as zero bits."""
-    three = pybase64.b64decode(quartet.replace(b"=", b"A"))
-    return three[:1] + (b"" if quartet[2:3] == b"=" else three[1:2]) + (b"" if quartet[3:] == b"=" else three[2:])
+    # A ``=`` counts as zero bits, and in third or fourth place takes the byte away that it stands for.
+    decoded = pybase64.b64decode(data.replace(b"=", b"A"))
+    kept = bytearray(b"\1") * len(decoded)
+    kept[1::3] = data[2::4].translate(_STAYS)
+    kept[2::3] = data[3::4].translate(_STAYS)
+    return bytes(itertools.compress(decoded, kept))

@@ -216,7 +216,7 @@ class _Message:
             try:
                 self._parse(kind, text)
             except RequestError as error:
-                self._error = error
+                self._error = error.with_traceback(None)  # it may have to wait, and the frames hold all they knew
         return self._braces < 0 or self._brackets < 0 or self._braces == self._brackets == 0
 
     def result(self) -> object:

@@ -33,6 +33,8 @@ MAX_AGE = 3600.0  # seconds that one is kept
 MAX_ASKED = 16 * 1024  # characters of a program's arguments that are kept, to judge it anew with another policy
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 
+# What execvp(3) takes as a reason to look further along PATH; more arguments than the kernel takes, say, is none.
+_TRIES_THE_NEXT = (errno.EACCES, errno.ENOENT, errno.ESTALE, errno.ENOTDIR, errno.ENODEV, errno.ETIMEDOUT)
 _PIPE_SIZE = 1024 * 1024  # bytes, what an unprivileged process may ask for: a chatty program waits less
 _READ_SIZE = 256 * 1024  # bytes at a time, so that one program's output does not hold up the rest
 
@@ -238,6 +240,8 @@ class Execs:
                 if error.errno == errno.ENOEXEC:  # a script without #!, which execvp(3) gives to the shell, too
                     shell = [b"/bin/sh", path, *argv[1:]]
                     return self._children.spawn(shell[0], shell, env, stdio, on_exit, keep)
+                if error.errno not in _TRIES_THE_NEXT:
+                    raise
                 refusal = error
         raise refusal
 

@@ -2,18 +2,28 @@
 
 Signal handlers only record: the byte that the interpreter writes to the wake-up pipe ends the wait, and the loop
 acts. Without timers it sleeps until something happens: an idle agent does not wake up.
+
+A callback that raises is a fault of whoever asked for it, and does not end the loop, on which others rely: the log
+says so, and a descriptor is left alone for a while, for what it has to say would be there again at once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
+import logging
 import os
 import select
 import signal
 import time
 from collections.abc import Callable
 from types import FrameType
+
+log = logging.getLogger(__name__)
+
+FAULT_PAUSE = 1.0  # seconds that a descriptor is not watched whose callback has raised
+MAX_REPORTED = 200  # characters of what it said
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
@@ -45,7 +55,8 @@ class Timer:
 class Loop:
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._watched: dict[int, Callable[[int], None]] = {}
+        self._watched: dict[int, tuple[Callable[[int], None], int]] = {}  # what to call, and for which events
+        self._paused: dict[int, Timer] = {}  # of those, the ones left alone for a while
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()  # timers of the same moment fire in the order they were asked for
         self._signals: dict[int, Callable[[], None]] = {}
@@ -69,14 +80,14 @@ class Loop:
 
         Level-triggered unless ``events`` has EDGE.
         """
-        if descriptor in self._watched:
+        if descriptor in self._watched and not self._was_paused(descriptor):
             self._epoll.modify(descriptor, events)
         else:
             self._epoll.register(descriptor, events)
-        self._watched[descriptor] = callback
+        self._watched[descriptor] = callback, events
 
     def forget(self, descriptor: int) -> None:
-        if self._watched.pop(descriptor, None) is not None:
+        if self._watched.pop(descriptor, None) is not None and not self._was_paused(descriptor):
             self._epoll.unregister(descriptor)
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
@@ -98,9 +109,13 @@ class Loop:
         """Until ``stop`` is called."""
         while not self._stopped:
             for descriptor, events in self._epoll.poll(self._wait()):
-                callback = self._watched.get(descriptor)
-                if callback is not None:
-                    callback(events)
+                if descriptor in self._watched and descriptor not in self._paused:
+                    callback, _ = self._watched[descriptor]
+                    try:
+                        callback(events)
+                    except Exception as error:
+                        _report(error)
+                        self._pause(descriptor)
             if self._timers:
                 self._fire()
 
@@ -112,7 +127,7 @@ class Loop:
     def _fire(self) -> None:
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
-            heapq.heappop(self._timers)[2].fire()
+            _call(heapq.heappop(self._timers)[2].fire)
 
     def _record(self, number: int, frame: FrameType | None) -> None:
         self._arrived.add(number)
@@ -120,4 +135,33 @@ class Loop:
     def _on_wake(self, events: int) -> None:
         os.read(self._wake_read, 4096)
         while self._arrived:
-            self._signals[self._arrived.pop()]()
+            _call(self._signals[self._arrived.pop()])
+
+    def _pause(self, descriptor: int) -> None:
+        """Watch it again in a while, unless it is watched or forgotten before."""
+        if descriptor in self._watched:
+            callback, events = self._watched[descriptor]
+            with contextlib.suppress(OSError):  # it is closed already
+                self._epoll.unregister(descriptor)
+                self._paused[descriptor] = self.call_later(
+                    FAULT_PAUSE, lambda: self.watch(descriptor, events, callback)
+                )
+
+    def _was_paused(self, descriptor: int) -> bool:
+        """It is not any more."""
+        timer = self._paused.pop(descriptor, None)
+        if timer is not None:
+            timer.cancel()
+        return timer is not None
+
+
+def _call(callback: Callable[[], None]) -> None:
+    try:
+        callback()
+    except Exception as error:
+        _report(error)
+
+
+def _report(error: Exception) -> None:
+    log.error("internal error: %s: %s", type(error).__name__, str(error)[:MAX_REPORTED])
+    log.debug("it was raised here:", exc_info=error)

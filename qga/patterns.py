@@ -4,15 +4,19 @@ In all of them ``*`` stands for any text, and nothing else is special. In a path
 ``**`` stands for any components: one or more at the end, none or more in the middle. In a list each pattern is for
 one element, and a ``**`` at the end for any rest. A constraint says which of several patterns a value may match; that
 of no pattern is met by what was not given, or is an empty list.
+
+What is between two stars is taken where it is found first: if the rest does not fit behind that, it fits behind no
+later place either. So nothing is tried twice, and the work grows with the text, however many stars there are. A
+regular expression would go back, and a host that sends the right text could hold the agent for minutes.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+Matcher = Callable[[str], bool]
 Constraint = Callable[[Any], bool]  # of an argument's value, None if it is not given
 
 
@@ -22,12 +26,29 @@ class PatternError(Exception):
 
 def command_names(glob: str, known: Iterable[str]) -> list[str]:
     """The commands that a pattern means."""
-    matches = text(glob).fullmatch
+    matches = text(glob)
     return [name for name in known if matches(name)]
 
 
-def text(pattern: str) -> re.Pattern[str]:
-    return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
+def text(pattern: str) -> Matcher:
+    """Whether a text is what the pattern says, where ``*`` stands for any text."""
+    first, *middle = pattern.split("*")
+    if not middle:
+        return lambda value: value == pattern
+    last = middle.pop()
+
+    def matches(value: str) -> bool:
+        if not value.startswith(first):
+            return False
+        position = len(first)
+        for piece in middle:
+            found = value.find(piece, position)
+            if found < 0:
+                return False
+            position = found + len(piece)
+        return len(value) - position >= len(last) and value.endswith(last)
+
+    return matches
 
 
 def constraint(shape: Mapping[str, Any], patterns: object) -> Constraint:
@@ -57,9 +78,8 @@ def paths(patterns: object, *, through_links: bool) -> Constraint:
 
     def matches(value: object) -> bool:
         return isinstance(value, str) and any(
-            regex.fullmatch(value)
-            or (through_links and (real := real_pattern(pattern)) != pattern and _path(real).fullmatch(value))
-            for pattern, regex in known
+            is_meant(value) or (through_links and (real := real_pattern(pattern)) != pattern and _path(real)(value))
+            for pattern, is_meant in known
         )
 
     return matches
@@ -76,8 +96,8 @@ def real_pattern(pattern: str) -> str:
 def _scalar(shape: Mapping[str, Any], pattern: object) -> Constraint:
     kinds = [branch["type"] for branch in shape.get("anyOf", [shape])]
     if isinstance(pattern, str) and "string" in kinds:
-        regex = text(pattern)
-        return lambda value: isinstance(value, str) and regex.fullmatch(value) is not None
+        matches = text(pattern)
+        return lambda value: isinstance(value, str) and matches(value)
     is_bool = isinstance(pattern, bool)
     if (is_bool and "boolean" in kinds) or (not is_bool and isinstance(pattern, int) and "integer" in kinds):
         return lambda value: value == pattern and isinstance(value, bool) == is_bool
@@ -90,29 +110,59 @@ def _elements(patterns: object) -> Callable[[Sequence[str]], bool]:
     if "**" in patterns[:-1]:
         raise PatternError(f"expected '**' at the end, where it stands for any rest, not in {patterns!r}")
     rest = patterns[-1:] == ["**"]
-    regexes = [text(pattern) for pattern in (patterns[:-1] if rest else patterns)]
-    fixed = len(regexes)
+    matchers = [text(pattern) for pattern in (patterns[:-1] if rest else patterns)]
+    fixed = len(matchers)
 
     def matches(value: Sequence[str]) -> bool:
         return (len(value) == fixed or (rest and len(value) > fixed)) and all(
-            regex.fullmatch(element) for regex, element in zip(regexes, value, strict=False)
+            fits(element) for fits, element in zip(matchers, value, strict=False)
         )
 
     return matches
 
 
-def _path(pattern: object) -> re.Pattern[str]:
+def _path(pattern: object) -> Matcher:
     if not isinstance(pattern, str) or not pattern.startswith("/"):
         raise PatternError(f"expected an absolute path, not {pattern!r}")
-    parts = pattern[1:].split("/") if pattern != "/" else []
+    parts = _components(pattern)
     if "\0" in pattern or any(part in ("", ".", "..") or ("**" in part and part != "**") for part in parts):
         raise PatternError(
             f"expected a path without empty components, '.', '..' or '**' beside text, not {pattern!r}"
         )
-    regex = "".join(
-        ("/.+" if number == len(parts) else "(?:/.+)?")
-        if part == "**"
-        else "/" + "[^/]*".join(map(re.escape, part.split("*")))
-        for number, part in enumerate(parts, 1)
+    runs: list[list[Matcher]] = [[]]  # of components, between one ** and the next
+    for part in parts:
+        if part == "**":
+            runs.append([])
+        else:
+            runs[-1].append(text(part))
+    first, *middle = runs
+    ends_open = parts[-1:] == ["**"]
+
+    def matches(path: str) -> bool:
+        components = _components(path)
+        position = len(first)
+        if not path.startswith("/") or not _fit(first, components, 0):
+            return False
+        if not middle:
+            return len(components) == position
+        for run in middle[:-1]:
+            found = next((at for at in range(position, len(components)) if _fit(run, components, at)), None)
+            if found is None:
+                return False
+            position = found + len(run)
+        last = middle[-1]
+        left = len(components) - position - len(last)
+        return left >= ends_open and _fit(last, components, len(components) - len(last))
+
+    return matches
+
+
+def _components(path: str) -> list[str]:
+    return path[1:].split("/") if path != "/" else []
+
+
+def _fit(run: Sequence[Matcher], components: Sequence[str], at: int) -> bool:
+    """Whether there are as many components from there on, and each is what the run says."""
+    return len(components) - at >= len(run) and all(
+        fits(component) for fits, component in zip(run, components[at : at + len(run)], strict=True)
     )
-    return re.compile(regex or "/", re.DOTALL)

@@ -82,7 +82,13 @@ class Policy:
         return self._decided.get(command) or ("allow-rpcs" if self._allow and not self._frozen else None)
 
     def decide(self, command: Command, arguments: Mapping[str, Any], defaults: Mapping[str, object]) -> Decision:
-        """What the rules say of valid arguments; ``defaults``: what those count as that were not given."""
+        """What the rules say of valid arguments; ``defaults``: what those count as that were not given.
+
+        No rule looks at what is longer than the kernel takes. It fails with the kernel's error, which the target has.
+        """
+        too_long = _too_long(command, arguments)
+        if too_long is not None:
+            return Decision(True, f"no rule is asked: {too_long.error and too_long.error.strerror}", too_long)
         named = command.file or command.program or ""
         target, seen = None, arguments
         for rule in self.by_argument[command.name]:
@@ -130,6 +136,19 @@ class Policy:
 
 def refusal(command: str, rule: str | None) -> CommandNotFound:
     return CommandNotFound(f"Command {command} has been disabled: the command is not allowed", rule)
+
+
+def _too_long(command: Command, arguments: Mapping[str, Any]) -> Target | None:
+    from qga.linux import limits, targets
+
+    try:
+        if command.program is not None:
+            limits.check_program(arguments[command.program], arguments.get("arg"), arguments.get("env"))
+        elif command.file is not None:
+            limits.check_path(arguments[command.file])
+    except OSError as error:
+        return targets.Target(error)
+    return None
 
 
 def _target(command: Command, arguments: Mapping[str, Any]) -> Target:

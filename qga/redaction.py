@@ -64,7 +64,7 @@ def words(error: Exception, message: Mapping[str, object], command: Command | No
     """The text of an error that ``message`` led to, without what the message has and no log may show.
 
     Or another ``text`` that speaks of it, as a traceback does. Of a long text the beginning: it is cut before it is
-    searched, and each string of the message is looked up once, so that the work grows with the message as reading it does.
+    searched, and each string of the message is looked up once, so the work grows with the message as reading it does.
     """
     text = str(error) if text is None else text
     shown = _without(text[: 2 * MAX_ERROR], *_hidden(error, message, command))
@@ -97,7 +97,7 @@ def _without(text: str, hidden: Iterable[str], known: Collection[str]) -> str:
 
 
 def _places(text: str) -> dict[str, list[int]]:
-    """Where something hidden may begin: by its first _WORD characters, or all of what is shorter and within quotes."""
+    """Where what is hidden may begin, by its first _WORD characters, or all of what is shorter and within quotes."""
     places: dict[str, list[int]] = {}
     for at in range(min(len(text), MAX_ERROR)):
         if at + _WORD <= len(text):
@@ -112,7 +112,7 @@ def _places(text: str) -> dict[str, list[int]]:
 def _hidden(
     error: Exception, message: Mapping[str, object], command: Command | None
 ) -> tuple[list[str], Collection[str]]:
-    """The strings of a request that may not be shown, but for the second: of an invalid one all but the schema's names."""
+    """The strings of a request that may not be shown, but for the second: of an invalid one all but names of ours."""
     known = {*_ENVELOPE, name_of(message)}
     arguments = message.get("arguments")
     if command is None or not isinstance(arguments, dict) or isinstance(error, RequestError):

@@ -27,6 +27,14 @@ _AT_LINE = re.compile(r"(.*) \(at line (\d+), column \d+\)", re.DOTALL)
 _RULE = re.compile(r"\s*\[\[\s*(rule|\"rule\"|'rule')\s*\]\]")
 
 
+# What a rule that allows some programs leaves to the host where it does not name it.
+_LEFT_OPEN = {
+    "env": "without env the host chooses the program's environment; env = [] is none",
+    "input-data": "without input-data the host chooses what the program reads, and a shell or an interpreter runs "
+    "that; input-data = [] is nothing",
+}
+
+
 class PolicyError(Exception):
     """The policy cannot be meant: a text for each problem, with file, line and what was expected."""
 
@@ -147,10 +155,8 @@ class _Reader:
         where = self._where(number, verdict)
         if names:
             where += f": {verdict} {', '.join(map(str, globs or ()))}"
-        if allow and "guest-exec" in names and "path" in constraints and "env" not in constraints:
-            self._warnings.append(
-                f"{where}: without env the host chooses the program's environment; env = [] is none"
-            )
+        if allow and "guest-exec" in names and "path" in constraints:
+            self._warnings += [f"{where}: {what}" for key, what in _LEFT_OPEN.items() if key not in constraints]
         return names, Rule(allow, where, constraints)
 
     def _names(self, number: int, verdict: str, glob: object) -> list[str]:

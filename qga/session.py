@@ -2,6 +2,11 @@
 
 Replies keep the order of the requests. While a slow command is carried out elsewhere, what the peer sends is taken
 in: a sync that comes later says that the peer has given up waiting. It is answered, and the late reply is dropped.
+
+A sync is looked for in the next MAX_MESSAGES messages and MAX_AHEAD bytes. A message can be many times as large in
+memory as it was on the wire (an error takes half a kilobyte, and each byte 0xFF is one), so both count. What does not
+fit stays undecoded, and unread at the peer's end, until there is room: nothing is lost, and the order stays. A sync
+that comes behind so much is seen when its turn comes.
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ from qga.wire import Decoder
 log = logging.getLogger(__name__)
 
 MAX_AHEAD = 256 * 1024  # bytes taken in while a slow command is carried out; a peer that sends more has to wait
+MAX_MESSAGES = 256  # decoded meanwhile: a host that waits for replies has sent one, and one that does not a few
 
 _NONE = object()
 
@@ -36,8 +42,10 @@ class Session:
         self._read = 0  # that which has brought what is carried out
 
     def close(self) -> None:
-        """The peer is gone. Whoever is woken and this must not keep each other, and half a large request, alive."""
+        """The peer is gone: nobody is woken for it any more, and half a large request is let go of."""
         self._wake = lambda: None
+        self._decoder, self._incoming, self._task = Decoder(), iter(()), None
+        self._ahead.clear()
 
     @property
     def waiting(self) -> bool:
@@ -47,10 +55,10 @@ class Session:
     @property
     def full(self) -> bool:
         """Whether nothing more should be received until a reply has come."""
-        return self._ahead_size > MAX_AHEAD
+        return self._ahead_size > MAX_AHEAD or len(self._ahead) >= MAX_MESSAGES
 
     def receive(self, data: bytes) -> None:
-        """Take in bytes. Unless ``waiting``, ask for the replies to them before receiving more."""
+        """Take in bytes. Ask for the replies to them before receiving more; while ``waiting``, not if ``full``."""
         self._reads += 1
         self._incoming = self._decoder.feed(data)
         if self._task is not None:
@@ -93,10 +101,13 @@ class Session:
         self._task = task
         if not task.done:
             self._look_ahead()
-            task.then(self._wake)
+            task.then(self._on_done)
+
+    def _on_done(self) -> None:
+        self._wake()
 
     def _look_ahead(self) -> None:
-        for message in self._incoming:
+        while len(self._ahead) < MAX_MESSAGES and (message := next(self._incoming, _NONE)) is not _NONE:
             if self._dispatcher.is_sync(message):
                 self._last_sync = self._reads
             self._ahead.append((self._reads, self._decoder.size, message))

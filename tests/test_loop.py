@@ -102,3 +102,88 @@ def test_handlers_are_given_back(descriptors: None) -> None:
     loop.on_signal(signal.SIGUSR2, loop.stop)
     loop.close()
     assert signal.getsignal(signal.SIGUSR2) == before
+
+
+def test_a_callback_that_raises_does_not_end_the_loop(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
+    """Not that of a timer, nor of a signal, nor of a descriptor; what is left of the loop goes on."""
+    seen: list[str] = []
+
+    def broken() -> None:
+        seen.append("timer")
+        raise ZeroDivisionError("by zero")
+
+    def cut_off() -> None:
+        seen.append("signal")
+        raise OSError(107, "Transport endpoint is not connected")
+
+    loop.call_later(0, broken)
+    loop.call_later(0, lambda: seen.append("next timer"))
+    loop.on_signal(signal.SIGUSR1, cut_off)
+    loop.on_signal(signal.SIGTERM, loop.stop)
+    os.kill(os.getpid(), signal.SIGUSR1)
+    loop.call_later(0.01, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    loop.run()
+    assert sorted(seen) == ["next timer", "signal", "timer"]
+    assert sorted(record.getMessage() for record in caplog.records if record.levelname == "ERROR") == [
+        "internal error: OSError: [Errno 107] Transport endpoint is not connected",
+        "internal error: ZeroDivisionError: by zero",
+    ]
+
+
+def test_a_descriptor_whose_callback_raises_is_left_alone_for_a_while(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("qga.loop.FAULT_PAUSE", 0.05)
+    reading, writing = os.pipe()
+    called: list[float] = []
+
+    def on_data(events: int) -> None:
+        called.append(time.monotonic())
+        if len(called) == 3:
+            os.read(reading, 1)
+            loop.stop()
+            return
+        raise RuntimeError("x" * 1000)
+
+    loop.watch(reading, READ, on_data)
+    os.write(writing, b"a")
+    loop.run()
+    assert called[2] - called[0] >= 0.1  # it did not spin
+    assert all(len(message) < 300 for message in caplog.messages)
+    loop.forget(reading)
+    os.close(reading)
+    os.close(writing)
+
+
+def test_one_that_is_left_alone_may_be_forgotten_closed_or_watched_anew(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qga.loop.FAULT_PAUSE", 0.02)
+    pipes = [os.pipe() for _ in range(3)]
+    seen: list[bytes] = []
+
+    def broken(events: int) -> None:
+        raise RuntimeError("broken")
+
+    def works(events: int) -> None:
+        seen.append(os.read(pipes[2][0], 1))
+        loop.call_later(0.05, loop.stop)
+
+    def closes(events: int) -> None:
+        os.close(pipes[1][0])
+        raise RuntimeError("it has closed what was watched")
+
+    def then() -> None:
+        loop.forget(pipes[0][0])
+        os.close(pipes[0][0])
+        loop.watch(pipes[2][0], READ, works)
+
+    for (reading, writing), callback in zip(pipes, (broken, closes, broken), strict=True):
+        loop.watch(reading, READ, callback)
+        os.write(writing, b"a")
+    loop.call_later(0, then)
+    loop.run()
+    assert seen == [b"a"]
+    loop.forget(pipes[2][0])
+    for descriptor in (pipes[2][0], *(writing for _, writing in pipes)):
+        os.close(descriptor)

@@ -230,11 +230,12 @@ allow = ["guest-ping"]
 deny = ["guest-ping"]
 """
     warnings = load(tmp_path, text).warnings
-    assert [int(warning.split("line ")[1].split(":")[0]) for warning in warnings] == [4, 5, 3, 9]
+    assert [int(warning.split("line ")[1].split(":")[0]) for warning in warnings] == [4, 5, 3, 3, 9]
     assert warnings[0].endswith("matches no file, expected '/usr/bin/env'")
     assert "'*' also matches options" in warnings[1]
     assert "env = [] is none" in warnings[2]
-    assert "never decides" in warnings[3]
+    assert "without input-data the host chooses what the program reads" in warnings[3]
+    assert "never decides" in warnings[4]
 
 
 @pytest.mark.parametrize("name", options.PROFILES)

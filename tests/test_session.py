@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -12,10 +13,12 @@ from qga.binding import bind
 from qga.commands import filesystem
 from qga.context import Context
 from qga.dispatch import Dispatcher
+from qga.errors import RequestError
 from qga.linux.host import Host
 from qga.policy import Policy
-from qga.session import MAX_AHEAD, Session
+from qga.session import MAX_AHEAD, MAX_MESSAGES, Session
 from qga.waiting import Pending
+from qga.wire import Decoder
 
 SLOW = b'{"execute":"guest-fstrim","id":"slow"}\n'
 PING = b'{"execute":"guest-ping","id":"ping"}\n'
@@ -128,13 +131,90 @@ def test_message_that_is_null_is_a_message(peer: Peer) -> None:
     assert peer.said[1:] == [PONG]
 
 
+LONG = b'{"execute":"guest-ping","id":"%s"}\n' % (b"x" * 2000)
+
+
 def test_peer_that_goes_on_sending_has_to_wait(peer: Peer) -> None:
     peer.send(SLOW)
     count = 0
     while not peer.session.full:
-        peer.send(PING * 100)
-        count += 100
-    assert MAX_AHEAD < count * len(PING) < MAX_AHEAD + 2 * 100 * len(PING)
+        peer.send(LONG)
+        count += 1
+    assert MAX_AHEAD < count * len(LONG) < MAX_AHEAD + 2 * len(LONG)
     peer.finish(0)
-    assert peer.said == [SLOWED] + [PONG] * count
+    assert [reply["id"] for reply in peer.said] == ["slow"] + ["x" * 2000] * count
     assert not peer.session.full
+
+
+def test_what_waits_is_bounded_in_messages_and_the_rest_stays_undecoded(peer: Peer) -> None:
+    peer.send(SLOW)
+    peer.send(b"".join(b'{"execute":"guest-sync-id","id":%d}\n' % number for number in range(MAX_MESSAGES)))
+    assert peer.session.full
+    assert peer.said == []
+    peer.finish(0)
+    assert peer.said[0] == SLOWED
+    assert [reply["id"] for reply in peer.said[1:]] == [*range(MAX_MESSAGES)]
+    assert not peer.session.full
+
+
+def test_a_sync_behind_so_much_is_answered_in_its_turn(peer: Peer) -> None:
+    peer.send(SLOW)
+    peer.send(PING * MAX_MESSAGES + SYNC)
+    assert peer.said == []
+    peer.finish(0)
+    assert peer.said == [SLOWED, *[PONG] * MAX_MESSAGES, SYNCED]
+
+
+def test_a_slow_command_amid_what_waited_has_the_rest_wait_again(peer: Peer) -> None:
+    peer.send(SLOW)
+    peer.send(PING * 100 + SLOW + PING * 2 * MAX_MESSAGES)
+    peer.finish(0)
+    assert peer.said == [SLOWED, *[PONG] * 100]
+    assert peer.session.waiting
+    assert peer.session.full
+    peer.finish(1)
+    assert peer.said == [SLOWED, *[PONG] * 100, SLOWED, *[PONG] * 2 * MAX_MESSAGES]
+
+
+@pytest.mark.parametrize("hostile", [b"\xff" * 262144, b"[]" * 196608, b"x " * 131072, b"{]" * 131072, b'["' * 9])
+def test_what_waits_takes_little_memory_whatever_it_is(peer: Peer, hostile: bytes) -> None:
+    """Each is an error a byte or two, which took 80 and 110 MB; and what was taken in is answered in the end."""
+    peer.send(SLOW)
+    taken = b""
+    tracemalloc.start()
+    try:
+        for at in range(0, len(hostile), 8192):
+            if not peer.session.full:
+                peer.send(hostile[at : at + 8192])
+                taken = hostile[: at + 8192]
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 1 << 20
+    assert peer.said == []
+    peer.finish(0)
+    assert peer.said[0] == SLOWED
+    assert [reply["error"]["desc"] for reply in peer.said[1:]] == [
+        str(message) if isinstance(message, RequestError) else "QMP input must be a JSON object"
+        for message in Decoder().feed(taken)
+    ]
+
+
+def test_a_peer_that_has_left_is_not_woken_for_and_leaves_nothing(peer: Peer) -> None:
+    woken: list[None] = []
+    tracemalloc.start()
+    try:
+        session = Session(peer.session._dispatcher, lambda: woken.append(None))
+        session.receive(SLOW)
+        assert session.next_reply() is None
+        session.receive(b'{"execute":"guest-ping","id":"' + b"x" * (8 << 20))
+        before, _ = tracemalloc.get_traced_memory()
+        session.close()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert before > 8 << 20
+    assert after < 1 << 20
+    peer.finish(0)
+    assert woken == []
+    assert session.next_reply() is None

@@ -52,17 +52,29 @@ class Listener:
         except (BlockingIOError, ConnectionAbortedError):  # it has gone again
             return
         except OSError as error:
-            log.warning("cannot accept a client: %s", error.strerror)
-            self._loop.forget(self._socket.fileno())
-            self._loop.call_later(ACCEPT_PAUSE, self._await_client)
+            self._pause(error)
             return
-        if not self._admits(connection):
+        try:
+            if not self._admits(connection):
+                connection.close()
+                return
+        except OSError:  # it has gone meanwhile, and nobody is at the other end
             connection.close()
             return
-        self._loop.forget(self._socket.fileno())
         connection.setblocking(False)
         log.debug("a client is connected")
-        self._client = Stream(self._loop, connection.detach(), self._new_session, self._on_client_gone)
+        self._loop.forget(self._socket.fileno())
+        descriptor = connection.detach()
+        try:
+            self._client = Stream(self._loop, descriptor, self._new_session, self._on_client_gone)
+        except OSError as error:  # the kernel watches no more descriptors for us
+            os.close(descriptor)
+            self._pause(error)
+
+    def _pause(self, error: OSError) -> None:
+        log.warning("cannot accept a client: %s", error.strerror)
+        self._loop.forget(self._socket.fileno())
+        self._loop.call_later(ACCEPT_PAUSE, self._await_client)
 
     def _on_client_gone(self, reason: str) -> None:
         log.debug("the client is gone: %s", reason)

@@ -1,7 +1,8 @@
 """One open descriptor: what a peer sends goes to its session, and the replies go back, in order.
 
 A peer that does not read its replies is not read from either, and nothing more is done for it until it does: the
-loop is told to wait for room, so this neither spins nor blocks. All descriptors are non-blocking.
+loop is told to wait for room, so this neither spins nor blocks. All descriptors are non-blocking. A peer that sends
+much and reads fast gets MAX_TURN replies, then whatever else the loop has to do has its turn: a deadline, a signal.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ READ_SIZE = 64 * 1024  # bytes; the allocator hands out larger ones from the ker
 ABSENCE = 0.5  # seconds that a port must be hung up before its host counts as gone
 LULL = 2.0  # seconds after large requests or replies until their memory is given back: more may come
 NOTHING = 0  # but a hang-up, which epoll(7) always tells
+MAX_TURN = 256  # replies at a time
 HIGH_WATER = 256 * 1024  # bytes of replies gathered for one write: small ones share it, large ones do not pile up
 
 
@@ -60,7 +62,7 @@ class Stream:
     def close(self) -> None:
         if not self._closed:
             self._closed = True
-            self._session.close()
+            self._forget_peer()
             self._is_present()
             self._loop.forget(self._descriptor)
             os.close(self._descriptor)
@@ -75,6 +77,19 @@ class Stream:
             self._loop.watch(self._descriptor, event | (EDGE if self._persistent else 0), self._on_event)
 
     def _on_event(self, events: int) -> None:
+        """A fault of ours must not end the agent, which others need: the peer starts anew."""
+        try:
+            self._serve(events)
+        except Exception:
+            if self._closed:
+                raise
+            if self._persistent:
+                self._peer_left()
+            else:
+                self._end("internal error")
+            raise  # the loop reports it
+
+    def _serve(self, events: int) -> None:
         if self._waiting_for == READ:
             self._read()
         elif self._waiting_for == WRITE and not events & HANGUP:
@@ -117,28 +132,33 @@ class Stream:
 
     def _peer_left(self) -> None:
         self._absence = None
-        self._outgoing.clear()
+        self._forget_peer()
         self._session = self._new_session(self._on_reply)
         if self._waiting_for != READ:
             self._wait_for(READ)
 
+    def _forget_peer(self) -> None:
+        """What it has left half-said, and what it has not read; the memory too, if that was much."""
+        self._outgoing.clear()
+        self._session.close()
+        if self._release is not None:
+            self._release_later()
+
     def _on_reply(self) -> None:
-        """A reply has come that was waited for, perhaps by a peer that has left."""
+        """A reply has come that was waited for."""
         if not self._closed and not self._outgoing:
             self._reply()
 
     def _reply(self) -> None:
-        """Send replies until there is none, or until the peer has no room for more."""
-        more = True
-        while more:
-            more = self._gather()
-            try:
-                if not self._write():
-                    self._wait_for(WRITE)
-                    return
-            except OSError as error:
-                self._end(f"cannot write: {error.strerror}")
+        """Send replies until there is none, until the peer has no room for more, or it has had its turn."""
+        more = self._gather()
+        try:
+            if not self._write() or more:
+                self._wait_for(WRITE)
                 return
+        except OSError as error:
+            self._end(f"cannot write: {error.strerror}")
+            return
         if self._at_end and not self._session.waiting:
             self._end("end of file")
         else:
@@ -147,7 +167,9 @@ class Stream:
     def _gather(self) -> bool:
         """Take replies, up to a good size for a write; False when there are no more."""
         size = sum(map(len, self._outgoing)) if self._outgoing else 0
-        while size < HIGH_WATER:
+        for _ in range(MAX_TURN):
+            if size >= HIGH_WATER:
+                break
             reply = self._session.next_reply()
             if reply is None:
                 return False

@@ -8,6 +8,7 @@ from qga import b64
 from qga.context import Context, payload_room
 from qga.errors import CommandError
 from qga.execs import NOTHING, Capture, Output
+from qga.linux.limits import check_program
 from qga.linux.programs import environment
 from qga.literals import c_string
 
@@ -33,9 +34,10 @@ def guest_exec(
     capture_output: bool | str = False,
 ) -> dict[str, object]:
     stdin = None if input_data is None else b64.decode(input_data)
-    argv = [c_string(text) for text in (path, *(arg or ()))]
     asked = {"path": path, "arg": arg, "env": env, "input-data": input_data, "capture-output": capture_output}
     try:
+        check_program(path, arg, env)
+        argv = [c_string(text) for text in (path, *(arg or ()))]
         pid = ctx.execs.start(argv, environment(env), stdin, _CAPTURES[capture_output], ctx.target, asked)
     except OSError as error:
         raise CommandError(f"Failed to execute child process “{path}” ({error.strerror})") from error

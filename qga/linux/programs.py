@@ -29,22 +29,22 @@ def environment(entries: Sequence[str] | None) -> Mapping[bytes, bytes]:
 def candidates(program: bytes, env: Mapping[bytes, bytes]) -> list[bytes]:
     """The files that may be the program, in the order to try them. Raises OSError if there is none."""
     names = _names(program, env)
-    found = []
+    found: dict[tuple[int, int], bytes] = {}  # by device and inode: a file that PATH leads to twice is tried once
     refusal = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
     for name in names:
         try:
-            mode = os.stat(name).st_mode
+            status = os.stat(name)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR) or len(names) == 1:
                 refusal = error
             continue
-        if stat.S_ISREG(mode) and os.access(name, os.X_OK):
-            found.append(name)
+        if stat.S_ISREG(status.st_mode) and os.access(name, os.X_OK):
+            found.setdefault((status.st_dev, status.st_ino), name)
         else:
             refusal = OSError(errno.EACCES, os.strerror(errno.EACCES))
     if not found:
         raise refusal
-    return found
+    return [*found.values()]
 
 
 def resolve_program(program: bytes, env: Mapping[bytes, bytes]) -> Target:
@@ -64,8 +64,8 @@ def resolve_program(program: bytes, env: Mapping[bytes, bytes]) -> Target:
 
 
 def _names(program: bytes, env: Mapping[bytes, bytes]) -> list[bytes]:
-    """One without a slash is looked for in PATH, of ``env`` or else the agent's."""
+    """One without a slash is looked for in PATH, of ``env`` or else the agent's; in each of its parts once."""
     if b"/" in program or not program:
         return [program]
     path = env.get(b"PATH", os.environb.get(b"PATH", os.defpath.encode()))
-    return [os.path.join(part or b".", program) for part in path.split(b":")]
+    return [os.path.join(part or b".", program) for part in dict.fromkeys(path.split(b":"))]

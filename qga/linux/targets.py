@@ -13,6 +13,8 @@ import errno
 import os
 import stat
 
+from qga.linux.limits import PATH_MAX
+
 MAX_LINKS = 40  # as the kernel
 
 _BINARY = b"\x7fELF"
@@ -81,8 +83,9 @@ def resolve(path: bytes) -> Target:
 
 def _walk(target: Target, path: bytes) -> None:
     """Raises OSError, with ``path`` of the target set if it is known."""
-    if not path:
-        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+    if not path or len(path) >= PATH_MAX:
+        code = errno.ENAMETOOLONG if path else errno.ENOENT
+        raise OSError(code, os.strerror(code))
     held = target._held
     held.append(os.open(b"/", _HELD | os.O_DIRECTORY))
     names = [b""]  # of what is held, from / down
