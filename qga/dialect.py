@@ -4,7 +4,8 @@ The rule it keeps: what comes out depends only on the bytes, never on how they w
 every byte is looked at a bounded number of times. Three parts, each fed by the one before it:
 
 - ``Dialect``, the lexer, is a table of states. Each runs over the bytes that leave it where it is with one
-  compiled expression, so a long string costs no Python per byte.
+  compiled expression, so a long string costs no Python per byte. Tokens that are whole, and after which another can
+  begin, are taken by the thousand before that: a host may send two million of them in one message.
 - ``_Message`` counts brackets and limits, and parses as the tokens come; its first complaint is the
   message's only one, and is held back until the brackets balance.
 - ``literals`` says what the text of a token means.
@@ -16,7 +17,7 @@ Where the dialect differs from RFC 8259: it takes single-quoted strings, ``\\'``
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from qga.errors import RequestError
@@ -95,6 +96,21 @@ def _row(exits: dict[bytes, str], otherwise: str) -> list[str]:
 _NEXT = {state: _row(exits, otherwise) for state, (_, exits, otherwise) in _STATES.items()}
 
 
+# Up to MAX_RUN tokens that are whole wherever the piece ends, and the tokens of such a run.
+MAX_RUN = 4096
+_BLANK = rb"[ \t\r\n]*+"
+_QUOTED = (
+    rb'"(?:[^"\\\x00-\x1f\xfe\xff]++|\\[\x20-\xfd])*+"'
+    rb"|'(?:[^'\\\x00-\x1f\xfe\xff]++|\\[\x20-\xfd])*+'"
+)
+_BARE = (
+    rb"(?:-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++(?:[eE][+-]?[0-9]++)?+)?+|-?[1-9][0-9]*+[eE][+-]?[0-9]++|[a-z]++)"
+    rb"(?=[][{}:, \t\r\n\"'])"
+)
+_run_of_tokens = re.compile(rb"(?:%s(?:[][{}:,]|%s|%s)){0,%d}+" % (_BLANK, _QUOTED, _BARE, MAX_RUN)).match
+_tokens_of_run = re.compile(rb"[][{}:,]|%s|[^][{}:,\"' \t\r\n]++" % _QUOTED).findall
+
+
 class Dialect:
     """The stream of one peer."""
 
@@ -117,6 +133,19 @@ class Dialect:
         pos = begin = 0  # `begin` is where the token, or what it has in this piece, starts
         end = len(data)
         while True:
+            if self._state is _START and not held and end <= MAX_SIZE:
+                whole = _run_of_tokens(data, pos)
+                assert whole is not None  # it may be empty
+                begin, pos = pos, whole.end()
+                tokens, taken = _tokens_of_run(data, begin, pos), 0
+                while taken < len(tokens):
+                    taken = message.take(tokens, taken, pos - begin)
+                    if message.over:
+                        result = message.result()
+                        message.clear()
+                        yield result
+                if len(tokens) == MAX_RUN:
+                    continue
             run = _RUN[self._state](data, pos)
             assert run is not None  # every run may be empty
             pos = run.end()
@@ -151,42 +180,42 @@ class Dialect:
                 self._state = _SKIP
                 message.clear()
                 yield complaint(b"stray '" + token.partition(b"\0")[0] + b"'")
-            elif message.add(outcome, token):
-                result = message.result()
-                message.clear()
-                yield result
+            else:
+                message.take([token], 0, len(token))
+                if message.over:
+                    result = message.result()
+                    message.clear()
+                    yield result
 
 
 # Where the parser stands: what may come next.
 _TOP, _ITEM, _FIRST_ITEM, _KEY, _FIRST_KEY, _COLON, _MEMBER, _AFTER_ITEM, _AFTER_MEMBER = range(9)
 
-_SIGNS = {
-    (_COLON, b":"): _MEMBER,
-    (_AFTER_ITEM, b","): _ITEM,
-    (_AFTER_MEMBER, b","): _KEY,
-}
-_CLOSES = {(_FIRST_ITEM, b"]"), (_AFTER_ITEM, b"]"), (_FIRST_KEY, b"}"), (_AFTER_MEMBER, b"}")}
+_COMMA = {_AFTER_ITEM: _ITEM, _AFTER_MEMBER: _KEY}
 _MISSING = {  # anywhere else a value may come
     _COLON: b"missing : in object pair",
     _AFTER_ITEM: b"expected separator in list",
     _AFTER_MEMBER: b"expected separator in dict",
 }
 
-_VALUES: dict[str, Callable[[bytes], object]] = {
-    _STRING: string,
-    _INTEGER: number,
-    _FLOAT: float,
-    _KEYWORD: keyword,
-}
+
+def _value(token: bytes) -> object:
+    """Of a token that is no punctuation; raises RequestError."""
+    if token[0] in b"\"'":
+        return string(token)
+    if token[0] in _LETTERS:
+        return keyword(token)
+    return number(token) if token.lstrip(b"-").isdigit() else float(token)
 
 
 class _Message:
-    """The tokens of one top-level value, parsed as they come."""
+    """The tokens of one top-level value, parsed as they come. ``over``: it has ended, ``result`` has what it was."""
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
+        self.over = False
         self.tokens = 0
         self._size = 0
         self._braces = self._brackets = 0
@@ -197,65 +226,78 @@ class _Message:
         self._key = ""
         self._outer: list[tuple[Any, int, str]] = []
 
-    def add(self, kind: str, text: bytes) -> bool:
-        """Take a token; True if the message is over, and `result` has what came of it."""
-        if text == b"{":
-            self._braces += 1
-        elif text == b"}":
-            self._braces -= 1
-        elif text == b"[":
-            self._brackets += 1
-        elif text == b"]":
-            self._brackets -= 1
-        if limit := self._limit(len(text)):
-            self._error = RequestError(f"JSON {limit} limit exceeded")
-            return True
-        self.tokens += 1
-        self._size += len(text)
-        if self._error is None:
-            try:
-                self._parse(kind, text)
-            except RequestError as error:
-                self._error = error.with_traceback(None)  # it may have to wait, and the frames hold all they knew
-        return self._braces < 0 or self._brackets < 0 or self._braces == self._brackets == 0
-
     def result(self) -> object:
         return self._value if self._error is None else self._error
 
-    def _limit(self, size: int) -> str | None:
-        """The limit that a token of this size breaks."""
-        if self._size + size >= MAX_SIZE:
-            return "token size"
-        if self.tokens == MAX_TOKENS:
-            return "token count"
-        if self._braces + self._brackets > MAX_DEPTH:
-            return "nesting depth"
-        return None
+    def take(self, tokens: Sequence[bytes], begin: int, size: int) -> int:
+        """Take tokens from ``begin`` on, up to the one that ends the message; returns where the next one is.
 
-    def _parse(self, kind: str, text: bytes) -> None:
+        ``size``: bytes that they have together, or more. One by one, where the message may come to its limits.
+        """
+        end = len(tokens)
+        if self._size + size >= MAX_SIZE or self.tokens + end - begin > MAX_TOKENS:
+            end, size = begin + 1, len(tokens[begin])
+            if self._size + size >= MAX_SIZE or self.tokens == MAX_TOKENS:
+                return self._exceeds("token size" if self._size + size >= MAX_SIZE else "token count", end)
+        if not self.tokens and tokens[begin] not in _DEPTH:
+            end = begin + 1  # a message of one token
+            self.over = True
+        for position in range(begin, end):
+            token = tokens[position]
+            if token in _DEPTH:
+                braces, brackets = _DEPTH[token]
+                self._braces += braces
+                self._brackets += brackets
+                if self._braces + self._brackets > MAX_DEPTH:
+                    return self._exceeds("nesting depth", position + 1)
+                if self._braces < 0 or self._brackets < 0 or self._braces == self._brackets == 0:
+                    self.over, end = True, position + 1
+            if self._error is None:
+                try:
+                    self._parse(token)
+                except RequestError as error:
+                    self._error = error.with_traceback(None)  # it may have to wait, and frames hold all they knew
+            if self.over:
+                break
+        self.tokens += end - begin
+        self._size += sum(map(len, tokens[begin:end]))
+        return end
+
+    def _exceeds(self, limit: str, position: int) -> int:
+        self._error, self.over = RequestError(f"JSON {limit} limit exceeded"), True
+        return position
+
+    def _parse(self, token: bytes) -> None:
         at = self._at
-        if kind is not _PUNCTUATION:
-            if at in _MISSING:
-                raise complaint(_MISSING[at])
-            self._put(_VALUES[kind](text))
-        elif (at, text) in _SIGNS:
-            self._at = _SIGNS[at, text]
-        elif (at, text) in _CLOSES:
+        if token == b",":
+            if at not in _COMMA:
+                raise complaint(_MISSING.get(at, b"expecting value"))
+            self._at = _COMMA[at]
+        elif token == b":":
+            if at != _COLON:
+                raise complaint(_MISSING.get(at, b"expecting value"))
+            self._at = _MEMBER
+        elif token in _CLOSES:
+            if at not in _CLOSES[token]:
+                raise complaint(_MISSING.get(at, b"expecting value"))
             value = self._container
             self._container, self._at, self._key = self._outer.pop()
             self._put(value)
-        elif text in b"[{" and at not in _MISSING:
+        elif at in _MISSING:
+            raise complaint(_MISSING[at])
+        elif token == b"[":
             self._outer.append((self._container, at, self._key))
-            self._container, self._at = ([], _FIRST_ITEM) if text == b"[" else ({}, _FIRST_KEY)
+            self._container, self._at = [], _FIRST_ITEM
+        elif token == b"{":
+            self._outer.append((self._container, at, self._key))
+            self._container, self._at = {}, _FIRST_KEY
         else:
-            raise complaint(_MISSING.get(at, b"expecting value"))
+            self._put(_value(token))
 
     def _put(self, value: object) -> None:
         """A value is complete: to its place in what holds it."""
         at = self._at
-        if at == _TOP:
-            self._value = value
-        elif at in (_ITEM, _FIRST_ITEM):
+        if at in (_ITEM, _FIRST_ITEM):
             self._container.append(value)
             self._at = _AFTER_ITEM
         elif at == _MEMBER:
@@ -263,8 +305,14 @@ class _Message:
                 raise complaint(b"duplicate key")
             self._container[self._key] = value
             self._at = _AFTER_MEMBER
+        elif at == _TOP:
+            self._value = value
         elif isinstance(value, str):
             self._key = value
             self._at = _COLON
         else:  # a key may be any value until it is complete
             raise complaint(b"key is not a string in object")
+
+
+_DEPTH = {b"{": (1, 0), b"}": (-1, 0), b"[": (0, 1), b"]": (0, -1)}  # braces and brackets that it opens
+_CLOSES = {b"]": (_FIRST_ITEM, _AFTER_ITEM), b"}": (_FIRST_KEY, _AFTER_MEMBER)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -132,3 +133,17 @@ def test_sigterm_ends_it_at_once(agent: RunningAgent, path: str) -> None:
         left = agent.children()
         assert agent.terminate(timeout=5) == 0
         kill(left)
+
+
+@pytest.mark.parametrize("hostile", [b"\xff" * 262144, b"[]" * 196608])
+def test_what_a_host_sends_meanwhile_takes_no_memory(agent: RunningAgent, path: str, hostile: bytes) -> None:
+    """It was 80 MB, and 110 MB: an error for every byte or two."""
+    with Lines.connect(path) as peer:
+        begin(agent, peer)
+        before = agent.resident()
+        with contextlib.suppress(TimeoutError):  # the agent need not read all of it
+            peer.send(hostile, timeout=1)
+        assert agent.wake_ups_in(0.5) < 5
+        grown = agent.resident() - before
+        assert grown < 8 << 20
+        print(f"{grown / 1e6:.1f} MB more")
