@@ -239,80 +239,105 @@ class _Message:
             end, size = begin + 1, len(tokens[begin])
             if self._size + size >= MAX_SIZE or self.tokens == MAX_TOKENS:
                 return self._exceeds("token size" if self._size + size >= MAX_SIZE else "token count", end)
-        if not self.tokens and tokens[begin] not in _DEPTH:
-            end = begin + 1  # a message of one token
-            self.over = True
-        for position in range(begin, end):
-            token = tokens[position]
-            if token in _DEPTH:
-                braces, brackets = _DEPTH[token]
-                self._braces += braces
-                self._brackets += brackets
-                if self._braces + self._brackets > MAX_DEPTH:
-                    return self._exceeds("nesting depth", position + 1)
-                if self._braces < 0 or self._brackets < 0 or self._braces == self._brackets == 0:
-                    self.over, end = True, position + 1
-            if self._error is None:
-                try:
-                    self._parse(token)
-                except RequestError as error:
-                    self._error = error.with_traceback(None)  # it may have to wait, and frames hold all they knew
-            if self.over:
-                break
-        self.tokens += end - begin
-        self._size += sum(map(len, tokens[begin:end]))
-        return end
+        alone = not self.tokens and tokens[begin] not in _DEPTH
+        if alone:
+            end = begin + 1
+        position = begin
+        while position < end and not self.over:
+            count = self._count if self._error is not None else self._parse
+            position = count(tokens, position, end)
+        self.over |= alone
+        self.tokens += position - begin
+        self._size += sum(map(len, tokens[begin:position]))
+        return position
 
     def _exceeds(self, limit: str, position: int) -> int:
         self._error, self.over = RequestError(f"JSON {limit} limit exceeded"), True
         return position
 
-    def _parse(self, token: bytes) -> None:
-        at = self._at
-        if token == b",":
-            if at not in _COMMA:
-                raise complaint(_MISSING.get(at, b"expecting value"))
-            self._at = _COMMA[at]
-        elif token == b":":
-            if at != _COLON:
-                raise complaint(_MISSING.get(at, b"expecting value"))
-            self._at = _MEMBER
-        elif token in _CLOSES:
-            if at not in _CLOSES[token]:
-                raise complaint(_MISSING.get(at, b"expecting value"))
-            value = self._container
-            self._container, self._at, self._key = self._outer.pop()
-            self._put(value)
-        elif at in _MISSING:
-            raise complaint(_MISSING[at])
-        elif token == b"[":
-            self._outer.append((self._container, at, self._key))
-            self._container, self._at = [], _FIRST_ITEM
-        elif token == b"{":
-            self._outer.append((self._container, at, self._key))
-            self._container, self._at = {}, _FIRST_KEY
-        else:
-            self._put(_value(token))
+    def _count(self, tokens: Sequence[bytes], position: int, end: int) -> int:
+        """Where nothing but the end of the message matters any more."""
+        for token in tokens[position:end]:
+            position += 1
+            if token in _DEPTH and self._shuts(token, position):
+                break
+        return position
 
-    def _put(self, value: object) -> None:
-        """A value is complete: to its place in what holds it."""
-        at = self._at
-        if at in (_ITEM, _FIRST_ITEM):
-            self._container.append(value)
-            self._at = _AFTER_ITEM
-        elif at == _MEMBER:
-            if self._key in self._container:
-                raise complaint(b"duplicate key")
-            self._container[self._key] = value
-            self._at = _AFTER_MEMBER
-        elif at == _TOP:
-            self._value = value
-        elif isinstance(value, str):
-            self._key = value
-            self._at = _COLON
-        else:  # a key may be any value until it is complete
-            raise complaint(b"key is not a string in object")
+    def _shuts(self, bracket: bytes, position: int) -> bool:
+        """Whether the message is over by it: all is closed, more than was open, or too much is open."""
+        braces, brackets = _DEPTH[bracket]
+        self._braces += braces
+        self._brackets += brackets
+        if self._braces + self._brackets > MAX_DEPTH:
+            self._exceeds("nesting depth", position)
+        elif self._braces < 0 or self._brackets < 0 or self._braces == self._brackets == 0:
+            self.over = True
+        return self.over
+
+    def _parse(self, tokens: Sequence[bytes], position: int, end: int) -> int:
+        """Up to the end of the message, or the first complaint. Its loop is what many tokens cost."""
+        at, container, key = self._at, self._container, self._key
+        problem = None
+        for token in tokens[position:end]:
+            position += 1
+            if token == b",":
+                if at == _AFTER_ITEM:
+                    at = _ITEM
+                elif at == _AFTER_MEMBER:
+                    at = _KEY
+                else:
+                    problem = complaint(_MISSING.get(at, b"expecting value"))
+                    break
+                continue
+            if token == b":":
+                if at != _COLON:
+                    problem = complaint(_MISSING.get(at, b"expecting value"))
+                    break
+                at = _MEMBER
+                continue
+            value: object
+            if token not in _DEPTH:
+                if at in _MISSING:
+                    problem = complaint(_MISSING[at])
+                    break
+                try:
+                    value = _value(token)
+                except RequestError as error:
+                    problem = error.with_traceback(None)  # it may have to wait, and frames hold all they knew
+                    break
+            else:
+                over = self._shuts(token, position)
+                if token in _OPENS and not over and at not in _MISSING:
+                    self._outer.append((container, at, key))
+                    container, at = ([], _FIRST_ITEM) if token == b"[" else ({}, _FIRST_KEY)
+                    continue
+                if token in _OPENS or at not in _CLOSES[token]:
+                    problem = None if over and self._error else complaint(_MISSING.get(at, b"expecting value"))
+                    break
+                value = container
+                container, at, key = self._outer.pop()
+            if at in (_ITEM, _FIRST_ITEM):
+                container.append(value)
+                at = _AFTER_ITEM
+            elif at == _MEMBER:
+                if key in container:
+                    problem = complaint(b"duplicate key")
+                    break
+                container[key] = value
+                at = _AFTER_MEMBER
+            elif at == _TOP:
+                self._value = value
+                break
+            elif isinstance(value, str):
+                key, at = value, _COLON
+            else:  # a key may be any value until it is complete
+                problem = complaint(b"key is not a string in object")
+                break
+        self._at, self._container, self._key = at, container, key
+        self._error = problem or self._error
+        return position
 
 
 _DEPTH = {b"{": (1, 0), b"}": (-1, 0), b"[": (0, 1), b"]": (0, -1)}  # braces and brackets that it opens
+_OPENS = b"[", b"{"
 _CLOSES = {b"]": (_FIRST_ITEM, _AFTER_ITEM), b"}": (_FIRST_KEY, _AFTER_MEMBER)}

@@ -125,7 +125,9 @@ def _path(pattern: object) -> Matcher:
     if not isinstance(pattern, str) or not pattern.startswith("/"):
         raise PatternError(f"expected an absolute path, not {pattern!r}")
     parts = _components(pattern)
-    if "\0" in pattern or any(part in ("", ".", "..") or ("**" in part and part != "**") for part in parts):
+    if "\0" in pattern or any(
+        part in (".", "..") or (not part and pattern != "/") or ("**" in part and part != "**") for part in parts
+    ):
         raise PatternError(
             f"expected a path without empty components, '.', '..' or '**' beside text, not {pattern!r}"
         )
@@ -152,13 +154,15 @@ def _path(pattern: object) -> Matcher:
             position = found + len(run)
         last = middle[-1]
         left = len(components) - position - len(last)
-        return left >= ends_open and _fit(last, components, len(components) - len(last))
+        if ends_open:
+            return left > 0 and components[-1] != ""
+        return left >= 0 and _fit(last, components, len(components) - len(last))
 
     return matches
 
 
 def _components(path: str) -> list[str]:
-    return path[1:].split("/") if path != "/" else []
+    return path[1:].split("/")
 
 
 def _fit(run: Sequence[Matcher], components: Sequence[str], at: int) -> bool:

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.bench import crowd, guest
+from tests.bench import crowd, guest, hostile
 from tests.bench.agents import OURS, Agent, reference
 from tests.bench.audited import audited
 from tests.bench.client import Client, request
@@ -113,6 +113,7 @@ def main() -> None:
             Agent("reference-beside", (reference(),), directory) as theirs,
         ):
             results += timed(RULED, ours.connect(), theirs.connect(), None, rounds)
+        results += hostile.results(directory, rounds)
         results += crowd.results(rounds)
         results += processes(directory)
         grown = growth(directory)
