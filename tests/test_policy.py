@@ -843,3 +843,66 @@ def test_check_config(tmp_path: Path) -> None:
     assert "problem: socket-users: there is no user" in start("-c", str(conf), "--check-config").stdout
     conf.write_text("[general]\nmax-execs=x\nmax-handles=y\nfsfreeze-timeout=z\n")
     assert start("-c", str(conf), "--check-config").stdout.count("problem: ") == 3
+
+
+@pytest.mark.parametrize("default", ["deny", "allow"])
+def test_what_the_kernel_would_not_take_no_rule_looks_at(tree: Path, default: str) -> None:
+    """Walking ``/usr/..`` a hundred thousand times and matching megabytes took minutes, and both can only fail."""
+    policy = f"""
+default = "{default}"
+[[rule]]
+deny = ["guest-file-open"]
+path = ["/**/log/**/x"]
+[[rule]]
+allow = ["guest-file-open"]
+path = ["/var/**"]
+[[rule]]
+allow = ["guest-exec"]
+path = ["{os.path.realpath("/bin/true")}"]
+arg = [["--", "*a*b"], ["*"], []]
+env = [["**"]]
+input-data = []
+"""
+    with agent_with(tree, policy) as (_, peer):
+        for path in ("/usr/.." * 100_000, "/log" * 16_000, "x" * 4096, "\u20ac" * 1366):
+            opened = f"failed to open file '{path}' (mode: 'r'): File name too long"
+            assert peer.failed("guest-file-open", path=path) == opened
+            run = f"Failed to execute child process “{path}” (File name too long)"
+            assert peer.failed("guest-exec", path=path) == run
+        for text in ("a" * 131_072, "a" * 200_000, "\u20ac" * 43_691, "\0" * 65_536):
+            for given in ({"arg": ["--", text]}, {"env": [f"A={text}"]}):
+                run = "Failed to execute child process “/bin/true” (Argument list too long)"
+                assert peer.failed("guest-exec", path="/bin/true", **given) == run
+        # What just fits is looked at, and carried out.
+        assert peer.output("/bin/true", "a" * 131_071) == ""
+        assert peer.output("/bin/true", "\u20ac" * 43_690) == ""
+        peer.refused("guest-file-open", path="/var/log/x")
+
+
+def test_without_a_policy_the_kernel_says_so_and_nothing_is_made_of_it(tree: Path) -> None:
+    """A name of a megabyte behind each of a million parts of PATH would be a terabyte."""
+    with agent_with(tree, 'default = "allow"\n') as (agent, peer):
+        before = agent.resident()
+        name, path = "x" * 1_000_000, "PATH=" + ":" * 1_000_000
+        run = f"Failed to execute child process “{name}” (File name too long)"
+        assert peer.failed("guest-exec", path=name, env=[path]) == run
+        run = "Failed to execute child process “none” (Argument list too long)"
+        assert peer.failed("guest-exec", path="none", env=[path]) == run
+        run = "Failed to execute child process “none” (No such file or directory)"
+        assert peer.failed("guest-exec", path="none", env=["PATH=" + "/a:/b/../:" * 13_000]) == run
+        assert agent.resident() - before < 32 << 20
+
+
+def test_a_shell_without_arguments_gets_no_script_to_read(tree: Path) -> None:
+    """A rule that leaves input-data open lets the host choose what a shell does: it is warned of."""
+    shell, script = os.path.realpath("/bin/sh"), base64.b64encode(b"id -u").decode()
+    rule = f'{BASE}[[rule]]\nallow = ["guest-exec"]\npath = ["{shell}"]\narg = []\nenv = []\n'
+    with agent_with(tree, rule) as (agent, peer):
+        assert peer.output(shell, input_data=script) == f"{os.getuid()}\n"
+        assert "without input-data the host chooses what the program reads" in agent.log.read_text()
+    (tree / "notify").unlink()
+    with agent_with(tree, f"{rule}input-data = []\n") as (agent, peer):
+        peer.refused("guest-exec", path=shell, input_data=script)
+        peer.refused("guest-exec", path=shell, input_data="")
+        assert peer.output(shell) == ""
+        assert "input-data" not in agent.log.read_text()
