@@ -98,6 +98,7 @@ _NEXT = {state: _row(exits, otherwise) for state, (_, exits, otherwise) in _STAT
 
 # Up to MAX_RUN tokens that are whole wherever the piece ends, and the tokens of such a run.
 MAX_RUN = 4096
+STEP = 256  # of them are parsed at a time: a message may be shorter, and what is behind it is not copied each time
 _BLANK = rb"[ \t\r\n]*+"
 _QUOTED = (
     rb'"(?:[^"\\\x00-\x1f\xfe\xff]++|\\[\x20-\xfd])*+"'
@@ -245,7 +246,7 @@ class _Message:
         position = begin
         while position < end and not self.over:
             count = self._count if self._error is not None else self._parse
-            position = count(tokens, position, end)
+            position = count(tokens, position, min(end, position + STEP))
         self.over |= alone
         self.tokens += position - begin
         self._size += sum(map(len, tokens[begin:position]))
