@@ -9,7 +9,6 @@ says so, and a descriptor is left alone for a while, for what it has to say woul
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import itertools
 import logging
@@ -141,11 +140,12 @@ class Loop:
         """Watch it again in a while, unless it is watched or forgotten before."""
         if descriptor in self._watched:
             callback, events = self._watched[descriptor]
-            with contextlib.suppress(OSError):  # it is closed already
+            try:
                 self._epoll.unregister(descriptor)
-                self._paused[descriptor] = self.call_later(
-                    FAULT_PAUSE, lambda: self.watch(descriptor, events, callback)
-                )
+            except OSError:  # it is closed, and its number may soon be another's
+                del self._watched[descriptor]
+                return
+            self._paused[descriptor] = self.call_later(FAULT_PAUSE, lambda: self.watch(descriptor, events, callback))
 
     def _was_paused(self, descriptor: int) -> bool:
         """It is not any more."""
