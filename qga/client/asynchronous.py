@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 
 from qga.client import roads
 from qga.client.asynclines import AsyncLibvirtLine, AsyncLine, AsyncStreamLine
@@ -28,7 +28,7 @@ from qga.client.steps import LONGER, SETTLED, Ask, Collect, Limits, Pause, Step,
 
 if TYPE_CHECKING:
     from qga.client.asyncfiles import AsyncGuestFile
-    from qga.client.copy import Outcome
+    from qga.client.outcome import Outcome
     from qga.client.running import Completed
 
 T = TypeVar("T")
@@ -125,13 +125,13 @@ class AsyncClient(AsyncCommands):
         steps = running.run(list(argv), input, env, timeout, capture_output=capture_output, text=text)
         return running.checked(await self.carry_out(steps), check=check)
 
-    async def download(self, source: str, target: str, **options: Any) -> Outcome:
+    async def download(self, source: str, target: str | BinaryIO, **options: Any) -> Outcome:
         """As ``Client.download``."""
-        from qga.client import copy
+        from qga.client.download import download
 
-        return await self.carry_out(copy.download(source, target, **options))
+        return await self.carry_out(download(source, target, **options))
 
-    async def upload(self, source: str, target: str, **options: Any) -> Outcome:
+    async def upload(self, source: str | BinaryIO, target: str, **options: Any) -> Outcome:
         """As ``Client.upload``."""
         from qga.client import copy
 

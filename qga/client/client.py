@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 
 from qga.client import roads
 from qga.client.commands import SILENT, Commands
@@ -14,9 +14,9 @@ from qga.client.lines import SYNC_TIMEOUT, Line, StreamLine
 from qga.client.steps import LONGER, SETTLED, Ask, Collect, Limits, Pause, Step, Steps, Submit, Write
 
 if TYPE_CHECKING:
-    from qga.client.copy import Outcome
     from qga.client.files import GuestFile
     from qga.client.freezing import Freeze
+    from qga.client.outcome import Outcome
     from qga.client.running import Completed
 
 T = TypeVar("T")
@@ -136,13 +136,13 @@ class Client(Commands):
         steps = running.run(words, input, env, timeout, capture_output=capture_output, text=text)
         return running.checked(self.carry_out(steps), check=check)
 
-    def download(self, source: str, target: str, **options: Any) -> Outcome:
-        """Copy a file of the guest to this machine: ``qga.client.copy.download`` has the options."""
-        from qga.client import copy
+    def download(self, source: str, target: str | BinaryIO, **options: Any) -> Outcome:
+        """Copy a file of the guest to this machine: ``qga.client.download.download`` has the options."""
+        from qga.client.download import download
 
-        return self.carry_out(copy.download(source, target, **options))
+        return self.carry_out(download(source, target, **options))
 
-    def upload(self, source: str, target: str, **options: Any) -> Outcome:
+    def upload(self, source: str | BinaryIO, target: str, **options: Any) -> Outcome:
         """Copy a file of this machine into the guest: ``qga.client.copy.upload`` has the options."""
         from qga.client import copy
 

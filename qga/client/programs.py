@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from qga.client import running
+from qga.client import running, times
 from qga.client.errors import CommandFailed, CommandNotFound
 from qga.client.steps import Steps
 
@@ -21,6 +21,9 @@ _HASHES: dict[str, Callable[[], Any]] = {  # the first takes less than half as l
     "b2sum": hashlib.blake2b,
     "sha256sum": hashlib.sha256,
 }
+
+_STATUS = re.compile(rb"(\d{1,19}) ([0-9a-f]{1,4}) (-?\d{1,19}(?:\.\d{1,9})?) (-?\d{1,19}(?:\.\d{1,9})?)\n")
+_MOST_BYTES = (1 << 63) - 1  # of a file: off_t
 
 # The real target $t of $1, and the part beside it, $p.
 _WHERE = r"""
@@ -32,6 +35,7 @@ p=$d.$(printf %.200s "${t##*/}").$2.qga-part
 # The part is the agent's alone: begun now, or left by an earlier try.
 _PREPARE = r"""
 [ -d "$t" ] && { echo "$t is a directory" >&2; exit 1; }
+[ -e "$t" ] && [ ! -f "$t" ] && { echo "$t is not a regular file" >&2; exit 1; }
 n=0
 if [ -f "$p" ] && [ ! -L "$p" ] && [ -O "$p" ] && [ "$(stat -c %a%h -- "$p")" = 6001 ]
 then n=$(stat -c %s -- "$p")
@@ -55,13 +59,12 @@ _PLACE = re.compile(r"([0-9]{1,18})\0(b2sum|sha256sum|)\0([0-7]{1,4}|)\0([^\0]+)
 
 
 class Status(NamedTuple):
-    """Of a file in the guest: ``size`` in bytes, permissions, times in nanoseconds since 1970."""
+    """Of a file in the guest: ``size`` in bytes, ``mode`` as st_mode of stat(2), times in nanoseconds since 1970."""
 
     size: int
     mode: int
     accessed: int
     modified: int
-    directory: bool
 
 
 class Place(NamedTuple):
@@ -84,6 +87,11 @@ class Sum:
 
     def start(self, path: str) -> Steps[None]:
         self._pid = yield from running.start([self.program, "--", path])
+
+    def start_of_beginning(self, path: str, size: int) -> Steps[None]:
+        """Of so many bytes of it."""
+        script = 'head -c "$1" -- "$2" | "$3"'
+        self._pid = yield from running.start(["sh", "-c", script, "sh", str(size), path, self.program])
 
     def agrees(self, size: int) -> Steps[bool | None]:
         """Whether both have the same; None if the program failed. ``size`` of the file, in bytes."""
@@ -116,14 +124,14 @@ def started_sum(path: str) -> Steps[Sum | None]:
 
 
 def look(path: str) -> Steps[Status | None]:
-    """What stat(1) says of a file in the guest; None if it cannot be had, or there is no file."""
-    done = yield from _program(["stat", "-L", "-c", "%s %a %.9X %.9Y %f", "--", path])
-    try:
-        size, mode, accessed, modified, raw = (done.stdout if done else b"").split()
-        directory = stat.S_ISDIR(int(raw, 16))
-        return Status(int(size), int(mode, 8), _nanoseconds(accessed), _nanoseconds(modified), directory)
-    except ValueError:
+    """What stat(1) says of a file in the guest; None if it cannot be had, or makes no sense, or there is no file."""
+    done = yield from _program(["stat", "-L", "-c", "%s %f %.9X %.9Y", "--", path])
+    told = _STATUS.fullmatch(done.stdout) if done else None
+    if told is None:
         return None
+    size, mode, accessed, modified = told.groups()
+    status = Status(int(size), int(mode, 16), times.nanoseconds(accessed), times.nanoseconds(modified))
+    return status if status.size <= _MOST_BYTES and times.fit(status.accessed, status.modified) else None
 
 
 def prepare(target: str, key: str) -> Steps[Place | None]:
@@ -154,6 +162,20 @@ def finish(place: Place, mode: int, modified: int | None) -> Steps[list[str]]:
     return [f"in the guest: {line}" for line in done.stderr.decode(errors="replace").splitlines()]
 
 
+def is_block_device(path: str) -> Steps[bool]:
+    status = yield from look(path)
+    return status is not None and stat.S_ISBLK(status.mode)
+
+
+def sync(path: str) -> Steps[bool]:
+    """Have the guest write what it holds of a file to its disk; of all files, where its sync(1) knows no one file."""
+    for words in (["sync", path], ["sync"]):
+        done = yield from _program(words)
+        if done is not None and done.returncode == 0:
+            return True
+    return False
+
+
 def remove(path: str) -> Steps[None]:
     yield from _program(["rm", "-f", "--", path])
 
@@ -168,8 +190,3 @@ def _program(words: list[str]) -> Steps[running.Completed | None]:
 def _said(done: running.Completed) -> str:
     said = " ".join(done.stderr.decode(errors="replace").split())
     return said.removeprefix("sh: ") or f"exit status {done.returncode}"
-
-
-def _nanoseconds(text: bytes) -> int:
-    whole, _, rest = text.partition(b".")
-    return int(whole) * 10**9 + (int(rest.ljust(9, b"0")[:9]) if rest else 0)

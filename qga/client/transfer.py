@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import io
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, BinaryIO
 
 import pybase64
 
@@ -29,16 +28,21 @@ def fetch(handle: int, take: Take) -> Steps[None]:
                 tickets.append((yield request))
             reply = yield Collect(tickets.popleft())
             try:
-                text, ended = reply["buf-b64"], reply["eof"] or not reply["count"]
+                text, ended = reply["buf-b64"], reply["eof"]
+                data = decoded(text) if text else b""
             except (KeyError, TypeError):
                 raise OutOfStep("guest-file-read: the reply lacks its members", command="guest-file-read") from None
-            if text:
-                take(decoded(text))
+            if len(data) > limit.read:
+                why = f"the reply has {len(data)} bytes, of {limit.read} that were asked for"
+                raise OutOfStep(f"guest-file-read: {why}", command="guest-file-read")
+            ended = ended or not data
+            if data:
+                take(data)
     finally:
         yield from _drain(tickets)
 
 
-def send(file: io.RawIOBase, handle: int, start: int, take: Take, sent: Callable[[int], None]) -> Steps[None]:
+def send(file: BinaryIO, handle: int, start: int, take: Take, sent: Callable[[int], None]) -> Steps[None]:
     """Write what is left of the file from ``start`` on, where the handle stands.
 
     ``take`` sees what is sent; ``sent``: how many bytes were written.
@@ -72,7 +76,10 @@ def send(file: io.RawIOBase, handle: int, start: int, take: Take, sent: Callable
 
 
 def seek(handle: int, offset: int, whence: str = "set") -> Steps[int]:
-    position: int = (yield Ask("guest-file-seek", {"handle": handle, "offset": offset, "whence": whence}))["position"]
+    reply = yield Ask("guest-file-seek", {"handle": handle, "offset": offset, "whence": whence})
+    position = reply.get("position") if isinstance(reply, dict) else None
+    if type(position) is not int or not 0 <= position < 1 << 63:
+        raise OutOfStep("guest-file-seek: the reply has no position in the file", command="guest-file-seek")
     return position
 
 

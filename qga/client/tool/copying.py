@@ -1,18 +1,25 @@
-"""cp, in both directions: a path in the guest is written ``:PATH``."""
+"""cp, in both directions: a path in the guest is written ``:PATH``, and ``-`` is stdin or stdout here."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import posixpath
+import stat
 import sys
 import time
+from collections.abc import Sequence
+from functools import partial
 
-from qga.client import programs
+from qga.client import kinds, programs
 from qga.client.client import Client
 from qga.client.tool import show, trees, units
 from qga.client.tool.exits import FAILED, UsageError
+from qga.client.tool.localtree import LocalTree
+from qga.client.tool.trees import Job, Tree
 
+_STREAM = "-"
 _REDRAW = 0.1  # seconds
 
 
@@ -50,44 +57,160 @@ def cp(client: Client, options: argparse.Namespace) -> int:
     for source in sources:
         if source.startswith(":") == up:
             raise UsageError(f"{source} to {target}: one of them must be in the guest, written as :PATH")
-    target = target[1:] if up else target
-    into = _is_directory(client, target, up)
-    if not into and (len(sources) > 1 or target.endswith("/")):
-        raise UsageError(f"{target} is no directory")
-    pairs: list[tuple[str, str]] = []
-    copied: list[trees.Tree] = []
-    for source in (word.removeprefix(":") if not up else word for word in sources):
-        name = posixpath.basename(source.rstrip("/"))
-        far = os.path.join(target, name) if into else target
-        if _is_directory(client, source, not up):
-            if not options.recursive:
-                raise UsageError(f"{source} is a directory: -r copies it")
-            tree = (trees.to_guest if up else trees.from_guest)(client, source.rstrip("/") or "/", far)
-            pairs += tree.files
-            copied.append(tree)
+    if _STREAM in options.paths:
+        _check_stream(options)
+        return _copied(client, options, [_streamed(client, sources[0], target, options.device)])
+    with contextlib.ExitStack() as stack:
+        if up:
+            jobs, trees = _up(client, sources, target[1:], options)
         else:
-            pairs.append((source, far))
+            jobs, trees = _down(client, [source[1:] for source in sources], target, options, stack)
+        status = _copied(client, options, jobs)
+        for tree in trees:
+            tree.finish()
+    return FAILED if any(tree.skipped for tree in trees) else status
+
+
+def _up(
+    client: Client, sources: Sequence[str], target: str, options: argparse.Namespace
+) -> tuple[list[Job], list[Tree]]:
+    there = _mode(client, target, True)
+    _check_kind(f":{target}", there, options.device)
+    into = _is_directory(there)
+    _check_target(sources, target, into)
+    jobs: list[Job] = []
+    made: list[Tree] = []
+    for source in sources:
+        here = _mode(client, source, False)
+        _check_kind(source, here, options.device)
+        far = os.path.join(target, _last(source)) if into else target
+        if _is_directory(here):
+            _check_recursive(source, options)
+            made.append(trees.to_guest(client, source.rstrip("/") or "/", far, options.keep_setuid))
+            jobs += made[-1].files
+        else:
+            _check_device(source, here, target, there, options)
+            jobs.append(Job(source, far, partial(client.upload, source, far, device=options.device)))
+    return jobs, made
+
+
+def _down(
+    client: Client, sources: Sequence[str], target: str, options: argparse.Namespace, stack: contextlib.ExitStack
+) -> tuple[list[Job], list[Tree]]:
+    """Into a directory, no link in it is followed: a guest may have made it, by an earlier copy."""
+    if kinds.is_descriptor(target):
+        raise UsageError(
+            f"{target} is an open file of a process: expected a file's own name, or {_STREAM} for stdout"
+        )
+    here = _mode(client, target, False)
+    _check_kind(target, here, options.device)
+    into = _is_directory(here)
+    _check_target(sources, target, into)
+    jobs: list[Job] = []
+    made: list[Tree] = []
+    for source in sources:
+        there = _mode(client, source, True)
+        _check_kind(f":{source}", there, options.device)
+        name = _last(source) if into else ""
+        if _is_directory(there):
+            _check_recursive(source, options)
+            tree = stack.enter_context(LocalTree(target, name))
+            made.append(trees.from_guest(client, source.rstrip("/") or "/", tree, options.keep_setuid))
+            jobs += made[-1].files
+        elif into:
+            tree = stack.enter_context(LocalTree(target))
+            copy = partial(trees.download, client, source, tree, name, device=options.device)
+            jobs.append(Job(source, os.path.join(target, name), copy))
+        else:
+            _check_device(source, there, target, here, options)
+            jobs.append(Job(source, target, partial(client.download, source, target, device=options.device)))
+    return jobs, made
+
+
+def _streamed(client: Client, source: str, target: str, device: bool) -> Job:
+    if source == _STREAM:
+        if _is_directory(_mode(client, target[1:], True)):
+            raise UsageError(f"{target[1:]} is a directory: expected the name of a file for what is on stdin")
+        return Job("stdin", target[1:], partial(client.upload, sys.stdin.buffer, target[1:], device=device))
+    there = _mode(client, source[1:], True)
+    if _is_directory(there):
+        raise UsageError(f"{source[1:]} is a directory: expected a file for stdout")
+    _check_kind(source, there, device)
+    return Job(source[1:], "stdout", partial(client.download, source[1:], sys.stdout.buffer, device=device))
+
+
+def _copied(client: Client, options: argparse.Namespace, jobs: Sequence[Job]) -> int:
     done = []
-    for source, far in pairs:
-        bar = Bar(source)
+    for job in jobs:
+        bar = Bar(job.source)
         try:
-            work = client.upload if up else client.download
-            outcome = work(source, far, progress=bar, resume=options.resume, verify=not options.no_verify)
+            outcome = job.copy(
+                progress=bar, resume=options.resume, verify=not options.no_verify, keep_setuid=options.keep_setuid
+            )
         finally:
             bar.end()
         for text in outcome.notes:
             show.note(text)
-        done.append({"source": source, "target": far, "size": outcome.size, "resumed": outcome.resumed,
+        done.append({"source": job.source, "target": job.target, "size": outcome.size, "resumed": outcome.resumed,
                      "verified": outcome.verified, "atomic": outcome.atomic, "seconds": outcome.seconds})  # fmt: skip
-    for tree in copied:
-        tree.finish()
     if options.json:
         show.json(done)
-    return FAILED if any(tree.skipped for tree in copied) else 0
+    return 0
 
 
-def _is_directory(client: Client, path: str, in_guest: bool) -> bool:
-    if not in_guest:
-        return os.path.isdir(path)
-    status = client.carry_out(programs.look(path))
-    return status is not None and status.directory
+def _check_stream(options: argparse.Namespace) -> None:
+    if len(options.paths) > 2:
+        raise UsageError(f"{_STREAM} is one file: expected one source and one target")
+    if options.resume:
+        raise UsageError(f"--resume: {_STREAM} has no part that could be gone on from")
+    if options.json and options.paths[-1] == _STREAM:
+        raise UsageError(f"--json and {_STREAM} both write to stdout")
+
+
+def _check_target(sources: Sequence[str], target: str, into: bool) -> None:
+    if not into and (len(sources) > 1 or target.endswith("/")):
+        raise UsageError(f"{target} is not a directory")
+
+
+def _check_recursive(source: str, options: argparse.Namespace) -> None:
+    if not options.recursive:
+        raise UsageError(f"{source} is a directory: -r copies it")
+
+
+def _check_kind(path: str, mode: int | None, device: bool) -> None:
+    """A file or a directory, or nothing that is known; with --device a block device."""
+    if mode is None or stat.S_ISDIR(mode):
+        return
+    if why := kinds.refusal(path, mode, device=device):
+        hint = "--device reads or writes one" if stat.S_ISBLK(mode) else f"{_STREAM} is stdin or stdout"
+        raise UsageError(f"{why}; {hint}")
+
+
+def _check_device(source: str, one: int | None, target: str, other: int | None, options: argparse.Namespace) -> None:
+    """A name that was mistyped must not become a file beside the device."""
+    if options.device:
+        if options.resume:
+            raise UsageError("--resume: a device has no part that could be gone on from")
+        if not any(mode is not None and stat.S_ISBLK(mode) for mode in (one, other)):
+            raise UsageError(f"--device: neither {source} nor {target} is a block device")
+
+
+def _is_directory(mode: int | None) -> bool:
+    return mode is not None and stat.S_ISDIR(mode)
+
+
+def _last(path: str) -> str:
+    """The name that it gets in a directory; "" for what has none, whose content goes into the directory itself."""
+    name = posixpath.basename(path.rstrip("/"))
+    return "" if name in (".", "..") else name
+
+
+def _mode(client: Client, path: str, in_guest: bool) -> int | None:
+    """st_mode of stat(2), by links; None if there is nothing, or nobody says."""
+    if in_guest:
+        status = client.carry_out(programs.look(path))
+        return None if status is None else status.mode
+    try:
+        return os.stat(path).st_mode
+    except OSError:
+        return None

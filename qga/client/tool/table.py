@@ -84,12 +84,14 @@ COMMANDS: dict[str, tuple[str, str, list[Argument]]] = {
         ],
     ),
     "cp": (
-        "copy files; a path in the guest is written :PATH",
+        "copy files; a path in the guest is written :PATH, and - is stdin or stdout",
         "copying:cp",
         [
             _a("-r", "--recursive", action="store_true", help="directories too"),
             _a("--resume", action="store_true", help="keep the part of a copy that breaks, and go on from it"),
             _a("--no-verify", action="store_true", help="do not compare hashes"),
+            _a("--keep-setuid", action="store_true", help="keep setuid, setgid and sticky bits, too"),
+            _a("--device", action="store_true", help="read a block device, or write into one, from its beginning"),
             _a("paths", nargs="+", metavar="PATH"),
         ],
     ),

@@ -8,29 +8,38 @@ from __future__ import annotations
 
 import os
 import posixpath
-import secrets
 import stat
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
+from qga.client import kinds, times
 from qga.client.client import Client
 from qga.client.errors import ClientError
-from qga.client.tool import show
+from qga.client.outcome import Outcome
+from qga.client.tool import listing, show
+from qga.client.tool.localtree import LocalTree
 
 _BATCH = 100  # directories or links of one program in the guest
 _LINK = 'r=0; while [ $# -gt 0 ]; do ln -sfnT -- "$1" "$2" || r=1; shift 2; done; exit $r'
 _SETTLE = 'r=0; while [ $# -gt 0 ]; do chmod "$1" -- "$3" && touch -m -d "@$2" -- "$3" || r=1; shift 3; done; exit $r'
-_FORMAT = r"%y\0%m\0%T@\0%l\0%P\0"  # find(1): type, mode, time of change, where a link leads, name below the root
-_MEMBERS = 5
+
+
+class Job(NamedTuple):
+    """One file: ``copy`` is ``Client.upload`` or ``download`` from the one to the other, and takes their options."""
+
+    source: str
+    target: str
+    copy: Callable[..., Outcome]
 
 
 class Tree(NamedTuple):
-    """``files``: from where to where, for the caller to copy, and then to call ``finish``.
+    """``files`` are for the caller to copy, and then to call ``finish``.
 
-    ``skipped``: how many entries are neither files, directories nor links.
+    ``skipped``: how many entries are left out, as what they are cannot be copied.
     """
 
-    files: list[tuple[str, str]]
+    files: list[Job]
     finish: Callable[[], None]
     skipped: int
 
@@ -41,25 +50,26 @@ class Directory(NamedTuple):
     modified: str  # seconds since 1970, with a fraction
 
 
-def to_guest(client: Client, source: str, target: str) -> Tree:
-    files: list[tuple[str, str]] = []
+def to_guest(client: Client, source: str, target: str, keep_setuid: bool) -> Tree:
+    files: list[Job] = []
     directories: list[Directory] = []
     links: list[tuple[str, str]] = []
     skipped = 0
     for where, names, leaves in os.walk(source, onerror=_raise):
         far = target if where == source else posixpath.join(target, os.path.relpath(where, source))
         about = os.stat(where)
-        seconds = "{}.{:09d}".format(*divmod(about.st_mtime_ns, 10**9))
-        directories.append(Directory(far, stat.S_IMODE(about.st_mode), seconds))
+        seconds = times.seconds(about.st_mtime_ns)
+        directories.append(Directory(far, kinds.permissions(about.st_mode, keep_setuid), seconds))
         for name in sorted(names + leaves):
             path = os.path.join(where, name)
             kind = os.lstat(path).st_mode
             if stat.S_ISLNK(kind):
                 links.append((os.readlink(path), posixpath.join(far, name)))
             elif stat.S_ISREG(kind):
-                files.append((path, posixpath.join(far, name)))
+                copy = partial(client.upload, path, posixpath.join(far, name))
+                files.append(Job(path, posixpath.join(far, name), copy))
             elif not stat.S_ISDIR(kind):
-                skipped += _left_out(path)
+                skipped += _left_out(path, "neither a file, a directory nor a link")
     _batches(client, ["mkdir", "-p", "--"], [(one.path,) for one in directories])
 
     def finish() -> None:
@@ -71,50 +81,54 @@ def to_guest(client: Client, source: str, target: str) -> Tree:
     return Tree(files, finish, skipped)
 
 
-def from_guest(client: Client, source: str, target: str) -> Tree:
-    """What the guest lists out of the target is refused: ClientError."""
-    files: list[tuple[str, str]] = []
-    directories: list[Directory] = []
-    links: list[tuple[str, str]] = []
+def from_guest(client: Client, source: str, tree: LocalTree, keep_setuid: bool) -> Tree:
+    """Raises ClientError for what the guest lists and cannot be, and for what is in its way on this machine."""
+    files: list[Job] = []
+    directories: list[listing.Entry] = []
+    links: list[listing.Entry] = []
     skipped = 0
-    for kind, mode, modified, leads, inner in _listed(client, source):
-        if inner.startswith("/") or ".." in inner.split("/"):
-            raise ClientError(f"{source}: the guest lists {inner!r}, which is not in it")
-        far = os.path.join(target, inner) if inner else target
-        if inner:
-            _must_stay(target, far)
-        if kind == "d":
-            if inner and os.path.islink(far):
-                raise ClientError(_leaves(far))
-            os.makedirs(far, exist_ok=True)
-            directories.append(Directory(far, int(mode, 8), modified))
-        elif kind == "f":
-            files.append((posixpath.join(source, inner), far))
-        elif kind == "l":
-            links.append((leads, far))
+    for entry in listing.parse(source, _listed(client, source)):
+        inside = posixpath.join(source, entry.name)
+        if entry.kind == "d":
+            directories.append(entry)
+        elif entry.kind == "l":
+            links.append(entry)
+        elif entry.kind != "f":
+            skipped += _left_out(inside, "neither a file, a directory nor a link")
+        elif not _can_be_asked(inside):
+            skipped += _left_out(inside, "its name is not UTF-8, and JSON carries nothing else")
         else:
-            skipped += _left_out(posixpath.join(source, inner))
+            files.append(Job(inside, tree.shown(entry.name), partial(download, client, inside, tree, entry.name)))
+    for one in directories:
+        tree.make_directory(one.name)
 
     def finish() -> None:
-        for leads, far in links:
-            _must_stay(target, far)
-            _link(leads, far)
+        for one in links:
+            tree.make_link(one.name, one.leads)
         for one in reversed(directories):
-            os.chmod(one.path, one.mode)
-            nanoseconds = _nanoseconds(one.modified)
-            os.utime(one.path, ns=(nanoseconds, nanoseconds))
+            tree.settle(one.name, one.mode, one.modified, keep_setuid)
 
     return Tree(files, finish, skipped)
 
 
-def _listed(client: Client, source: str) -> list[Sequence[str]]:
-    root = source.rstrip("/") or "/"
-    listed = client.run(["find", root if root.startswith("/") else f"./{root}", "-printf", _FORMAT])
+def download(client: Client, source: str, tree: LocalTree, name: str, **options: Any) -> Outcome:
+    """One file, to its name in the tree: no link on the way there is followed, nor one that has its name."""
+    with tree.opened_parent(name) as (directory, last):
+        try:
+            return client.download(source, last, dir_fd=directory, **options)
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise type(error)(f"{tree.shown(name)}: {why}") from None
+
+
+def _listed(client: Client, source: str) -> bytes:
+    root = source if source.startswith("/") else f"./{source}"
+    listed = client.run(["find", "-H", root, "-printf", listing.FORMAT])
     if listed.returncode or listed.truncated:
         why = "its list is too long" if listed.truncated else listed.stderr.decode(errors="replace").strip()
         raise ClientError(f"{source}: {why}")
-    words = listed.stdout.decode(errors="surrogateescape").split("\0")[:-1]
-    return [words[at : at + _MEMBERS] for at in range(0, len(words), _MEMBERS)]
+    found: bytes = listed.stdout
+    return found
 
 
 def _batches(client: Client, program: list[str], items: Sequence[Sequence[str]]) -> None:
@@ -125,38 +139,17 @@ def _batches(client: Client, program: list[str], items: Sequence[Sequence[str]])
             raise ClientError(f"in the guest: {' '.join(done.stderr.split()) or f'exit status {done.returncode}'}")
 
 
-def _must_stay(target: str, far: str) -> None:
-    """Every directory between the two is one, and no link."""
-    where = os.path.dirname(far)
-    while len(where) > len(target):
-        if os.path.islink(where):
-            raise ClientError(_leaves(where))
-        where = os.path.dirname(where)
-
-
-def _leaves(path: str) -> str:
-    return f"{path} is a symbolic link: what the guest has below it would leave the target by it"
-
-
-def _link(leads: str, path: str) -> None:
-    """In place of a file or link that is there."""
-    new = f"{path}.{secrets.token_hex(6)}"
-    os.symlink(leads, new)
-    try:
-        os.replace(new, path)
-    except OSError:
-        os.unlink(new)
-        raise
-
-
-def _nanoseconds(text: str) -> int:
-    whole, _, rest = text.partition(".")
-    return int(whole) * 10**9 + int(rest.ljust(9, "0")[:9] or 0)
-
-
-def _left_out(path: str) -> int:
-    show.note(f"{path}: neither a file, a directory nor a link: left out")
+def _left_out(path: str, why: str) -> int:
+    show.note(f"{path}: {why}: left out")
     return 1
+
+
+def _can_be_asked(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _raise(error: OSError) -> None:

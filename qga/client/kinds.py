@@ -1,0 +1,51 @@
+"""What kind of file it is: a copy takes regular files and, where it is asked to, block devices; nothing else."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+_NAMES = {
+    stat.S_IFREG: "a regular file",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFBLK: "a block device",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+}
+_PERMISSIONS = 0o777
+_LINKS = 40  # followed one after the other, as the kernel: path_resolution(7)
+
+
+def name(mode: int) -> str:
+    """``mode`` is st_mode of stat(2); of a kind that Linux does not have, too, as a guest may say anything."""
+    return _NAMES.get(stat.S_IFMT(mode), "a file of an unknown kind")
+
+
+def refusal(path: str, mode: int, *, device: bool = False) -> str | None:
+    """Why what is there cannot be copied from or to, in one sentence; ``device``: a block device can."""
+    if stat.S_ISREG(mode) or (device and stat.S_ISBLK(mode)):
+        return None
+    return f"{path} is {name(mode)}: expected a regular file{' or a block device' if device else ''}"
+
+
+def permissions(mode: int, keep_setuid: bool) -> int:
+    """What a copy keeps of a mode: the setuid, setgid and sticky bits only where that is asked for."""
+    return stat.S_IMODE(mode) if keep_setuid else mode & _PERMISSIONS
+
+
+def is_descriptor(path: str) -> bool:
+    """Whether it is by a link of proc(5) to an open file, as /dev/stdout is: its target is not what it is named."""
+    try:
+        proc = os.stat("/proc").st_dev
+        for _ in range(_LINKS):
+            found = os.lstat(path)
+            if not stat.S_ISLNK(found.st_mode):
+                return False
+            if found.st_dev == proc:
+                return True
+            path = os.path.join(os.path.dirname(path), os.readlink(path))
+    except OSError:
+        pass
+    return False

@@ -1,0 +1,68 @@
+"""What came of a copy, and what both directions count, hash and note on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+Progress = Callable[[int, int], None]  # bytes that are there, bytes of the whole
+
+_UNVERIFIED = "not verified: the guest runs neither b2sum nor sha256sum"
+_UNKEPT = "mode and times were not kept: the guest runs no program that tells or sets them"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """``size`` bytes in ``seconds``; the first ``resumed`` of them were there from an earlier try.
+
+    ``verified``: the far end's hash is ours. ``atomic``: the target was at no time half a file. ``notes``: what
+    could not be had, a sentence each.
+    """
+
+    size: int = 0
+    seconds: float = 0.0
+    resumed: int = 0
+    verified: bool = False
+    atomic: bool = False
+    notes: list[str] = field(default_factory=list)
+
+
+class Count:
+    """How much is there. Tells ``progress``; what passes goes into ``digest``, and into ``file`` if there is one."""
+
+    def __init__(self, done: int, whole: int, progress: Progress | None, digest: Any, file: Any = None) -> None:
+        self.done, self._whole = done, whole
+        self._progress, self._digest, self._file = progress, digest, file
+
+    def write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+        self.hash(data)
+        self.add(len(data))
+
+    def hash(self, data: bytes) -> None:
+        if self._digest is not None:
+            self._digest.update(data)
+
+    def add(self, count: int) -> None:
+        self.done += count
+        if self._progress:
+            self._progress(self.done, max(self.done, self._whole))
+
+
+def hash_start(file: BinaryIO, size: int, count: Count) -> None:
+    """Of what an earlier try has copied; the file stands behind it."""
+    file.seek(0)
+    left = size
+    while left and (data := file.read(min(left, 1 << 20))):
+        count.hash(data)
+        left -= len(data)
+
+
+def note_missing(outcome: Outcome, unverified: bool, unkept: bool) -> None:
+    if unverified:
+        outcome.notes.append(_UNVERIFIED)
+    if unkept:
+        outcome.notes.append(_UNKEPT)
