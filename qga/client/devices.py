@@ -76,7 +76,7 @@ def write(
 def refuse_by_name(path: str) -> None:
     """Where the guest cannot say what a file is: raises CommandFailed for one that may well be a device."""
     if posixpath.normpath(path).startswith("/dev/"):
-        why = f"{path} may be a device, and the guest runs no stat that could tell: expected a file elsewhere"
+        why = f"{path} may be a device: stat(1) in the guest does not say what it is"
         raise CommandFailed("guest-file-open", why)
 
 

@@ -36,8 +36,9 @@ class Target:
     def check(self) -> None:
         """What is there can be replaced: it is a regular file, a link, or nothing."""
         mode = self.mode()
-        if mode is not None and (why := kinds.refusal(self.path, mode)):
-            raise (IsADirectoryError if stat.S_ISDIR(mode) else OSError)(why)
+        if mode is not None and not stat.S_ISREG(mode):
+            why = f"{kinds.name(mode)} is there: expected a regular file"
+            raise OSError(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL, why, self.path)
 
     def part(self, key: str) -> Part:
         short = os.fsdecode(os.fsencode(self._name)[:200])

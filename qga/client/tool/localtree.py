@@ -24,7 +24,7 @@ _PRIVATE = 0o700  # of a directory until all is in it
 class LocalTree:
     """``path`` is its user's own choice, and its links are followed; with ``name``, the root is that name in it.
 
-    What is not there is made. A link of that name is not followed. Names are as in ``listing.Entry``, "" for the root.
+    What is not there is made. A link of that name is not followed. Names of methods are those of ``listing.Entry``.
     """
 
     def __init__(self, path: str, name: str = "") -> None:

@@ -117,8 +117,8 @@ def download(client: Client, source: str, tree: LocalTree, name: str, **options:
         try:
             return client.download(source, last, dir_fd=directory, **options)
         except OSError as error:
-            why = error.strerror or str(error)
-            raise type(error)(f"{tree.shown(name)}: {why}") from None
+            error.filename = tree.shown(name)  # it knows no more than a name in some directory
+            raise
 
 
 def _listed(client: Client, source: str) -> bytes:
