@@ -8,7 +8,6 @@ anything here: how much is written, and what its mode and times are.
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import stat
 import time
@@ -112,9 +111,12 @@ def _replace(
     try:
         with open(part.open(), "r+b", buffering=0) as file:
             outcome.resumed = min(os.fstat(file.fileno()).st_size, source.whole)
+            file.truncate(outcome.resumed)
             same = yield from _receive(source, file, outcome, progress, verify)
             if same is False and outcome.resumed:
                 outcome.resumed = 0
+                file.seek(0)
+                file.truncate()
                 same = yield from _receive(source, file, outcome, progress, verify)
             if same is False:
                 resume = False
@@ -159,15 +161,14 @@ def _differs(path: str) -> ClientError:
 def _receive(
     source: _Source, file: BinaryIO, outcome: Outcome, progress: Progress | None, verify: bool
 ) -> Steps[bool | None]:
-    """All behind ``outcome.resumed``. Whether the hashes agree; None if they could not be compared.
+    """All behind ``outcome.resumed``, which the file has. Whether the hashes agree; None if nobody compared them.
 
     The guest hashes while it is read: a file that changes meanwhile has another hash, and so it should.
     """
     check = (yield from programs.started_sum(source.path)) if verify else None
     try:
         count = Count(outcome.resumed, source.whole, progress, check and check.digest, file)
-        if isinstance(file, io.FileIO) and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            file.truncate(outcome.resumed)
+        if outcome.resumed:
             hash_start(file, outcome.resumed, count)
         yield from transfer.seek(source.handle, outcome.resumed)
         yield from transfer.fetch(source.handle, _Bounded(source, count).write)
