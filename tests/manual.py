@@ -30,6 +30,7 @@ _EXAMPLES = (
     "qga -c /run/agent.sock --wait 2m ping",
     "qga exec -- uname -a",
     "qga cp -r :/etc/nginx backup",
+    "qga cp :/var/log/syslog - | grep error",
     "qga freeze --timeout 60 -- lvcreate -s -n snap -L 1G vg/guest",
     "qga snapshot --qmp /run/qmp.sock",
 )

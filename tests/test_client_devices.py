@@ -156,7 +156,10 @@ class TestDevice:
         pair = (str(source), f":{wrong}") if up else (f":{source}", str(wrong))
         done = qga(address, "cp", "--device", *pair)
         assert done.returncode == exits.USAGE
-        assert done.stderr == f"qga: --device: neither {source} nor {wrong} is a block device\n"
+        assert (
+            done.stderr
+            == f"qga: --device: expected a block device: neither {source} nor {wrong} is known to be one\n"
+        )
         assert not wrong.exists()
 
     def test_not_gone_on_with(self, address: str, tmp_path: Path, disk: str) -> None:

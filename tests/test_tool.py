@@ -136,6 +136,30 @@ def test_a_tree_does_not_leave_its_target(address: str, tmp_path: Path) -> None:
     assert list(elsewhere.iterdir()) == []
 
 
+def test_a_typed_link_to_a_directory_is_what_it_leads_to(address: str, tmp_path: Path) -> None:
+    """On either side; links within are copied as links."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a").write_bytes(b"a")
+    (tmp_path / "link").symlink_to("real")
+    for number, pair in enumerate(((f":{tmp_path}/link", f"{tmp_path}/0"), (f"{tmp_path}/link", f":{tmp_path}/1"))):
+        assert qga(address, "cp", "-r", *pair).returncode == 0
+        assert not (tmp_path / str(number)).is_symlink()
+        assert (tmp_path / str(number) / "a").read_bytes() == b"a"
+
+
+@pytest.mark.parametrize("when", [-12_250_000_000, -1, 0, 1_600_000_000_000_000_001])
+def test_times_before_and_after_1970(address: str, tmp_path: Path, when: int) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "a").touch()
+    for path in (tree / "a", tree):
+        os.utime(path, ns=(when, when))
+    assert qga(address, "cp", "-r", str(tree), f":{tmp_path}/far").returncode == 0
+    assert qga(address, "cp", "-r", f":{tmp_path}/far", str(tmp_path / "back")).returncode == 0
+    for name in ("far", "far/a", "back", "back/a"):
+        assert (tmp_path / name).stat().st_mtime_ns == when
+
+
 def test_look_at_files(address: str, tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_text("".join(f"{n}\n" for n in range(100)))

@@ -155,7 +155,7 @@ def prepare(target: str, key: str) -> Steps[Place | None]:
 
 def finish(place: Place, mode: int, modified: int | None) -> Steps[list[str]]:
     """Put the part into its place, with mode and time (nanoseconds). A sentence for each thing that could not be."""
-    when = "" if modified is None else "{}.{:09d}".format(*divmod(modified, 10**9))
+    when = "" if modified is None else times.seconds(modified)
     done = yield from _program(["sh", "-c", _FINISH, "sh", place.part, place.path, f"{mode:o}", when])
     if done is None or done.returncode:
         raise CommandFailed("guest-exec", _said(done) if done else "the guest runs no program any more")

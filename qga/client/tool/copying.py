@@ -192,7 +192,7 @@ def _check_device(source: str, one: int | None, target: str, other: int | None, 
         if options.resume:
             raise UsageError("--resume: a device has no part that could be gone on from")
         if not any(mode is not None and stat.S_ISBLK(mode) for mode in (one, other)):
-            raise UsageError(f"--device: neither {source} nor {target} is a block device")
+            raise UsageError(f"--device: expected a block device: neither {source} nor {target} is known to be one")
 
 
 def _is_directory(mode: int | None) -> bool:
