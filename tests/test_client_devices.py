@@ -63,11 +63,15 @@ def unix_socket(path: Path) -> None:
     os.mknod(path, stat.S_IFSOCK | 0o666)
 
 
-SPECIAL = [(fifo, "a FIFO"), (zero, "a character device"), (full, "a character device"), (unix_socket, "a socket")]
+SPECIAL = [
+    (fifo, "a FIFO", False),
+    (full, "a character device", False),
+    (zero, "a character device", True),
+    (unix_socket, "a socket", False),
+]
 
 
-@pytest.mark.parametrize(("make", "kind"), SPECIAL)
-@pytest.mark.parametrize("by_link", [False, True])
+@pytest.mark.parametrize(("make", "kind", "by_link"), SPECIAL)
 def test_special_files(address: str, tmp_path: Path, make: Callable[[Path], None], kind: str, by_link: bool) -> None:
     """Whichever side, and as source or target: one sentence, and what was there is there."""
     special, regular, typed = tmp_path / "special", tmp_path / "regular", tmp_path / "typed"
@@ -137,6 +141,9 @@ class TestDevice:
         done = qga(address, "cp", "--device", *pair)
         assert (done.returncode, done.stderr) == (0, "")
         assert target.read_bytes() == (tmp_path / "image").read_bytes()
+        assert stat.S_IMODE(target.stat().st_mode) == stat.S_IMODE(os.stat(disk).st_mode), (
+            "no more open than the disk"
+        )
 
     @pytest.mark.parametrize("up", [True, False])
     def test_what_does_not_fit_is_not_begun(self, address: str, tmp_path: Path, disk: str, up: bool) -> None:
@@ -261,6 +268,15 @@ class TestWithoutPrograms:
             with pytest.raises(CommandFailed, match="may be a device"):
                 work(*pair)
         assert not (tmp_path / "b").exists()
+
+    def test_what_may_be_private_is(self, guest: Client, tmp_path: Path) -> None:
+        """Its mode in the guest cannot be had: the copy is its owner's alone, or as open as what it replaces."""
+        (tmp_path / "a").write_bytes(b"secret")
+        (tmp_path / "c").touch(0o640)
+        for name, mode in (("b", 0o600), ("c", 0o640)):
+            outcome = guest.download(f"{tmp_path}/a", f"{tmp_path}/{name}")
+            assert "mode and times were not kept" in outcome.notes[-1]
+            assert stat.S_IMODE((tmp_path / name).stat().st_mode) == mode
 
     def test_what_has_no_end_is_ended(self, guest: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(download, "MOST_BEYOND", 8 << 20)

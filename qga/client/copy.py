@@ -39,7 +39,7 @@ def upload(
     outcome, begun = Outcome(), time.monotonic()
     with _opened(source, device) as file:
         status = os.fstat(file.fileno()) if isinstance(source, str) else None
-        preserve = preserve and status is not None and stat.S_ISREG(status.st_mode)
+        preserve = preserve and status is not None
         size = status.st_size if status else 0
         if status is not None and stat.S_ISBLK(status.st_mode):
             size = file.seek(0, os.SEEK_END)
@@ -58,7 +58,8 @@ def upload(
                 mode = 0o644 if place.mode is None else place.mode
                 if preserve and status is not None:
                     mode = kinds.permissions(status.st_mode, keep_setuid)
-                modified = status.st_mtime_ns if preserve and status is not None else None
+                timed = preserve and status is not None and stat.S_ISREG(status.st_mode)
+                modified = status.st_mtime_ns if timed and status is not None else None
                 try:
                     outcome.notes += yield from programs.finish(place, mode, modified)
                 except BaseException:

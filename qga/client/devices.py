@@ -28,12 +28,13 @@ def is_block(path: str) -> bool:
 
 @contextlib.contextmanager
 def opened(path: str) -> Iterator[BinaryIO]:
-    """One of this machine, for reading and writing. Raises OSError, EBUSY where it is mounted: open(2), O_EXCL."""
+    """One of this machine; what was written is on the disk at the end. Raises OSError, EBUSY if it is mounted."""
     descriptor = os.open(path, os.O_RDWR | os.O_EXCL | os.O_NOCTTY | os.O_CLOEXEC)
     with open(descriptor, "r+b", buffering=0) as file:
         if not stat.S_ISBLK(os.fstat(descriptor).st_mode):
             raise OSError(f"{path} is not a block device any more")
         yield file
+        os.fsync(descriptor)
 
 
 def must_fit(device: BinaryIO, size: int, path: str) -> None:

@@ -78,8 +78,6 @@ def download(
                 if place is not target:
                     devices.must_fit(place, whole, str(target))
                 yield from _pass_on(origin, place, outcome, progress, verify)
-                if place is not target:
-                    os.fsync(place.fileno())
         finally:
             yield from transfer.close_quietly(handle)
     outcome.seconds = time.monotonic() - begun
@@ -104,7 +102,10 @@ def _replace(
     preserve: bool,
     keep_setuid: bool,
 ) -> Steps[None]:
-    """By a part beside it, once that is whole and right."""
+    """By a part beside it, once that is whole and right.
+
+    Without ``preserve``, or where the source's mode is not known, the file that is replaced has the permissions.
+    """
     status = source.status
     resume = resume and status is not None and stat.S_ISREG(status.mode)  # else it may be another each time
     part = target.part(parts.key(source.path, status.size, status.modified) if resume and status else parts.key())
@@ -122,24 +123,20 @@ def _replace(
                 resume = False
                 raise _differs(source.path)
             outcome.verified, outcome.atomic = bool(same), True
-            kept = preserve and status is not None and stat.S_ISREG(status.mode)
             note_missing(outcome, verify and not same, preserve and status is None)
-            _settle(file.fileno(), target, status if kept else None, keep_setuid)
+            if preserve and status is not None:
+                os.fchmod(file.fileno(), kinds.permissions(status.mode, keep_setuid))
+                if stat.S_ISREG(status.mode):
+                    os.utime(file.fileno(), ns=(status.accessed, status.modified))
+            else:
+                old = target.mode()
+                new = parts.PRIVATE if preserve else parts.usual_mode()  # the source's is not known: no more open
+                os.fchmod(file.fileno(), new if old is None else kinds.permissions(old, False))
         part.put()
     except BaseException:
         if not resume:
             part.remove()
         raise
-
-
-def _settle(descriptor: int, target: parts.Target, status: programs.Status | None, keep_setuid: bool) -> None:
-    """Mode and times of the source; without a ``status`` of it, the permissions of the file that is replaced."""
-    if status is not None:
-        os.fchmod(descriptor, kinds.permissions(status.mode, keep_setuid))
-        os.utime(descriptor, ns=(status.accessed, status.modified))
-        return
-    old = target.mode()
-    os.fchmod(descriptor, parts.usual_mode() if old is None else kinds.permissions(old, False))
 
 
 def _pass_on(

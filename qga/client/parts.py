@@ -17,6 +17,8 @@ from collections.abc import Iterator
 
 from qga.client import kinds
 
+PRIVATE = 0o600
+
 
 class Target:
     """``name`` in ``directory``, a descriptor. Its methods raise OSError."""
@@ -76,7 +78,7 @@ class Part:
             self.remove()
         else:
             self.remove()
-        return os.open(self.name, flags | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self._directory)
+        return os.open(self.name, flags | os.O_CREAT | os.O_EXCL, PRIVATE, dir_fd=self._directory)
 
     def put(self) -> None:
         """In the place of what is there."""
@@ -124,10 +126,10 @@ def usual_mode() -> int:
         with open("/proc/self/status", encoding="ascii", errors="replace") as file:
             mask = next(int(line.split()[1], 8) for line in file if line.startswith("Umask:"))
     except (OSError, StopIteration):
-        return 0o600
+        return PRIVATE
     return 0o666 & ~mask
 
 
 def _is_ours(found: os.stat_result) -> bool:
-    private = stat.S_IMODE(found.st_mode) == 0o600
+    private = stat.S_IMODE(found.st_mode) == PRIVATE
     return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1 and private
