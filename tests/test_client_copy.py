@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from qga.client import AgentUnreachable, AsyncClient, Client, CommandFailed, GuestFile
+from qga.client import AgentUnreachable, AsyncClient, Client, CommandFailed, GuestFile, parts
+from qga.client.tool import copying, table
 from qga.testing import FakeGuest
 from tests.client_agents import agent
 
@@ -157,6 +158,32 @@ def test_an_interrupted_copy_leaves_the_old_file_and_nothing_else(
     assert target.read_bytes() == b"old"
     assert leftovers(tmp_path) == []
     guest.guest_ping()
+
+
+def test_what_a_killed_copy_left_is_removed(guest: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the next copy into the same directory, if nobody goes on with it for long; what is not a part stays."""
+    source, into = make(tmp_path / "a", 10), tmp_path / "into"
+    left, others = into / f".b.{'0' * 12}.qga-part", [into / ".b.qga-part", into / f".c.{'0' * 12}.qga-part"]
+    for words in (
+        (f":{source}", str(into)),
+        (f":{source}", f"{into}/a"),
+        ("-r", f":{source.parent}/from", str(into)),
+    ):
+        (tmp_path / "from").mkdir(exist_ok=True)
+        (into / "from").mkdir(exist_ok=True, parents=True)
+        left.parent.mkdir(exist_ok=True)
+        for directory in (into, into / "from"):
+            (directory / left.name).touch(0o600)
+        for path in others:
+            path.touch(0o644)
+        options = table.parser("cp").parse_args(["cp", *words])
+        copying.cp(guest, options)
+        assert left.exists(), "somebody may go on with it"
+        with monkeypatch.context() as patch:
+            patch.setattr(parts, "LEFT_FOR", -1.0)
+            copying.cp(guest, options)
+        assert (into / "from" / left.name if "-r" in words else left).exists() is False
+        assert all(path.exists() for path in others)
 
 
 def test_what_cannot_be_copied_is_told(guest: Client, tmp_path: Path) -> None:

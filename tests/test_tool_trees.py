@@ -174,7 +174,7 @@ def guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Guest]:
     programs = tmp_path / "bin"
     for directory in (programs, made.tree, made.outside):
         directory.mkdir()
-    (programs / "find").write_text(f"#!/bin/sh\nexec cat {made.listing}\n")
+    (programs / "find").write_text(f'#!/bin/sh\ncase "$*" in *%P*) exec cat {made.listing} ;; esac\n')
     (programs / "find").chmod(0o755)
     (made.outside / "file").write_bytes(b"theirs")
     (made.outside / "file").chmod(0o600)
@@ -290,7 +290,7 @@ class TestHostileGuest:
         (guest.tree / "d" / "x").write_bytes(b"x")
         (guest.tree / "d" / "x").chmod(0o6755)
         directory = (b"d", b"3775", b"0", b"", b"d")
-        modes = {(): (0o775, 0o755), ("--keep-setuid",): (0o3775, 0o6755)}
+        modes = {(): (0o1775, 0o755), ("--keep-setuid",): (0o3775, 0o6755)}  # sticky, as others may write into it
         for words, expected in modes.items():
             guest.cp(directory, (*FILE, b"d/x"), words=words)
             found = tuple(stat.S_IMODE((guest.target / name).stat().st_mode) for name in ("d", "d/x"))

@@ -31,8 +31,13 @@ def refusal(path: str, mode: int, *, device: bool = False) -> str | None:
 
 
 def permissions(mode: int, keep_setuid: bool) -> int:
-    """What a copy keeps of a mode: the setuid, setgid and sticky bits only where that is asked for."""
-    return stat.S_IMODE(mode) if keep_setuid else mode & _PERMISSIONS
+    """What a copy keeps of a mode: the setuid, setgid and sticky bits only where that is asked for.
+
+    But that of a directory which others may write to, for without it they may remove what is not theirs.
+    """
+    if keep_setuid:
+        return stat.S_IMODE(mode)
+    return mode & (_PERMISSIONS | (stat.S_ISVTX if stat.S_ISDIR(mode) and mode & 0o022 else 0))
 
 
 def is_descriptor(path: str) -> bool:

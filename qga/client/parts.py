@@ -11,26 +11,30 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 
 from qga.client import kinds
 
 PRIVATE = 0o600
+LEFT_FOR = 86400.0  # seconds that a part is kept for who goes on with the copy
+_NAME = re.compile(r"\..*\.[0-9a-f]{12}\.qga-part", re.DOTALL)
 
 
 class Target:
     """``name`` in ``directory``, a descriptor. Its methods raise OSError."""
 
     def __init__(self, directory: int, name: str, path: str) -> None:
-        self._directory, self._name = directory, name
+        self.directory, self._name = directory, name
         self.path = path  # for what is said of it
 
     def mode(self) -> int | None:
         """st_mode of what is there; None if nothing is, or a symbolic link, which is replaced as a file is."""
         try:
-            found = os.stat(self._name, dir_fd=self._directory, follow_symlinks=False).st_mode
+            found = os.stat(self._name, dir_fd=self.directory, follow_symlinks=False).st_mode
         except FileNotFoundError:
             return None
         return None if stat.S_ISLNK(found) else found
@@ -44,13 +48,13 @@ class Target:
 
     def part(self, key: str) -> Part:
         short = os.fsdecode(os.fsencode(self._name)[:200])
-        return Part(self._directory, f".{short}.{key}.qga-part", self._name)
+        return Part(self.directory, f".{short}.{key}.qga-part", self._name)
 
     def link(self, leads: str) -> None:
         """Put a symbolic link there that has this text."""
         self.check()
         part = self.part(key())
-        os.symlink(leads, part.name, dir_fd=self._directory)
+        os.symlink(leads, part.name, dir_fd=self.directory)
         try:
             part.put()
         except OSError:
@@ -62,13 +66,13 @@ class Part:
     """What is there of a copy before it is whole."""
 
     def __init__(self, directory: int, name: str, becomes: str) -> None:
-        self._directory, self.name, self._becomes = directory, name, becomes
+        self.directory, self.name, self._becomes = directory, name, becomes
 
     def open(self) -> int:
         """A descriptor for reading and writing. What is there and is not ours alone is removed. Raises OSError."""
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            descriptor = os.open(self.name, flags, dir_fd=self._directory)
+            descriptor = os.open(self.name, flags, dir_fd=self.directory)
             if _is_ours(os.fstat(descriptor)):
                 return descriptor
             os.close(descriptor)
@@ -78,15 +82,15 @@ class Part:
             self.remove()
         else:
             self.remove()
-        return os.open(self.name, flags | os.O_CREAT | os.O_EXCL, PRIVATE, dir_fd=self._directory)
+        return os.open(self.name, flags | os.O_CREAT | os.O_EXCL, PRIVATE, dir_fd=self.directory)
 
     def put(self) -> None:
         """In the place of what is there."""
-        os.replace(self.name, self._becomes, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+        os.replace(self.name, self._becomes, src_dir_fd=self.directory, dst_dir_fd=self.directory)
 
     def remove(self) -> None:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.name, dir_fd=self._directory)
+            os.unlink(self.name, dir_fd=self.directory)
 
 
 @contextlib.contextmanager
@@ -108,6 +112,31 @@ def target(path: str, directory: int | None = None) -> Iterator[Target]:
         yield Target(opened, name, path)
     finally:
         os.close(opened)
+
+
+def tidy_beside(path: str) -> None:
+    """As ``tidy``, of the directory that this is in."""
+    with contextlib.suppress(OSError), target(path) as place:
+        tidy(place.directory)
+
+
+def tidy(directory: int) -> None:
+    """Remove what is left in it of copies that were killed, and that nobody has gone on with for a day.
+
+    By the time of the inode's change: the time of the file's is that of its source, in the end.
+    """
+    stale = time.time() - LEFT_FOR
+    with contextlib.suppress(OSError):  # what may not be listed or removed stays
+        here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    if _NAME.fullmatch(entry.name):
+                        found = entry.stat(follow_symlinks=False)
+                        if _is_ours(found) and found.st_ctime < stale:
+                            os.unlink(entry.name, dir_fd=here)
+        finally:
+            os.close(here)
 
 
 def key(*identity: object) -> str:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
-from qga.client import kinds, programs
+from qga.client import kinds, parts, programs
 from qga.client.client import Client
 from qga.client.tool import show, trees, units
 from qga.client.tool.exits import FAILED, UsageError
@@ -123,6 +123,7 @@ def _down(
             jobs.append(Job(source, os.path.join(target, name), copy))
         else:
             _check_device(source, there, target, here, options)
+            parts.tidy_beside(target)
             jobs.append(Job(source, target, partial(client.download, source, target, device=options.device)))
     return jobs, made
 

@@ -37,6 +37,7 @@ class LocalTree:
                 self._root = self._made(above, os.fsencode(name), self.path)
             finally:
                 os.close(above)
+        parts.tidy(self._root)
 
     def __enter__(self) -> Self:
         return self
@@ -54,7 +55,11 @@ class LocalTree:
         """Or take the one that is there. Private until ``settle``."""
         if name:
             with self._parent(name) as (above, last):
-                os.close(self._made(above, last, self.shown(name)))
+                made = self._made(above, last, self.shown(name))
+            try:
+                parts.tidy(made)
+            finally:
+                os.close(made)
 
     def make_link(self, name: str, leads: str) -> None:
         """In the place of a file or link that is there. ``leads`` is its text, which is not looked at."""
@@ -64,13 +69,13 @@ class LocalTree:
     def settle(self, name: str, mode: int, modified: int, keep_setuid: bool) -> None:
         """Give a directory its permissions and time of change.
 
-        Its setuid, setgid and sticky bits are this machine's, of the directory above it as a rule, if not asked for.
+        Where its setuid and setgid bits are not asked for, they are those that this machine gave it.
         """
         with self._directory(name) as walked:
             here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=walked)
         try:
             special = 0 if keep_setuid else stat.S_IMODE(os.fstat(here).st_mode) & ~0o777
-            os.fchmod(here, kinds.permissions(mode, keep_setuid) | special)
+            os.fchmod(here, kinds.permissions(stat.S_IFDIR | mode, keep_setuid) | special)
             os.utime(here, ns=(modified, modified))
         finally:
             os.close(here)
