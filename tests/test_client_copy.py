@@ -164,14 +164,9 @@ def test_what_a_killed_copy_left_is_removed(guest: Client, tmp_path: Path, monke
     """By the next copy into the same directory, if nobody goes on with it for long; what is not a part stays."""
     source, into = make(tmp_path / "a", 10), tmp_path / "into"
     left, others = into / f".b.{'0' * 12}.qga-part", [into / ".b.qga-part", into / f".c.{'0' * 12}.qga-part"]
-    for words in (
-        (f":{source}", str(into)),
-        (f":{source}", f"{into}/a"),
-        ("-r", f":{source.parent}/from", str(into)),
-    ):
-        (tmp_path / "from").mkdir(exist_ok=True)
-        (into / "from").mkdir(exist_ok=True, parents=True)
-        left.parent.mkdir(exist_ok=True)
+    (tmp_path / "from").mkdir()
+    (into / "from").mkdir(parents=True)
+    for words in ((f":{source}", str(into)), (f":{source}", f"{into}/a"), ("-r", f":{tmp_path}/from", str(into))):
         for directory in (into, into / "from"):
             (directory / left.name).touch(0o600)
         for path in others:
@@ -182,7 +177,7 @@ def test_what_a_killed_copy_left_is_removed(guest: Client, tmp_path: Path, monke
         with monkeypatch.context() as patch:
             patch.setattr(parts, "LEFT_FOR", -1.0)
             copying.cp(guest, options)
-        assert (into / "from" / left.name if "-r" in words else left).exists() is False
+        assert not (into / "from" / left.name if "-r" in words else left).exists()
         assert all(path.exists() for path in others)
 
 

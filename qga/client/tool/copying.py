@@ -62,13 +62,13 @@ def cp(client: Client, options: argparse.Namespace) -> int:
         return _copied(client, options, [_streamed(client, sources[0], target, options.device)])
     with contextlib.ExitStack() as stack:
         if up:
-            jobs, trees = _up(client, sources, target[1:], options)
+            jobs, copied = _up(client, sources, target[1:], options)
         else:
-            jobs, trees = _down(client, [source[1:] for source in sources], target, options, stack)
+            jobs, copied = _down(client, [source[1:] for source in sources], target, options, stack)
         status = _copied(client, options, jobs)
-        for tree in trees:
+        for tree in copied:
             tree.finish()
-    return FAILED if any(tree.skipped for tree in trees) else status
+    return FAILED if any(tree.skipped for tree in copied) else status
 
 
 def _up(
