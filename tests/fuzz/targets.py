@@ -10,13 +10,13 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from qga.client.errors import MalformedReply, OutOfStep
+from qga.client.errors import ClientError, MalformedReply, OutOfStep
 from qga.errors import CommandError
 from qga.keyfile import KeyFileError
 from qga.linux import routes
 from qga.options import ConfigError
 from qga.rules import PolicyError
-from tests.fuzz import guest, host, protocol
+from tests.fuzz import guest, host, listings, protocol
 from tests.netlink import address, link
 
 
@@ -57,6 +57,23 @@ TARGETS: dict[str, Target] = {
     "replies": Target(host.replies, (bytes([0, 0, 2, 2, 1, 4, 0, 3, 1, 0, 0, 5, 2]) * 4,), (OutOfStep,)),
     "shapes of replies": Target(host.shapes, (bytes(range(40)), b"\x02\x01\xff" * 20), (MalformedReply,)),
     "printed": Target(host.printed, ('ä\x1b[2J\x9b\u202e\u2028\U000e0041\n\t\x7f"\\'.encode(), b"\xff\0")),
+    "tree listing": Target(
+        listings.listed,
+        (
+            b"d\x00755\x001600000000.5000000000\0\0\0" + b"d\x00755\x00-13.7500000000\0\0a\0"
+            b"f\x004644\x000\0\0a/b\nc\0" + b"l\x00777\x001.0\0../../etc\0a/l\0",
+        ),
+        (ClientError,),
+    ),
+    "trees": Target(
+        listings.tree,
+        (  # a link and then a directory, a link and then a file, a link in a directory; a name outside
+            bytes([1, 0, 0, 2, 0, 0, 2, 0, 0, 0, 1, 0, 1, 0]),
+            bytes([1, 0, 0, 2, 1, 0, 1, 0, 0, 1, 0]),
+            bytes([2, 0, 0, 0, 3, 0, 2, 2, 0, 3, 0, 0, 0, 3, 0, 0, 4, 0, 1, 0]),
+            bytes([1, 0, 255, 1, 1, 0]),
+        ),
+    ),
     "interfaces": Target(
         guest.interfaces,
         (
