@@ -209,6 +209,12 @@ def write_and_flush(file: GuestFile) -> None:
     file.flush()
 
 
+def test_an_error_names_the_target_and_not_its_part(guest: Client, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"/proc/never'$") as caught:
+        guest.download(str(make(tmp_path / "a", 10)), "/proc/never")
+    assert caught.value.filename == "/proc/never"
+
+
 def test_a_device_that_is_full_is_told(guest: Client) -> None:
     full = guest.open("/dev/full", "w")
     with pytest.raises(CommandFailed, match="No space left"):

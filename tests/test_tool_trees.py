@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -137,6 +137,20 @@ class TestLocalTree:
             (tmp_path / "target").symlink_to("/")
             tree.make_directory("a")
         assert (tmp_path / "moved" / "a").is_dir()
+
+    def test_an_error_names_the_whole_path(self, tmp_path: Path) -> None:
+        with LocalTree(str(tmp_path / "target")) as tree:
+            tree.make_directory("a")
+            (tmp_path / "target" / "a").rmdir()
+            works: list[Callable[[], None]] = [
+                lambda: tree.make_link("a/b", "x"),
+                lambda: tree.make_directory("a/b"),
+                lambda: tree.settle("a/b", 0o700, 0, keep_setuid=False),
+            ]
+            for work in works:
+                with pytest.raises(FileNotFoundError) as caught:
+                    work()
+                assert caught.value.filename == f"{tmp_path}/target/a/b"
 
     def test_it_is_private_until_all_is_in_it(self, tmp_path: Path) -> None:
         with LocalTree(str(tmp_path / "target")) as tree:

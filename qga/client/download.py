@@ -73,7 +73,8 @@ def download(
             whole = status.size if status and sized else (yield from transfer.seek(handle, 0, "end"))
             origin = _Source(source, handle, whole, status)
             if isinstance(place, parts.Target):
-                yield from _replace(origin, place, outcome, progress, resume, verify, preserve, keep_setuid)
+                with parts.named(place.path):
+                    yield from _replace(origin, place, outcome, progress, resume, verify, preserve, keep_setuid)
             else:
                 if place is not target:
                     devices.must_fit(place, whole, str(target))

@@ -114,6 +114,16 @@ def target(path: str, directory: int | None = None) -> Iterator[Target]:
         os.close(opened)
 
 
+@contextlib.contextmanager
+def named(path: str) -> Iterator[None]:
+    """An OSError within names this path: of itself it knows a name in some directory, or a descriptor."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = path
+        raise
+
+
 def tidy_beside(path: str) -> None:
     """As ``tidy``, of the directory that this is in."""
     with contextlib.suppress(OSError), target(path) as place:

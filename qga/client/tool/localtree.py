@@ -54,7 +54,7 @@ class LocalTree:
     def make_directory(self, name: str) -> None:
         """Or take the one that is there. Private until ``settle``."""
         if name:
-            with self._parent(name) as (above, last):
+            with parts.named(self.shown(name)), self._parent(name) as (above, last):
                 made = self._made(above, last, self.shown(name))
             try:
                 parts.tidy(made)
@@ -63,7 +63,7 @@ class LocalTree:
 
     def make_link(self, name: str, leads: str) -> None:
         """In the place of a file or link that is there. ``leads`` is its text, which is not looked at."""
-        with self.opened_parent(name) as (above, last):
+        with parts.named(self.shown(name)), self.opened_parent(name) as (above, last):
             parts.Target(above, last, self.shown(name)).link(os.fsdecode(_encoded(leads)))
 
     def settle(self, name: str, mode: int, modified: int, keep_setuid: bool) -> None:
@@ -71,14 +71,14 @@ class LocalTree:
 
         Where its setuid and setgid bits are not asked for, they are those that this machine gave it.
         """
-        with self._directory(name) as walked:
+        with parts.named(self.shown(name)), self._directory(name) as walked:
             here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=walked)
-        try:
-            special = 0 if keep_setuid else stat.S_IMODE(os.fstat(here).st_mode) & ~0o777
-            os.fchmod(here, kinds.permissions(stat.S_IFDIR | mode, keep_setuid) | special)
-            os.utime(here, ns=(modified, modified))
-        finally:
-            os.close(here)
+            try:
+                special = 0 if keep_setuid else stat.S_IMODE(os.fstat(here).st_mode) & ~0o777
+                os.fchmod(here, kinds.permissions(stat.S_IFDIR | mode, keep_setuid) | special)
+                os.utime(here, ns=(modified, modified))
+            finally:
+                os.close(here)
 
     @contextlib.contextmanager
     def opened_parent(self, name: str) -> Iterator[tuple[int, str]]:

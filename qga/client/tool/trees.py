@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from qga.client import kinds, times
+from qga.client import kinds, parts, times
 from qga.client.client import Client
 from qga.client.errors import ClientError
 from qga.client.outcome import Outcome
@@ -113,12 +113,8 @@ def from_guest(client: Client, source: str, tree: LocalTree, keep_setuid: bool) 
 
 def download(client: Client, source: str, tree: LocalTree, name: str, **options: Any) -> Outcome:
     """One file, to its name in the tree: no link on the way there is followed, nor one that has its name."""
-    with tree.opened_parent(name) as (directory, last):
-        try:
-            return client.download(source, last, dir_fd=directory, **options)
-        except OSError as error:
-            error.filename = tree.shown(name)  # it knows no more than a name in some directory
-            raise
+    with parts.named(tree.shown(name)), tree.opened_parent(name) as (directory, last):
+        return client.download(source, last, dir_fd=directory, **options)
 
 
 def _listed(client: Client, source: str) -> bytes:
