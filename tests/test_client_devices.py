@@ -176,7 +176,7 @@ class TestDevice:
 
 
 class TestStream:
-    @pytest.mark.parametrize("size", [0, 1, 3_000_017])
+    @pytest.mark.parametrize("size", [0, 3_000_017])
     def test_there_and_back(self, address: str, tmp_path: Path, size: int) -> None:
         data, far = os.urandom(size), tmp_path / "far"
         there = subprocess.run([*TOOL, "-c", address, "cp", "-", f":{far}"], input=data, capture_output=True)
