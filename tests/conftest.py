@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import signal
 import time
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import settings
 from jsonschema import Draft4Validator
 
-from qga import schema
+from qga import log, schema
 from qga.binding import bind
 from qga.context import Context
 from qga.dispatch import Dispatcher, Reply
@@ -37,6 +38,16 @@ def _signals() -> None:
     """Programs of the tests are interrupted, also where the tests run behind nohup(1) or an ``&``."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(autouse=True)
+def _no_log_stays() -> Iterator[None]:
+    """What a test directs the logging module to is not the next one's."""
+    yield
+    while (installed := log.installed()) is not None:
+        installed.close()
+    for name in ("qga", log.AUDIT):
+        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)

@@ -23,15 +23,6 @@ QGA = logging.getLogger("qga.test")
 AUDIT = logging.getLogger(log.AUDIT)
 
 
-@pytest.fixture(autouse=True)
-def _clean() -> Iterator[None]:
-    yield
-    while (installed := log.installed()) is not None:
-        installed.close()
-    for name in ("qga", log.AUDIT):
-        logging.getLogger(name).setLevel(logging.NOTSET)
-
-
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "log"
