@@ -9,34 +9,13 @@ import pytest
 
 from tests.vm.guest import AGENT_PORT, Guest
 from tests.vm.peer import Peer
-
-SERVICE = "qemu-ga.service"
-
-
-def pid(guest: Guest) -> str:
-    return guest.check(f"systemctl show -P MainPID {SERVICE}").strip()
+from tests.vm.service import SERVICE, pid, settle, wake_ups_in
 
 
 def answers(guest: Guest, timeout: float = 30) -> bool:
     with guest.peer(timeout=timeout) as peer:
         peer.sync()
         return bool(peer.call("guest-ping") == {})
-
-
-def count(guest: Guest) -> str:
-    """A shell command that prints how often the agent was woken: proc(5)."""
-    return f"awk '/^voluntary_ctxt/ {{print $2}}' /proc/{pid(guest)}/status"
-
-
-def settle(guest: Guest) -> None:
-    """Return when the agent was not woken for a second: it has noticed what has happened, and waits."""
-    guest.check(f'while now=$({count(guest)}); [ "$now" != "$last" ]; do last=$now; sleep 1; done')
-
-
-def wake_ups_in(guest: Guest, seconds: int) -> int:
-    settle(guest)
-    before, after = guest.check(f"{count(guest)}; sleep {seconds}; {count(guest)}").split()
-    return int(after) - int(before)
 
 
 def test_started_by_systemd_when_the_port_appeared(guest: Guest) -> None:

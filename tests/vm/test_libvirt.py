@@ -9,11 +9,12 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from qga.client import Client, CommandNotFound
+from tests.until import until
 from tests.vm.guest import AGENT_PORT
 from tests.vm.image import Image
 from tests.vm.libvirt import Domain, Libvirt
@@ -32,7 +33,7 @@ def libvirt() -> Iterator[Libvirt]:
 def domain(image: Image, libvirt: Libvirt) -> Iterator[Domain]:
     with Domain(image, libvirt) as domain:
         domain.boot()
-        becomes(lambda: connected(domain))
+        until(lambda: connected(domain))
         yield domain
 
 
@@ -46,13 +47,6 @@ def thawed(domain: Domain) -> Iterator[None]:
     yield
     with contextlib.suppress(AssertionError):  # it is off
         ask(domain, "guest-fsfreeze-thaw")
-
-
-def becomes(condition: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
 
 
 def test_what_the_guest_is(domain: Domain) -> None:
@@ -133,15 +127,15 @@ def test_the_tools_own_road(domain: Domain, libvirt: Libvirt, monkeypatch: pytes
 def test_sleep(domain: Domain) -> None:
     boot = domain.boot_id()
     domain.virsh("dompmsuspend", "mem")
-    becomes(lambda: domain.virsh("domstate") == "pmsuspended")
+    until(lambda: domain.virsh("domstate") == "pmsuspended")
     domain.virsh("dompmwakeup")
     assert domain.boot_id() == boot
-    becomes(lambda: connected(domain))
+    until(lambda: connected(domain))
     domain.virsh("dompmsuspend", "disk")
     domain.wait_exit()
     domain.boot()
     assert domain.boot_id() == boot
-    becomes(lambda: connected(domain))
+    until(lambda: connected(domain))
 
 
 def test_shutdown(domain: Domain) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,8 +10,8 @@ import pytest
 from tests.vm.guest import Guest
 from tests.vm.image import Image
 from tests.vm.peer import AgentError, Peer
+from tests.vm.service import SERVICE, pid, settle
 
-SERVICE = "qemu-ga.service"
 POLICY = "/etc/qemu/qga-policy.toml"
 REFUSED = "has been disabled: the command is not allowed"
 
@@ -49,12 +48,8 @@ def put(guest: Guest, text: str) -> None:
 
 def reload(guest: Guest) -> None:
     guest.check(f"systemctl reload {SERVICE}")
-    time.sleep(1)  # systemd has only sent the signal
+    settle(guest)  # systemd has only sent the signal
     assert guest.check(f"systemctl is-active {SERVICE}").strip() == "active"
-
-
-def pid(guest: Guest) -> str:
-    return guest.check(f"systemctl show -P MainPID {SERVICE}").strip()
 
 
 def refused(peer: Peer, name: str, **arguments: Any) -> None:
