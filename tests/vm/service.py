@@ -11,6 +11,13 @@ def pid(guest: Guest) -> str:
     return guest.check(f"systemctl show -P MainPID {SERVICE}").strip()
 
 
+def answers(guest: Guest, timeout: float = 30) -> bool:
+    """Whether it answers a host that has just come."""
+    with guest.peer(timeout=timeout) as peer:
+        peer.sync()
+        return bool(peer.call("guest-ping") == {})
+
+
 def settle(guest: Guest) -> None:
     """Return when the agent was not woken for a second: it has done what it had to, and waits."""
     woken = wake_ups(guest)

@@ -9,13 +9,7 @@ import pytest
 
 from tests.vm.guest import AGENT_PORT, Guest
 from tests.vm.peer import Peer
-from tests.vm.service import SERVICE, pid, settle, wake_ups_in
-
-
-def answers(guest: Guest, timeout: float = 30) -> bool:
-    with guest.peer(timeout=timeout) as peer:
-        peer.sync()
-        return bool(peer.call("guest-ping") == {})
+from tests.vm.service import SERVICE, answers, pid, settle, wake_ups_in
 
 
 def test_started_by_systemd_when_the_port_appeared(guest: Guest) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.vm.guest import Guest
 from tests.vm.peer import AgentError
-from tests.vm.test_agent import SERVICE
+from tests.vm.service import SERVICE
 
 CONF = "/etc/qemu/qemu-ga.conf"
 FILE = "/var/log/qga/audit.log"

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from tests.vm.guest import AGENT_PORT, Guest
-from tests.vm.test_agent import SERVICE, answers, pid
+from tests.vm.service import SERVICE, answers, pid
 
 CHECK = "/opt/qga/bin/qemu-ga --self-test"
 
