@@ -255,8 +255,10 @@ def _audit(config: Config, policy: Policy) -> Audit | None:
             raise ConfigError("audit-required: this is no service of systemd, expected audit-log with a file")
         return None
     from qga.audit import Audit
+    from qga.filesink import FileSink
+    from qga.journal import JournalSink
 
-    sink = sinks.JournalSink() if where == "journal" else sinks.FileSink(where)
+    sink: sinks.Sink = JournalSink() if where == "journal" else FileSink(where)
     channel = f"{config.method} {config.path}" if config.path else "a socket of systemd"
     return Audit(sink, channel, policy.on_audit_failure if config.audit_required else lambda failing: None)
 

@@ -1,29 +1,24 @@
-"""The audit log: a record of every command, and of the end of every program that one has started.
+"""The audit log: a record of every command, of every malformed request, and of the end of every program started.
 
-The rule it keeps: it never holds the agent up, and tells of what it could not write. What cannot be written now, as
-filesystems are frozen or a disk is full, is kept in memory until it can: MAX_HELD records, and then their number. The
-first are kept, so that a host cannot push out the record of what it did by pings.
+The rule it keeps: a record has a bounded size and no secret in it, whatever the host sends, and the records of a run
+are numbered. When they are written, and what becomes of them if they cannot be, is decided in recorder.py.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 
 from qga import __version__, redaction
-from qga.errors import CommandNotFound
+from qga.errors import CommandNotFound, RequestError
 from qga.loop import Loop
+from qga.recorder import Recorder
 from qga.schema import Command
 from qga.sinks import Sink
+from qga.wire import encode
 
-log = logging.getLogger(__name__)
-
-MAX_HELD = 1000  # records of some hundred bytes, rarely some thousand
-RETRY = 1.0  # seconds until what the journal had no room for is written
-
+_INVALID = "invalid"  # the kind of all commands that do not exist: a host can think of many
 
 _NOTHING: Mapping[str, object] = {}
 
@@ -37,7 +32,7 @@ class Entry:
         self.seq, self.size, self.peer = seq, size, peer
         self.started, self.begun = time.time(), time.perf_counter()
         self.command: Command | None = None
-        self.arguments: Mapping[str, object] | None = None  # once they are valid
+        self.arguments: Mapping[str, object] | None = None
         self.rule: str | None = None
 
 
@@ -47,26 +42,32 @@ class Audit:
     def __init__(self, sink: Sink, channel: str, on_failure: Callable[[bool], None] = lambda failing: None) -> None:
         """``channel`` goes into every record; ``on_failure`` is told that the log cannot be written, or can again."""
         self.peer: object = None
-        self._sink = sink
         self._channel = channel
-        self._on_failure = on_failure
-        self._loop: Loop | None = None
-        self._retrying = False
+        self._recorder = Recorder(sink, self._event, on_failure)
+        self._key = os.urandom(32)
         self._seq = 0
         self._entries: dict[int, Entry] = {}  # of commands that are not over
         self._programs: dict[int, tuple[int, float]] = {}  # by pid: their seq, and when they began
-        self._held: deque[dict[str, object]] = deque()
-        self._lost = 0
-        self._frozen = False
-        self._failing = False
 
     def attach(self, loop: Loop) -> None:
-        """From now on what the journal had no room for is written soon; without a loop, with the next record."""
-        self._loop = loop
+        """From now on what could not be written is, as soon as it can be; without a loop, with the next record."""
+        self._recorder.attach(loop)
+
+    def reopen(self, sink: Sink | None = None) -> None:
+        """After the file was rotated, or the owner has named another."""
+        self._recorder.reopen(sink)
+
+    def on_freeze(self, frozen: bool) -> None:
+        """For FreezeState to call."""
+        self._recorder.on_freeze(frozen)
 
     def start(self) -> None:
         """The first record. If it cannot be written, that is reported now and not with the first command."""
-        self._write(self._event("start", time.time(), agent=os.getpid(), version=__version__))
+        self.note("start", agent=os.getpid(), version=__version__)
+
+    def note(self, event: str, **members: object) -> None:
+        """A record of what is not a command: ``event`` is one of a few words, ``members`` what there is to say."""
+        self._recorder.write(event, self._event(event, **members))
 
     def close(self) -> None:
         """The agent ends. Commands that are not over have a record too: a shutdown is one."""
@@ -74,26 +75,7 @@ class Audit:
             if entry.command is not None:
                 outcome = {"error": "the agent ended before this was over"}
                 self._tell(entry, entry.command.name, "allowed", outcome)
-        if not self._frozen:
-            self._flush()
-            self._sink.close()
-
-    def reopen(self, sink: Sink | None = None) -> None:
-        """After the file was rotated, or the owner has named another."""
-        self._sink.close()
-        self._sink = sink or self._sink
-        if not self._frozen:
-            try:
-                self._sink.open()
-            except OSError as error:
-                self._fail(error)
-            self._flush()
-
-    def on_freeze(self, frozen: bool) -> None:
-        """For FreezeState to call."""
-        self._frozen = frozen
-        if not frozen:
-            self._flush()
+        self._recorder.close()
 
     def begin(self, size: int) -> Entry:
         """A command has come, in ``size`` bytes."""
@@ -107,6 +89,8 @@ class Audit:
         """It is over, with an error or a result; ``sent`` is the size of the reply in bytes."""
         command = entry.command
         name = redaction.name_of(message) if command is None else command.name
+        if entry.arguments is None and isinstance(given := message.get("arguments"), dict):
+            entry.arguments = given
         if error is None:
             outcome = _NOTHING if result is None else self._result(entry, result)
             self._tell(entry, name, "allowed", outcome, sent)
@@ -114,22 +98,31 @@ class Audit:
         refused = isinstance(error, CommandNotFound)
         if isinstance(error, CommandNotFound):
             entry.rule = error.rule
-        decision = "invalid" if command is None else "refused" if refused else "allowed"
+        decision = _INVALID if command is None else "refused" if refused else "allowed"
         self._tell(entry, name, decision, {"error": redaction.words(error, message, command)}, sent)
 
     def revoked(self, command: str, rule: str, **what: int) -> None:
         """A reload forbids what was allowed before: ``what`` is the handle that is closed or the program's pid."""
-        record = self._event("revoked", time.time(), channel=self._channel, command=command)
-        self._write({**record, **what, "decision": "revoked", "rule": rule})
+        self.note("revoked", channel=self._channel, command=command, **what, decision="revoked", rule=rule)
+
+    def malformed(self, message: object, size: int) -> None:
+        """What has come, in ``size`` bytes, is not a request: no JSON (a RequestError), or not an object."""
+        if isinstance(message, RequestError):
+            told, content = redaction.unquoted(str(message)), message.head
+        else:
+            told, content = "it is not a JSON object", encode(message)
+        record = self._event("malformed", channel=self._channel)
+        if self.peer is not None:
+            record["peer"] = self.peer
+        self._recorder.write("malformed", {**record, "error": told, "in": size, "hash": self._hash(content)})
 
     def program_ended(self, pid: int, code: int) -> None:
         """A program of guest-exec, with an exit status or minus the signal that killed it."""
         seq, begun = self._programs.pop(pid, (None, 0.0))
         if seq is not None:
             seconds = time.perf_counter() - begun
-            record = self._event("exit", time.time(), channel=self._channel, command="guest-exec", of=seq)
             ended = {"exitcode": code} if code >= 0 else {"signal": -code}
-            self._write({**record, "pid": pid, **ended, "seconds": seconds})
+            self.note("exit", channel=self._channel, command="guest-exec", of=seq, pid=pid, **ended, seconds=seconds)
 
     def _result(self, entry: Entry, result: object) -> dict[str, object]:
         """The numbers of a result: a handle, a count, a program's pid, how it ended. Texts are the guest's own."""
@@ -156,8 +149,8 @@ class Audit:
         }
         if entry.peer is not None:
             record["peer"] = entry.peer
-        if entry.arguments and entry.command is not None:
-            record["arguments"] = redaction.shown(entry.command, entry.arguments)
+        if entry.arguments:
+            record["arguments"] = redaction.shown(entry.command, entry.arguments, self._hash)
         record["decision"] = decision
         if entry.rule is not None:
             record["rule"] = entry.rule
@@ -167,61 +160,14 @@ class Audit:
             record.update(outcome)
         if sent is not None:
             record["out"] = sent
-        self._write(record)
+        self._recorder.write(_INVALID if entry.command is None else name, record)
 
-    def _event(self, event: str, at: float, **members: object) -> dict[str, object]:
+    def _event(self, event: str, **members: object) -> dict[str, object]:
         self._seq += 1
-        return {"time": at, "event": event, "seq": self._seq, **members}
+        return {"time": time.time(), "event": event, "seq": self._seq, **members}
 
-    def _write(self, record: dict[str, object]) -> None:
-        waiting = self._frozen or bool(self._held)
-        if not waiting and self._written(record):
-            return
-        if len(self._held) < MAX_HELD:
-            self._held.append(record)
-        else:
-            self._lost += 1
-        if waiting and not self._frozen:
-            self._flush()
+    def _hash(self, content: bytes) -> str:
+        """By a key of this run, which nobody gets to know: what is short could be guessed from any other hash."""
+        import hashlib  # here: with OpenSSL it has 4 MB
 
-    def _flush(self) -> None:
-        """Write what is held, the oldest first."""
-        while self._held and self._written(self._held[0]):
-            self._held.popleft()
-        if self._lost and not self._held:
-            self._held.append(self._event("lost", time.time(), count=self._lost))
-            self._lost = 0
-            self._flush()
-
-    def _written(self, record: Mapping[str, object]) -> bool:
-        try:
-            self._sink.write(record)
-        except BlockingIOError as error:
-            if self._lost:
-                self._fail(error)
-            self._retry()
-            return False
-        except OSError as error:
-            self._fail(error)
-            return False
-        if self._failing:
-            self._failing = False
-            log.warning("the audit log %s can be written again", self._sink.name)
-            self._on_failure(False)
-        return True
-
-    def _fail(self, error: OSError) -> None:
-        if not self._failing:
-            self._failing = True
-            log.error("the audit log %s cannot be written: %s", self._sink.name, error.strerror)
-            self._on_failure(True)
-
-    def _retry(self) -> None:
-        if self._loop is not None and not self._retrying:
-            self._retrying = True
-            self._loop.call_later(RETRY, self._on_retry)
-
-    def _on_retry(self) -> None:
-        self._retrying = False
-        if not self._frozen:
-            self._flush()
+        return hashlib.blake2b(content, digest_size=16, key=self._key).hexdigest()

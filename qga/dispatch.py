@@ -81,6 +81,8 @@ class Dispatcher:
         Never raises, nor does the task. ``size`` is how many bytes the message had, for the audit log.
         """
         if not isinstance(message, dict):
+            if self._audit is not None and size:  # what has no size was in the same line as what had it
+                self._audit.malformed(message, size)
             unfit = message if isinstance(message, RequestError) else RequestError("QMP input must be a JSON object")
             return Reply({"error": unfit.wire()})
         entry = None if self._audit is None else self._audit.begin(size)

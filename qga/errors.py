@@ -16,7 +16,12 @@ class QgaError(Exception):
 
 
 class RequestError(QgaError):
-    """The peer sent something that is no valid request: bad JSON, a bad envelope or bad arguments."""
+    """The peer sent something that is no valid request: bad JSON, a bad envelope or bad arguments.
+
+    ``head`` is the beginning of what is no JSON, for the audit log's hash.
+    """
+
+    head = b""
 
 
 class CommandNotFound(QgaError):  # noqa: N818  QEMU's name of the class

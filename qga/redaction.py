@@ -7,7 +7,8 @@ came in the wrong place is as secret as in the right one.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any
 
 from qga import b64
 from qga.errors import CommandError, RequestError
@@ -16,26 +17,40 @@ from qga.schema import Command
 NOT_SHOWN = "(not shown)"
 MAX_TEXT = 256  # characters of a value
 MAX_ELEMENTS = 32  # of a list
+MAX_LIST = 2048  # characters of its elements together
 MAX_ERROR = 4096  # characters of an error: a hook or a helper can say much
 MAX_LOOKS = 100_000  # comparisons of a word with a place in an error; a thousand arguments need some thousand
 
 _MAX_LOGGED = 200  # characters of a value: a log line is for people
 _COMMAND = re.compile("guest(-[a-z0-9]{1,20}){1,8}")
 _ENVELOPE = ("execute", "arguments", "id")
+_TYPES: dict[str, type | tuple[type, ...]] = {"integer": int, "number": (int, float), "boolean": bool}
 _WORD = 4  # characters: what is shorter is a part of many words, and is looked for within quotes only
 
 
-def shown(command: Command, arguments: Mapping[str, object]) -> dict[str, object]:
-    """Valid arguments: of a payload its size and SHA-256, of a secret its size, of what is long its beginning."""
+def shown(
+    command: Command | None, arguments: Mapping[str, object], hashed: Callable[[bytes], str]
+) -> dict[str, object]:
+    """Arguments, valid or not: of a payload its size and hash, of a secret its size, of what is long its beginning.
+
+    Nothing is shown of a value that does not fit its place; of members that the command does not have, their number.
+    """
+    shapes = {} if command is None else command.arguments["properties"]
     told: dict[str, object] = {}
+    unknown = 0
     for name, value in arguments.items():
-        if name in command.payload:
-            told[name] = _digest(value)
+        if command is None or name not in shapes:
+            unknown += 1
+        elif not _fits(shapes[name], value):
+            told[name] = NOT_SHOWN
+        elif name in command.payload:
+            content = _content(value)
+            told[name] = {"bytes": len(content), "hash": hashed(content)}
         elif name in command.secret:
             told[name] = {"bytes": len(_content(value))}
         else:
             told[name] = _short(value)
-    return told
+    return {**told, NOT_SHOWN: unknown} if unknown else told
 
 
 class Called:
@@ -122,6 +137,12 @@ def _hidden(
     return [*_strings(secret), *decoded, *_strings(message.get("id"))], ()
 
 
+def unquoted(text: str) -> str:
+    """A complaint about what is no JSON, without what it quotes: that is the rest of it."""
+    head, quote, _ = text.partition("'")
+    return f"{head}{quote}{NOT_SHOWN}{quote}"[:MAX_TEXT] if quote else text[:MAX_TEXT]
+
+
 def _strings(value: object) -> list[str]:
     """Every string in a value, keys too; it nests as deep as a request may."""
     found: list[str] = []
@@ -147,11 +168,21 @@ def _decoded(text: str) -> Iterator[str]:
             yield plain
 
 
-def _digest(value: object) -> dict[str, object]:
-    import hashlib  # here: with OpenSSL it has 4 MB
-
-    content = _content(value)
-    return {"bytes": len(content), "sha256": hashlib.sha256(content, usedforsecurity=False).hexdigest()}
+def _fits(shape: Mapping[str, Any], value: object) -> bool:
+    """Whether a value is of a shape of the schema (qga/schema.py makes no others), without a validator's import."""
+    if "anyOf" in shape:
+        return any(_fits(branch, value) for branch in shape["anyOf"])
+    kind = shape["type"]
+    if kind == "string":
+        return isinstance(value, str) and ("enum" not in shape or value in shape["enum"])
+    if kind == "array":
+        return isinstance(value, list) and all(_fits(shape["items"], item) for item in value)
+    if kind == "object":
+        members = shape["properties"]
+        return isinstance(value, dict) and all(
+            name in members and _fits(members[name], member) for name, member in value.items()
+        )
+    return isinstance(value, _TYPES[kind]) and (kind == "boolean" or not isinstance(value, bool))
 
 
 def _content(value: object) -> bytes:
@@ -173,8 +204,14 @@ def _short(value: object) -> object:
     if isinstance(value, str):
         return value if len(value) <= MAX_TEXT else f"{value[:MAX_TEXT]}... ({len(value)} characters)"
     if isinstance(value, list):
-        more = [f"... ({len(value)} elements)"] if len(value) > MAX_ELEMENTS else []
-        return [_short(element) for element in value[:MAX_ELEMENTS]] + more
+        told: list[object] = []
+        room = MAX_LIST
+        for element in value[:MAX_ELEMENTS]:
+            told.append(_short(element))
+            room -= len(str(told[-1]))
+            if room <= 0:
+                break
+        return told if len(told) == len(value) else [*told, f"... ({len(value)} elements)"]
     if isinstance(value, dict):
         return {name: _short(member) for name, member in value.items()}
     return value

@@ -16,11 +16,15 @@ from collections.abc import Iterator
 import orjson
 
 from qga.dialect import MAX_DEPTH, MAX_SIZE, MAX_TOKENS, Dialect
-from qga.literals import legible
+from qga.errors import RequestError
+from qga.literals import complaint, legible
 
 LONG = 4096  # bytes; a piece this long without a closing bracket is the middle of a payload: wait for its end
 
+MAX_HEAD = 4096  # bytes kept of what may turn out to be no JSON
+
 _REFUSED = object()
+_FLUSH = str(complaint(b"stray '\xff'"))  # of the byte by which a client ends whatever was left half-said before it
 
 # An id may nest as deep as a request, and is encoded by recursion, some frames a level.
 sys.setrecursionlimit(max(sys.getrecursionlimit(), 8 * MAX_DEPTH))
@@ -29,12 +33,14 @@ sys.setrecursionlimit(max(sys.getrecursionlimit(), 8 * MAX_DEPTH))
 class Decoder:
     """The requests of one peer; another peer gets another decoder.
 
-    ``size`` is how many bytes the latest message had. Of several in one line, the first has them all.
+    ``size`` is how many bytes the latest message had. Of several in one line, the first has them all, but for the
+    complaint about a lone 0xFF, which has none.
     """
 
     def __init__(self) -> None:
         self.size = 0
         self._unclaimed = 0  # bytes of a message that has not ended
+        self._head = b""  # their beginning
         self._dialect = Dialect()
         self._deferred = bytearray()
 
@@ -77,8 +83,16 @@ class Decoder:
 
     def _slowly(self, piece: bytes) -> Iterator[object]:
         self._unclaimed += len(piece)
+        if len(self._head) < MAX_HEAD:
+            self._head += piece[: MAX_HEAD - len(self._head)]
         for value in self._dialect.feed(piece):
-            self.size, self._unclaimed = self._unclaimed, 0
+            if isinstance(value, RequestError):
+                if str(value) == _FLUSH:
+                    self.size = 0
+                    yield value
+                    continue
+                value.head = self._head
+            self.size, self._unclaimed, self._head = self._unclaimed, 0, b""
             yield value
 
     def _join(self, data: bytes) -> bytes:

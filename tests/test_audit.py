@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import errno
-import hashlib
 import json
 import os
 import socket
@@ -16,15 +15,16 @@ from typing import Any
 
 import pytest
 
-from qga import audit, schema, sinks
+from qga import backlog, schema, sinks
 from qga.audit import Audit
 from qga.binding import bind
 from qga.context import Context
 from qga.dispatch import Dispatcher
+from qga.filesink import FileSink
 from qga.freeze import FreezeState
+from qga.journal import JournalSink
 from qga.linux.host import Host
 from qga.policy import Policy
-from qga.sinks import FileSink, JournalSink
 from qga.waiting import Pending
 from tests.conftest import FakePrograms, carried_out
 from tests.lines import Lines
@@ -32,13 +32,15 @@ from tests.running import RunningAgent
 
 SCHEMA = schema.load()
 SOON = 10.0
-DIGEST = hashlib.sha256(b"hello").hexdigest()
 
 
 class Kept:
     """A sink that keeps the records, unless it is told how to fail."""
 
     name = "kept"
+
+    def hurry(self) -> None:
+        pass
 
     def __init__(self) -> None:
         self.records: list[dict[str, Any]] = []
@@ -54,6 +56,9 @@ class Kept:
 
     def close(self) -> None:
         pass
+
+    def fileno(self) -> int | None:
+        return None
 
     def events(self) -> list[str]:
         return [record.get("command", record["event"]) for record in self.records]
@@ -152,13 +157,11 @@ def test_payloads_are_sizes_and_hashes_and_secrets_only_sizes(
     shown = [record["arguments"] for record in kept.records]
     assert shown == [
         {"path": str(tmp_path / "file"), "mode": "w"},
-        {"handle": 1000, "buf-b64": {"bytes": 5, "sha256": DIGEST}, "count": 3},
+        {"handle": 1000, "buf-b64": {"bytes": 5, "hash": recorded.audit._hash(b"hello")}, "count": 3},
         {"username": "ann", "password": {"bytes": 5}, "crypted": False},
-        {
-            "username": "nobody-here",
-            "keys": {"bytes": 8, "sha256": hashlib.sha256(b"one\0two\0").hexdigest()},
-        },
+        {"username": "nobody-here", "keys": {"bytes": 8, "hash": recorded.audit._hash(b"one\0two\0")}},
     ]
+    assert len(shown[1]["buf-b64"]["hash"]) == 32
 
 
 def test_what_is_long_is_cut(recorded: Recorded, kept: Kept) -> None:
@@ -220,12 +223,13 @@ def test_frozen_it_is_kept_and_written_at_the_thaw(host: Host, kept: Kept) -> No
 def test_what_is_kept_is_bounded_and_the_loss_is_told(host: Host, kept: Kept) -> None:
     recorded = Recorded(host, kept)
     recorded.audit.on_freeze(True)
-    for _ in range(audit.MAX_HELD + 3):
+    for _ in range(backlog.MAX_HELD + 3):
         recorded.ask("guest-ping")
     recorded.audit.on_freeze(False)
     *first, last = kept.records
-    assert [record["seq"] for record in first] == list(range(1, audit.MAX_HELD + 1))
-    assert (last["event"], last["count"], last["seq"]) == ("lost", 3, audit.MAX_HELD + 4)
+    assert [record["seq"] for record in first] == list(range(1, backlog.MAX_HELD + 1))
+    assert (last["event"], last["count"], last["seq"]) == ("lost", 3, backlog.MAX_HELD + 4)
+    assert last["commands"] == {"guest-ping": 3}
 
 
 def test_a_failing_log_is_reported_once_and_closes_all_but_what_is_safe(
@@ -277,13 +281,14 @@ def test_a_file_follows_a_rotation_once_it_is_opened_anew(host: Host, tmp_path: 
     """As logrotate(8) does: rename, then tell the agent."""
     path = tmp_path / "audit.log"
     recorded = Recorded(host, FileSink(str(path)))
-    recorded.ask("guest-ping")
+    write = recorded.audit._recorder.write
+    write("one", at(1, "one"))
     rotated = path.rename(tmp_path / "audit.log.1")
-    recorded.ask("guest-ping")
+    write("two", at(1, "two"))
     recorded.audit.reopen()
-    recorded.ask("guest-info")
-    assert [json.loads(line)["seq"] for line in rotated.read_text().splitlines()] == [1, 2]
-    assert [json.loads(line)["seq"] for line in path.read_text().splitlines()] == [3]
+    write("three", at(1, "three"))
+    assert events(rotated) == ["one", "two"]
+    assert events(path) == ["three"]
 
 
 def test_another_file_takes_over(host: Host, tmp_path: Path) -> None:
@@ -332,11 +337,30 @@ def test_a_full_disk(host: Host) -> None:
     assert "return" in recorded.ask("guest-ping")
 
 
-def test_half_a_line_is_written_again_on_a_line_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_a_line_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "audit.log"
     sink, real = FileSink(str(path)), os.write
+    sink.write({"time": 0.25, "event": "zero"})
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:5]))
+        with pytest.raises(OSError, match="No space left"):
+            sink.write({"time": 0.25, "event": "one"})
+    assert events(path) == ["zero"]
+    sink.write({"time": 0.25, "event": "one"})
+    assert events(path) == ["zero", "one"]
+
+
+def test_half_a_line_that_cannot_be_taken_back_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a file with chattr(1)'s attribute a."""
+    path = tmp_path / "audit.log"
+    sink, real = FileSink(str(path)), os.write
+
+    def refuse(descriptor: int, size: int) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:5]))
+        patch.setattr(os, "ftruncate", refuse)
         with pytest.raises(OSError, match="No space left"):
             sink.write({"time": 0.25, "event": "one"})
     sink.write({"time": 0.25, "event": "one"})
@@ -345,6 +369,120 @@ def test_half_a_line_is_written_again_on_a_line_of_its_own(tmp_path: Path, monke
     assert torn == '{"tim'
     stamp = "1970-01-01T00:00:00.250000Z"
     assert list(map(json.loads, whole)) == [{"time": stamp, "event": "one"}, {"time": stamp, "event": "two"}]
+
+
+@pytest.mark.parametrize(
+    ("left", "expected"), [(b"", b""), (b"x\n", b"x\n"), (b'{"tim', b'{"tim\n'), (b"\0", b"\0\n")]
+)
+def test_half_a_line_of_an_earlier_run_is_ended(tmp_path: Path, left: bytes, expected: bytes) -> None:
+    path = tmp_path / "audit.log"
+    path.write_bytes(left)
+    sink = FileSink(str(path))
+    sink.write({"time": 0.25, "event": "one"})
+    sink.write({"time": 0.25, "event": "two"})
+    assert path.read_bytes().startswith(expected + b'{"time":')
+    assert path.read_bytes().count(b"\n") == expected.count(b"\n") + 2
+
+
+def events(path: Path) -> list[str]:
+    return [json.loads(line)["event"] for line in path.read_text().splitlines()]
+
+
+def at(seconds: int, event: str) -> dict[str, object]:
+    return {"time": float(seconds), "event": event}
+
+
+def renamed(path: Path) -> None:
+    path.rename(path.with_suffix(".1"))
+
+
+def removed(path: Path) -> None:
+    path.unlink()
+
+
+def replaced(path: Path) -> None:
+    path.with_suffix(".new").touch()
+    path.with_suffix(".new").rename(path)
+
+
+@pytest.mark.parametrize(("change", "gone"), [(renamed, 0), (removed, 2), (replaced, 2)])
+def test_a_file_that_is_not_in_its_place_is_noticed_within_a_second(
+    tmp_path: Path, change: Callable[[Path], None], gone: int
+) -> None:
+    path = tmp_path / "audit.log"
+    sink = FileSink(str(path))
+    sink.write(at(1, "one"))
+    sink.write(at(2, "two"))
+    change(path)
+    sink.write(at(2, "three"))  # the bound: within this second nothing is checked
+    with pytest.raises(sinks.Moved) as moved:
+        sink.write(at(3, "four"))
+    assert moved.value.gone == gone
+    sink.write(at(3, "four"))
+    assert events(path) == ["four"]
+    if change is renamed:
+        assert events(path.with_suffix(".1")) == ["one", "two", "three"]
+
+
+def test_what_is_gone_with_a_removed_file_is_counted(
+    recorded: Recorded, host: Host, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "audit.log"
+    recorded = Recorded(host, FileSink(str(path)))
+    write = recorded.audit._recorder.write
+    write("one", at(1, "one"))
+    path.unlink()
+    write("two", at(1, "two"))
+    write("three", at(2, "three"))
+    write("four", at(2, "four"))
+    assert events(path) == ["three", "lost", "four"]
+    lost = json.loads(path.read_text().splitlines()[1])
+    assert (lost["count"], lost["commands"]) == (2, {"written to the file that was removed": 2})
+    assert caplog.messages == [f"the audit log {path}: it was removed, renamed or replaced, it is begun anew"]
+
+
+def test_a_link_in_its_place_is_not_followed(host: Host, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path, victim = tmp_path / "audit.log", tmp_path / "victim"
+    victim.write_text("as it was")
+    recorded = Recorded(host, FileSink(str(path)))
+    write = recorded.audit._recorder.write
+    write("one", at(1, "one"))
+    renamed(path)
+    path.symlink_to(victim)
+    write("two", at(2, "two"))
+    assert "error" in recorded.ask("guest-get-time")  # audit-required
+    assert recorded.ask("guest-ping") == {"return": {}}
+    recorded.audit.reopen()  # nor then
+    assert "error" in recorded.ask("guest-get-time")
+    path.unlink()
+    assert recorded.ask("guest-ping") == {"return": {}}
+    assert "return" in recorded.ask("guest-get-time")
+    assert victim.read_text() == "as it was"
+    assert len(events(path)) == 6
+    assert (
+        f"the audit log {path} cannot be written: a symbolic link is in its place, which is not followed"
+        in caplog.messages
+    )
+
+
+def test_a_pipe_in_its_place_gets_nothing(host: Host, tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    recorded = Recorded(host, FileSink(str(path)))
+    recorded.audit._recorder.write("one", at(1, "one"))
+    path.unlink()
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    recorded.audit._recorder.write("two", at(2, "two"))
+    assert "error" in recorded.ask("guest-get-time")
+    assert os.read(reader, 100) == b""  # the end: whoever opened it has closed it again
+    os.close(reader)
+
+
+def test_a_link_that_the_owner_named_is_refused_too(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "audit.log")
+    with pytest.raises(OSError, match="symbolic link"):
+        FileSink(str(tmp_path / "link")).open()
+    assert not (tmp_path / "audit.log").exists()
 
 
 @pytest.fixture
@@ -404,7 +542,7 @@ def test_a_journal_that_does_not_read_holds_nobody_up_and_gets_all_later(
                 break
         if len(seen) >= 900:
             break
-        recorded.audit._flush()
+        recorded.audit._recorder._flush()
     assert seen == list(range(1, 901))
 
 

@@ -17,11 +17,13 @@ from qga.audit import Audit
 from qga.binding import bind
 from qga.context import Context
 from qga.dispatch import Dispatcher
+from qga.filesink import FileSink
+from qga.journal import JournalSink
 from qga.linux.host import Host, Outcome
 from qga.policy import Policy
 from qga.schema import Command
 from qga.session import Session
-from qga.sinks import FileSink, JournalSink, Record
+from qga.sinks import Record
 from tests.conftest import as_whoever_tests
 from tests.lines import Lines
 from tests.running import RunningAgent
@@ -100,6 +102,9 @@ class Both:
 
     name = "both"
 
+    def hurry(self) -> None:
+        pass
+
     def __init__(self, *sinks: FileSink | JournalSink) -> None:
         self._sinks = sinks
 
@@ -110,6 +115,9 @@ class Both:
     def write(self, record: Record) -> None:
         for sink in self._sinks:
             sink.write(record)
+
+    def fileno(self) -> int | None:
+        return None
 
     def close(self) -> None:
         for sink in self._sinks:

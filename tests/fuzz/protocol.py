@@ -17,10 +17,10 @@ from qga.context import Context
 from qga.dialect import Dialect
 from qga.dispatch import Dispatcher
 from qga.errors import RequestError
+from qga.filesink import FileSink
 from qga.linux.host import Host, Outcome
 from qga.policy import Policy
 from qga.session import Session
-from qga.sinks import FileSink
 from qga.validate import Validator
 from qga.wire import Decoder
 from tests.fuzz.choices import Choices

@@ -1,0 +1,68 @@
+"""Records that wait to be written: a bounded number, in their order, and how many had to be left out.
+
+The rule it keeps: nobody can push a record out by many of another kind. Where there is no room, the newest of the
+kind that has the most is left out. The kinds are few, the commands of the schema among them, so each has a share of
+the room whatever a host sends; and what is left out is counted, by kind.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter, OrderedDict, deque
+from collections.abc import Mapping
+
+MAX_HELD = 1000  # records of some hundred bytes, rarely some thousand
+
+Record = Mapping[str, object]
+
+
+class Backlog:
+    def __init__(self, limit: int = MAX_HELD) -> None:
+        self.lost: Counter[str] = Counter()  # by kind, since the last that were reported
+        self._limit = limit
+        self._order = itertools.count()
+        self._records: OrderedDict[int, tuple[str, Record]] = OrderedDict()
+        self._of_kind: dict[str, deque[int]] = {}  # numbers of records, ascending; none is empty
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def add(self, kind: str, record: Record) -> bool:
+        """Put a record last. False if it, or another in its favour, was left out."""
+        full = len(self._records) >= self._limit
+        if full and not self._make_room(kind):
+            self.lost[kind] += 1
+            return False
+        number = next(self._order)
+        self._records[number] = kind, record
+        self._of_kind.setdefault(kind, deque()).append(number)
+        return not full
+
+    def first(self) -> tuple[str, Record]:
+        return next(iter(self._records.values()))
+
+    def remove_first(self) -> None:
+        _, (kind, _) = self._records.popitem(last=False)
+        self._forget(kind, newest=False)
+
+    def give_up(self) -> None:
+        """All of them are lost."""
+        self.lost.update(kind for kind, _ in self._records.values())
+        self._records.clear()
+        self._of_kind.clear()
+
+    def _make_room(self, kind: str) -> bool:
+        """Whether another kind has more records than this one; then its newest is left out."""
+        most = max(self._of_kind, key=lambda other: len(self._of_kind[other]))
+        if len(self._of_kind[most]) <= len(self._of_kind.get(kind, ())):
+            return False
+        del self._records[self._forget(most, newest=True)]
+        self.lost[most] += 1
+        return True
+
+    def _forget(self, kind: str, *, newest: bool) -> int:
+        numbers = self._of_kind[kind]
+        number = numbers.pop() if newest else numbers.popleft()
+        if not numbers:
+            del self._of_kind[kind]
+        return number
