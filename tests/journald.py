@@ -23,7 +23,7 @@ mount --make-rprivate / && mount -t tmpfs -o size=200m tmpfs /run &&
 mkdir -p /run/systemd/journald.conf.d /run/systemd/units /run/log/journal &&
 printf '{_QUIET}' > /run/systemd/journald.conf.d/test.conf && exec {DAEMON}
 """
-# Where the control group has to be by which journald finds a process's unit; cgroups(7): hybrid, version 1, version 2.
+# Where journald looks for the control group that has a process's unit; cgroups(7): hybrid, version 1, version 2.
 _HIERARCHIES = ("/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup")
 
 

@@ -13,7 +13,8 @@ import pytest
 from qga.commands import disk, filesystem
 from qga.context import Context
 from qga.linux import nvme
-from qga.linux.block import Device, attachment, natural
+from qga.linux.attachment import attachment
+from qga.linux.block import Device, natural
 from qga.linux.diskstats import parse_diskstats
 from qga.linux.host import Host
 from qga.policy import Policy
@@ -171,6 +172,44 @@ def address(
                 "ccw-address": {"cssid": 0, "ssid": 0, "subchno": 10, "devno": 0x815},
             },
         ),
+        (
+            "/sys/devices/css0/0.0.0001/0.0.0150/block/dasda",
+            None,
+            None,
+            {
+                **address("unknown", UNKNOWN, "/dev/dasda"),
+                "ccw-address": {"cssid": 0, "ssid": 0, "subchno": 1, "devno": 0x150},
+            },
+        ),
+        (
+            "/sys/devices/css0/0.0.000d/0.0.1900/host0/rport-0:0-0/target0:0:2/0:0:2:5/block/sdg",
+            None,
+            None,
+            {
+                **address("scsi", UNKNOWN, "/dev/sdg", target=2, unit=5),
+                "ccw-address": {"cssid": 0, "ssid": 0, "subchno": 13, "devno": 0x1900},
+            },
+        ),
+        (
+            "/sys/devices/virtual/nvme-fabrics/ctl/nvme3/nvme3n1",
+            None,
+            None,
+            address("nvme", UNKNOWN, "/dev/nvme3n1"),
+        ),
+        (
+            "/sys/devices/platform/host4/session1/target4:0:0/4:0:0:7/block/sdh",
+            None,
+            None,
+            address("iscsi", UNKNOWN, "/dev/sdh", unit=7),
+        ),
+        ("/sys/devices/platform/floppy.0/block/fd0", None, None, address("fdc", UNKNOWN, "/dev/fd0")),
+        ("/sys/devices/vbd-51712/block/xvda", None, None, address("xen", UNKNOWN, "/dev/xvda")),
+        (
+            "/sys/devices/platform/soc/fe980000.usb/usb1/1-1/1-1:1.0/host0/target0:0:0/0:0:0:0/block/sdi",
+            None,
+            None,
+            address("usb", UNKNOWN, "/dev/sdi"),
+        ),
     ],
     ids=lambda value: value.rsplit("/", 1)[1] if isinstance(value, str) and "block/" in value else "",
 )
@@ -269,6 +308,75 @@ class Nvme(Host):
         assert struct.unpack_from("=I", argument, 40)[0] == 127 << 16 | 2
         ctypes.memmove(target, LOG, length)
         return self.answer
+
+
+@pytest.mark.parametrize(("kind", "bus_type"), [("SD", "sd"), ("MMC", "mmc"), ("SDIO", "unknown")])
+def test_a_card_is_of_its_type(tree: Tree, execute: Execute, kind: str, bus_type: str) -> None:
+    card = f"{PCI}/0000:00:09.0/mmc_host/mmc0/mmc0:4567"
+    tree.disk(f"{card}/block/mmcblk0", "179:0")
+    tree.driver(f"{PCI}/0000:00:09.0", "sdhci-pci")
+    write(tree.host, f"{card}/type", f"{kind}\n")
+    (found,) = execute("guest-get-disks")["return"]
+    assert found["address"] == address(bus_type, UNKNOWN, "/dev/mmcblk0")
+
+
+SUBSYSTEM = "/sys/devices/virtual/nvme-subsystem/nvme-subsys0"
+
+
+def add_controller(tree: Tree, path: str, state: str, slot: str | None = None) -> None:
+    """A controller of the subsystem, on PCI if it has a slot there."""
+    name = path.rsplit("/", 1)[1]
+    write(tree.host, f"{path}/state", f"{state}\n")
+    if slot is not None:
+        tree.driver(f"{PCI}/{slot}", "nvme")
+    tree.link(f"{SUBSYSTEM}/{name}", path)
+
+
+def test_a_disk_of_an_nvme_subsystem_is_at_one_of_its_controllers(tree: Tree, execute: Execute) -> None:
+    """As with QEMU's nvme-subsys: the disk is not below a controller, and each path to it has no file in /dev."""
+    tree.disk(f"{SUBSYSTEM}/nvme0n1", "259:1")
+    tree.device(f"{SUBSYSTEM}/nvme0n1/nvme0n1p1", "259:2")
+    tree.link(f"{SUBSYSTEM}/subsystem", "/sys/class/nvme-subsystem")
+    add_controller(tree, f"{PCI}/0000:00:08.0/nvme/nvme0", "dead", "0000:00:08.0")
+    add_controller(tree, "/sys/devices/virtual/nvme-fabrics/ctl/nvme1", "live")
+    add_controller(tree, f"{PCI}/0000:00:0a.0/nvme/nvme10", "live", "0000:00:0a.0")
+    add_controller(tree, f"{PCI}/0000:00:09.0/nvme/nvme2", "live", "0000:00:09.0")
+    hidden = f"{PCI}/0000:00:08.0/nvme/nvme0/nvme0c0n1"
+    write(tree.host, f"{hidden}/size", "2048\n")
+    write(tree.host, f"{hidden}/uevent", "DEVTYPE=disk\n")
+    tree.link("/sys/block/nvme0c0n1", hidden)
+    write(tree.host, "/dev/nvme0n1", "")
+    ctx = Context(Nvme(tree.host.run, tree.host.which, tree.host.root), Schema({}), Policy())
+    found, partition = disk.guest_get_disks(ctx)
+    assert found["address"] == address("nvme", pci(9), "/dev/nvme0n1")
+    smart = found["smart"]
+    assert isinstance(smart, dict)
+    assert smart["temperature"] == 323
+    assert partition == {"name": "/dev/nvme0n1p1", "partition": True, "dependencies": ["/dev/nvme0n1"]}
+    part = Device(tree.host.path(f"{SUBSYSTEM}/nvme0n1/nvme0n1p1"), "/dev/nvme0n1p1", "259:2")
+    place = attachment(part)
+    assert place is not None
+    assert (place.bus_type, place.pci) == ("nvme", (0, 0, 9, 0))
+
+
+@pytest.mark.parametrize(
+    ("controllers", "where"),
+    [
+        ({}, UNKNOWN),
+        ({"virtual/nvme-fabrics/ctl/nvme0": "live"}, UNKNOWN),
+        ({"pci0000:00/0000:00:08.0/nvme/nvme0": "dead"}, pci(8)),
+        ({"virtual/nvme-fabrics/ctl/nvme0": "live", "pci0000:00/0000:00:08.0/nvme/nvme1": "connecting"}, UNKNOWN),
+    ],
+)
+def test_a_subsystem_whose_controllers_are_gone_or_elsewhere(
+    tree: Tree, execute: Execute, controllers: dict[str, str], where: dict[str, int]
+) -> None:
+    tree.disk(f"{SUBSYSTEM}/nvme0n1", "259:1")
+    tree.link(f"{SUBSYSTEM}/nvme9", f"{PCI}/0000:00:1f.0/nvme/nvme9")  # it has just gone
+    for path, state in controllers.items():
+        add_controller(tree, f"/sys/devices/{path}", state, "0000:00:08.0" if "pci" in path else None)
+    (found,) = execute("guest-get-disks")["return"]
+    assert found["address"] == address("nvme", where, "/dev/nvme0n1")
 
 
 def test_health_of_an_nvme_disk(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:

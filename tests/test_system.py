@@ -102,15 +102,28 @@ def utmp(kind: int, user: bytes, seconds: int, micros: int, wide: bool = False) 
     return struct.pack(layout, kind, 42, b"tty1", b"1", user, b"host", 0, 0, 7, seconds, micros, b"")
 
 
-@pytest.mark.parametrize(("machine", "wide", "size"), [("x86_64", False, 384), ("aarch64", True, 400)])
-def test_utmp_records(machine: str, wide: bool, size: int) -> None:
+NARROW = ("x86_64", "i686", "ppc64le", "ppc64", "riscv64", "mips64", "sparc64", "armv7l", "m68k")
+WIDE = ("aarch64", "alpha", "ia64", "loongarch64", "s390x")
+
+
+@pytest.mark.parametrize("machine", [*NARROW, *WIDE])
+def test_utmp_records(machine: str) -> None:
+    wide = machine in WIDE
     records = [
         utmp(2, b"reboot", 1, 0, wide),
         utmp(7, b"ann", 1700000000, 250000, wide),
         utmp(8, b"gone", 2, 0, wide),
     ]
-    assert [len(record) for record in records] == [size] * 3
+    assert [len(record) for record in records] == [400 if wide else 384] * 3
     assert parse_utmp(b"".join(records) + b"torn", machine) == [Login("ann", 1700000000.25)]
+
+
+@pytest.mark.parametrize(("machine", "wide"), [("x86_64", True), ("riscv64", True), ("s390x", False)])
+def test_utmp_records_of_another_libc(machine: str, wide: bool) -> None:
+    """As musl has them, or a file of another machine's tools: what they are is seen by what they have."""
+    for count in (1, 2, 23, 24, 25, 48):  # of 24 the size fits both
+        data = utmp(2, b"reboot", 1, 0, wide) + utmp(7, b"ann", 1700000000, 250000, wide) * count
+        assert parse_utmp(data, machine) == [Login("ann", 1700000000.25)] * count
 
 
 def test_users_each_once_with_the_earliest_login(

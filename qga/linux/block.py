@@ -1,4 +1,4 @@
-"""Block devices as sysfs has them: their names, what they lie on, and where they are attached.
+"""Block devices as sysfs has them: their names, and what they lie on; attachment.py says what they are attached to.
 
 Source: Documentation/ABI/testing/sysfs-block; what udev knows is read from its database as sd-device(3) does.
 """
@@ -14,24 +14,6 @@ from typing import NamedTuple
 from qga.linux.host import Host, read_text
 
 _VIRTUAL = "/devices/virtual/block/"  # device mapper, md, loop: there is no hardware
-
-# The drivers of controllers that are known, and what their disks are attached to.
-_BUSES = {
-    "ata_piix": "ide",
-    "sym53c8xx": "scsi",
-    "virtio-pci": "virtio",
-    "ahci": "sata",
-    "nvme": "nvme",
-    "xhci_hcd": "usb",
-    "ehci-pci": "usb",
-}
-
-_PCI_FUNCTION = re.compile(r"/([0-9a-f]{4,8}):([0-9a-f]{2}):([0-9a-f]{2})\.([0-7])(?=/)")
-_SCSI = re.compile(r"/target[0-9:]+/[0-9]+:([0-9]{1,18}):([0-9]{1,18}):([0-9]{1,18})/")  # bus, target, unit
-_CHANNEL = re.compile(
-    r"/devices/css[0-9a-f]+/([0-9a-f]{1,8})\.([0-9a-f])\.([0-9a-f]{4})/[0-9a-f]+\.[0-9a-f]\.([0-9a-f]{4})/"
-)
-_PORT = re.compile(r"/(ata|host)([0-9]{1,18})/")
 
 
 class Device(NamedTuple):
@@ -52,17 +34,6 @@ class Device(NamedTuple):
     @property
     def virtual(self) -> bool:
         return _VIRTUAL in self.path
-
-
-class Attachment(NamedTuple):
-    """``pci`` is domain, bus, slot and function; ``ccw`` is cssid, ssid, subchannel and device number."""
-
-    bus_type: str
-    bus: int = 0
-    target: int = 0
-    unit: int = 0
-    pci: tuple[int, int, int, int] = (-1, -1, -1, -1)
-    ccw: tuple[int, int, int, int] | None = None
 
 
 def read_device(host: Host, path: str) -> Device:
@@ -142,61 +113,10 @@ def list_hardware(host: Host, path: str) -> list[Device]:
     return [below for slave in list_slaves(host, path) or () for below in list_hardware(host, slave.path)]
 
 
-def attachment(device: Device) -> Attachment | None:
-    """Where the device is attached; None if that is not known. Raises OSError if it is gone."""
-    path = f"{device.path}/"
-    scsi = _SCSI.search(path)
-    bus, target, unit = map(int, scsi.groups()) if scsi else (0, 0, 0)
-    if "/devices/pci" in path:
-        return _on_pci(path, target, unit, is_scsi=scsi is not None)
-    if "/virtio" not in path and "/devices/css" not in path:
-        return None
-    ccw = None
-    if channel := _CHANNEL.search(path):
-        cssid, ssid, subchannel, number = (int(digits, 16) for digits in channel.groups())
-        ccw = (cssid, ssid, subchannel, number)
-    return Attachment("scsi" if scsi else "virtio", bus, target, unit, ccw=ccw)
-
-
 def natural(name: str) -> list[tuple[int, str]]:
     """A sorting key by which sd10 comes after sd9."""
     parts = re.split("([0-9]{1,18})", name)  # every second part is a number
     return [(int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)]
-
-
-def _on_pci(path: str, target: int, unit: int, *, is_scsi: bool) -> Attachment | None:
-    """By the first controller on the way from the root bridge: a bridge in between has no driver that is known."""
-    for function in _PCI_FUNCTION.finditer(path):
-        controller = path[: function.end()]
-        link = f"{controller}/driver"
-        driver = os.path.basename(os.readlink(link)) if os.path.islink(link) else ""
-        if driver not in _BUSES:
-            continue
-        domain, bus, slot, number = (int(digits, 16) for digits in function.groups())
-        pci = (domain, bus, slot, number)
-        if driver == "virtio-pci" and is_scsi:
-            return Attachment("scsi", unit=unit, pci=pci)
-        if driver == "sym53c8xx":
-            return Attachment("scsi", unit=target, pci=pci)
-        if driver == "ata_piix":
-            return Attachment("ide", bus=_rank(controller, path), unit=target, pci=pci)
-        if driver == "ahci":
-            return Attachment("sata", unit=_rank(controller, path), pci=pci)
-        return Attachment(_BUSES[driver], pci=pci)
-    return None
-
-
-def _rank(controller: str, path: str) -> int:
-    """Which of the controller's ports it is, from 0. Raises OSError if it is gone."""
-    port = _PORT.search(path, len(controller))
-    if port is None:
-        return 0
-    kind, number = port.groups()
-    numbers = [entry[len(kind) :] for entry in os.listdir(controller) if re.fullmatch(rf"{kind}[0-9]{{1,18}}", entry)]
-    try:
-        return sorted(map(int, numbers)).index(int(number))
-    except ValueError:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from None
 
 
 def _readable(host: Host, directory: str, names: Iterable[str]) -> Iterator[Device]:

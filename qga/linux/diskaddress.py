@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from qga.linux.block import Attachment, Device, attachment, udev_properties
+from qga.linux.attachment import Attachment, attachment
+from qga.linux.block import Device, udev_properties
 from qga.linux.host import Host
 
 _UNKNOWN = Attachment("unknown")

@@ -16,10 +16,12 @@ SESSIONS = "/run/systemd/sessions"
 
 _USER_PROCESS = 7
 # type, pid, line, id, user, host, exit, session, time in seconds and microseconds, address, unused. glibc keeps
-# the 32-bit layout wherever 32-bit programs may share the file.
+# numbers of 32 bits for the session and the time where its bits/wordsize.h has __WORDSIZE_TIME64_COMPAT32 1, so that
+# 32-bit programs can share the file: x86, ppc64, riscv, mips64, sparc64; a 32-bit machine has no others. They have 64
+# bits where that is 0, and on s390, whose bits/utmp.h says so itself. (glibc 2.36, as Debian has it for each.)
 _NARROW = struct.Struct("=h2xi32s4s32s256s2hiii16s20x")
 _WIDE = struct.Struct("=h2xi32s4s32s256s2hqqq16s20x4x")
-_WIDE_MACHINES = ("aarch64", "loongarch64", "riscv64")
+_WIDE_MACHINES = ("aarch64", "aarch64_be", "alpha", "ia64", "loongarch64", "s390", "s390x")
 
 
 class Login(NamedTuple):
@@ -30,12 +32,22 @@ class Login(NamedTuple):
 
 
 def parse_utmp(data: bytes, machine: str) -> list[Login]:
-    """Every login, in the order of the file; ``machine`` as uname(2) calls it."""
-    record = _WIDE if machine in _WIDE_MACHINES else _NARROW
-    whole = len(data) // record.size * record.size
+    """Every login, in the order of the file; ``machine`` as uname(2) calls it.
+
+    Where another layout makes more sense of the file, it is that: musl has 64 bits everywhere.
+    """
+    own, other = (_WIDE, _NARROW) if machine in _WIDE_MACHINES else (_NARROW, _WIDE)
+    logins = _logins(data, own)
+    if len(data) % other.size == 0:
+        logins = max(logins, _logins(data, other), key=len)  # of as many, the first
+    return logins
+
+
+def _logins(data: bytes, record: struct.Struct) -> list[Login]:
     logins = []
+    whole = len(data) // record.size * record.size
     for kind, _, _, _, user, _, _, _, _, seconds, micros, _ in record.iter_unpack(data[:whole]):
-        if kind == _USER_PROCESS:
+        if kind == _USER_PROCESS and user[0] and 0 <= micros < 1_000_000:
             logins.append(Login(os.fsdecode(user.split(b"\0")[0]), seconds + micros / 1e6))
     return logins
 
