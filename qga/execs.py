@@ -268,15 +268,17 @@ class Execs:
     def _drop(self) -> None:
         """Forget what has been kept for too long, or is too much."""
         finished = sorted((p for p in self._programs if p.exited), key=lambda p: p.ended, reverse=True)
-        oldest = time.monotonic() - MAX_AGE
-        held = 0
+        now = time.monotonic()
+        held, oldest = 0, None
         for number, program in enumerate(finished):
             held += program.out.size + program.err.size
-            if (number and (number >= MAX_FINISHED or held > MAX_KEPT)) or program.ended <= oldest:
+            if (number and (number >= MAX_FINISHED or held > MAX_KEPT)) or program.ended <= now - MAX_AGE:
                 self.forget(program)
-        if finished and not self._expiring and self._loop is not None:
+            else:
+                oldest = program
+        if oldest is not None and not self._expiring and self._loop is not None:
             self._expiring = True
-            self._loop.call_later(MAX_AGE, self._expire)
+            self._loop.call_later(oldest.ended + MAX_AGE - now, self._expire)
 
     def _expire(self) -> None:
         self._expiring = False

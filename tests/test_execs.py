@@ -17,6 +17,7 @@ from qga import execs, schema
 from qga.binding import bind
 from qga.context import Context
 from qga.dispatch import Dispatcher
+from qga.execs import Execs, Program
 from qga.linux.host import Host
 from qga.loop import Loop
 from qga.policy import Policy
@@ -274,6 +275,46 @@ class TestForgetting:
         while self.known(runner, pid):
             runner.turn()
             assert time.monotonic() < deadline
+
+    def test_each_is_too_old_an_hour_after_its_own_end(self, runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Not when the timer of an earlier one comes round again: that could be two hours."""
+        clock = Clock()
+        monkeypatch.setattr(time, "monotonic", lambda: clock.now)
+        kept = Execs()
+        kept.attach(clock, Children())  # type: ignore[arg-type]
+        ends: dict[int, float] = {}
+        for pid, at in enumerate((100.0, 1000.0, 1001.0, 3000.0), start=1):
+            clock.run_until(at)
+            program = Program()
+            program.pid, program.status = pid, 0
+            kept._programs.append(program)
+            kept._on_change(program)
+            ends[pid] = at
+        for pid, at in ends.items():
+            clock.run_until(at + execs.MAX_AGE - 0.5)
+            assert kept.find(pid) is not None
+            clock.run_until(at + execs.MAX_AGE + 0.5)
+            assert kept.find(pid) is None
+        assert clock.timers == []
+
+
+class Clock:
+    """A loop's timers, at times that the test makes."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
+        self.timers.append((self.now + delay, callback))
+
+    def run_until(self, at: float) -> None:
+        while due := [timer for timer in self.timers if timer[0] <= at]:
+            first = min(due, key=lambda timer: timer[0])
+            self.timers.remove(first)
+            self.now = first[0]
+            first[1]()
+        self.now = max(self.now, at)
 
 
 class TestRevoked:
