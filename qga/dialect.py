@@ -179,8 +179,10 @@ class Dialect:
             begin = pos
             if outcome is _STRAY:
                 self._state = _SKIP
+                stray = complaint(b"stray '" + token.partition(b"\0")[0] + b"'")
+                stray.flush = token == b"\xff" and not message.tokens
                 message.clear()
-                yield complaint(b"stray '" + token.partition(b"\0")[0] + b"'")
+                yield stray
             else:
                 message.take([token], 0, len(token))
                 if message.over:

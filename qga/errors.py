@@ -18,10 +18,12 @@ class QgaError(Exception):
 class RequestError(QgaError):
     """The peer sent something that is no valid request: bad JSON, a bad envelope or bad arguments.
 
-    ``head`` is the beginning of what is no JSON, for the audit log's hash.
+    ``head`` is the beginning of what is no JSON, for the audit log's hash. ``flush``: it was just the byte 0xFF
+    between two requests, by which a client ends whatever may be left half-said.
     """
 
     head = b""
+    flush = False
 
 
 class CommandNotFound(QgaError):  # noqa: N818  QEMU's name of the class

@@ -17,14 +17,13 @@ import orjson
 
 from qga.dialect import MAX_DEPTH, MAX_SIZE, MAX_TOKENS, Dialect
 from qga.errors import RequestError
-from qga.literals import complaint, legible
+from qga.literals import legible
 
 LONG = 4096  # bytes; a piece this long without a closing bracket is the middle of a payload: wait for its end
 
-MAX_HEAD = 4096  # bytes kept of what may turn out to be no JSON
+MAX_HEAD = 4096  # bytes kept of what may turn out not to be JSON
 
 _REFUSED = object()
-_FLUSH = str(complaint(b"stray '\xff'"))  # of the byte by which a client ends whatever was left half-said before it
 
 # An id may nest as deep as a request, and is encoded by recursion, some frames a level.
 sys.setrecursionlimit(max(sys.getrecursionlimit(), 8 * MAX_DEPTH))
@@ -33,8 +32,8 @@ sys.setrecursionlimit(max(sys.getrecursionlimit(), 8 * MAX_DEPTH))
 class Decoder:
     """The requests of one peer; another peer gets another decoder.
 
-    ``size`` is how many bytes the latest message had. Of several in one line, the first has them all, but for the
-    complaint about a lone 0xFF, which has none.
+    ``size`` is how many bytes the latest message had. Of several in one line, the first has them all; a lone 0xFF
+    between two is of none.
     """
 
     def __init__(self) -> None:
@@ -84,14 +83,15 @@ class Decoder:
     def _slowly(self, piece: bytes) -> Iterator[object]:
         self._unclaimed += len(piece)
         if len(self._head) < MAX_HEAD:
-            self._head += piece[: MAX_HEAD - len(self._head)]
+            self._head = (self._head + piece[: 2 * MAX_HEAD]).lstrip()[:MAX_HEAD]
         for value in self._dialect.feed(piece):
             if isinstance(value, RequestError):
-                if str(value) == _FLUSH:
-                    self.size = 0
+                if value.flush:
+                    self.size, self._unclaimed = 0, max(0, self._unclaimed - 1)
+                    self._head = self._head.replace(b"\xff", b"", 1)
                     yield value
                     continue
-                value.head = self._head
+                value.head = self._head.rstrip()
             self.size, self._unclaimed, self._head = self._unclaimed, 0, b""
             yield value
 

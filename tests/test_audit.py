@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import hashlib
 import json
 import os
 import socket
@@ -25,6 +26,7 @@ from qga.freeze import FreezeState
 from qga.journal import JournalSink
 from qga.linux.host import Host
 from qga.policy import Policy
+from qga.session import Session
 from qga.waiting import Pending
 from tests.conftest import FakePrograms, carried_out
 from tests.lines import Lines
@@ -134,6 +136,127 @@ def test_what_was_decided(host: Host, kept: Kept, message: dict[str, object], ex
     name, decision, error = expected
     assert (record["command"], record["decision"]) == (name, decision)
     assert record["error"] == error if error else "error" in record
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"path": "/etc/shadow", "mode": "r"}, {"path": "/etc/shadow", "mode": "r"}),
+        ({"path": "/etc/shadow", "x": "hunter2", "y": 1}, {"path": "/etc/shadow", "(not shown)": 2}),
+        ({"path": ["hunter2"], "mode": {"hunter2": 1}}, {"path": "(not shown)", "mode": "(not shown)"}),
+        ({"path": "x" * 8_000_000}, {"path": "x" * 256 + "... (8000000 characters)"}),
+        ({"x" * 8_000_000: "y"}, {"(not shown)": 1}),
+        ({str(n): n for n in range(10_000)}, {"(not shown)": 10_000}),
+        ({}, None),
+    ],
+)
+@pytest.mark.parametrize("refused", [True, False])
+def test_what_was_tried_is_told_of_refused_and_invalid_requests(
+    host: Host, kept: Kept, arguments: dict[str, object], expected: object, refused: bool
+) -> None:
+    policy = Policy(block=["guest-file-open"]) if refused else None
+    Recorded(host, kept, policy).dispatcher.handle({"execute": "guest-file-open", "arguments": arguments})
+    (record,) = kept.records
+    assert record["decision"] == ("refused" if refused else "allowed")
+    assert record.get("arguments") == expected
+    assert len(json.dumps(record)) < 6000
+
+
+def test_payloads_and_secrets_of_refused_requests(host: Host, kept: Kept) -> None:
+    recorded = Recorded(host, kept, Policy(block=["guest-exec"]))
+    recorded.ask("guest-exec", path="/bin/sh", arg=["-c", "hunter2"], env=["A=hunter2"], input_data=encoded(b"hello"))
+    recorded.ask("guest-exec", path="/bin/sh", arg=["-c", 2], env="hunter2", capture_output="hunter2")
+    valid, invalid = (record["arguments"] for record in kept.records)
+    assert valid == {
+        "path": "/bin/sh",
+        "arg": {"bytes": 11, "hash": recorded.audit._hash(b"-c\0hunter2\0")},
+        "env": {"bytes": 10},
+        "input-data": {"bytes": 5, "hash": recorded.audit._hash(b"hello")},
+    }
+    assert invalid == {"path": "/bin/sh", **dict.fromkeys(("arg", "env", "capture-output"), "(not shown)")}
+
+
+def test_arguments_of_an_unknown_command_are_counted(host: Host, kept: Kept) -> None:
+    Recorded(host, kept).dispatcher.handle({"execute": "guest-nope", "arguments": {"a": "hunter2", "hunter2": 1}})
+    assert kept.records[0]["arguments"] == {"(not shown)": 2}
+
+
+def test_a_hash_is_of_one_run_only(host: Host, kept: Kept) -> None:
+    """Within a run equal things are seen to be equal; who reads the log cannot try all short ones."""
+    for recorded in (Recorded(host, kept), Recorded(host, kept)):
+        for word in ("4711", "4711", "4712"):
+            recorded.ask("guest-exec", path="/nonexistent", arg=[word])
+    first, second, other, anew, *_ = (record["arguments"]["arg"]["hash"] for record in kept.records)
+    assert first == second
+    assert len({first, other, anew}) == 3
+    assert first not in (hashlib.blake2b(b"4711\0", digest_size=16).hexdigest(), hashlib.md5(b"4711\0").hexdigest())
+
+
+LONG = b'"' + b"x" * 10_000
+
+
+@pytest.mark.parametrize(
+    ("sent", "error", "size"),
+    [
+        (b'{"execute": hunter2}\n', "JSON parse error, invalid keyword '(not shown)'", 21),
+        (b'{"execute": #hunter}\n', "JSON parse error, stray '(not shown)'", 21),
+        (b'{"execute": \xff', "JSON parse error, stray '(not shown)'", 13),
+        (b'{"execute"\n, "hunter2": 1}\n', "JSON parse error, missing : in object pair", 27),
+        (b'["hunter2"]\n', "it is not a JSON object", 12),
+        (b'"hunter2"\n', "it is not a JSON object", 10),
+        (b'{"execute": "hunter2\xff', "JSON parse error, stray '(not shown)'", 21),
+        (LONG + b"\n", "JSON parse error, stray '(not shown)'", 10_002),
+        (b"[" * 2000 + b"\n", "JSON nesting depth limit exceeded", None),
+    ],
+)
+def test_what_is_not_a_request_leaves_its_size_and_a_hash(
+    host: Host, kept: Kept, sent: bytes, error: str, size: int | None
+) -> None:
+    recorded = Recorded(host, kept)
+    recorded.audit.peer = {"uid": 7, "pid": 8}
+    session = Session(recorded.dispatcher)
+
+    def feed(data: bytes) -> list[dict[str, Any]]:
+        before = len(kept.records)
+        session.receive(data)
+        while session.next_reply() is not None:
+            pass
+        return kept.records[before:]
+
+    record, *more = feed(sent)
+    assert more == []
+    assert (record["event"], record["error"], record["channel"]) == ("malformed", error, "test")
+    assert record["peer"] == {"uid": 7, "pid": 8}
+    assert size is None or record["in"] == size
+    assert len(json.dumps(record)) < 500
+    feed(b"\xff\n")
+    again, *_ = feed(sent)
+    assert again["hash"] == record["hash"]
+    feed(b"\xff\n")
+    other, *_ = feed(sent.replace(b"e", b"E").replace(b"xxx", b"xyz").replace(b"[[[", b"[ ["))
+    assert other["hash"] != record["hash"]
+
+
+def test_the_byte_that_ends_what_was_left_half_said_is_not_malformed(host: Host, kept: Kept) -> None:
+    """Clients send it before a sync, each time."""
+    session = Session(Recorded(host, kept).dispatcher)
+    replies = []
+    for piece in (b"\xff", b'\xff{"execute":"guest-sync","arguments":{"id":7}}\n', b"\xff" * 100_000):
+        session.receive(piece)
+        while (reply := session.next_reply()) is not None:
+            replies.append(reply)
+    assert replies[2] == b'{"return":7}\n'
+    assert [(r["command"], r["in"]) for r in kept.records] == [("guest-sync", 46)]
+
+
+def test_garbage_cannot_fill_the_log(host: Host, kept: Kept) -> None:
+    """A record for a read, not for a byte."""
+    session = Session(Recorded(host, kept).dispatcher)
+    for _ in range(3):
+        session.receive(b"\xfe\xff" * 1000)
+        while session.next_reply() is not None:
+            pass
+    assert [record["in"] for record in kept.records] == [2000] * 3
 
 
 def test_the_rule_that_decided(host: Host, kept: Kept) -> None:

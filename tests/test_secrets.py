@@ -84,6 +84,13 @@ def requests(command: Command) -> Iterator[bytes]:
     yield f'{head}, "control": "{SECRET}"}}'.encode()
     yield f'{head}, "exec-oob": "{SECRET}"}}'.encode()
     yield f'{{"execute": "{command.name}", "arguments": "{SECRET}"}}'.encode()
+    yield json.dumps(
+        {"execute": "guest-nope", "arguments": {SECRET: SECRET, **dict.fromkeys(hidden, PLANTED)}}
+    ).encode()
+    yield f'{{"execute": "{command.name}", "arguments": {{"x": {SECRET}}}}}'.encode()
+    yield f'{{"execute": "{command.name}", "arguments": {{"{SECRET}\\q": 1}}}}'.encode()
+    yield f'"{SECRET}"'.encode()
+    yield b'{"password": "' + SECRET.encode()
     yield f'{{"execute": "{command.name}", "arguments": {{"password": {SECRET}}}}}'.encode()
     yield f"{head}, 'x': '{SECRET}' {SECRET}}}".encode()
     yield f'{{"execute": "{command.name} {SECRET}"}}'.encode()
@@ -163,7 +170,10 @@ def test_in_no_log_of_an_agent_whose_guest_is_a_tree(tmp_path: Path, monkeypatch
     assert_nowhere(all_of_it)
     records = [json.loads(line) for line in all_of_it["audit"].splitlines()]
     for decision in ("allowed", "invalid"):
-        assert {r["command"] for r in records if r["decision"] == decision} >= SCHEMA.commands.keys()
+        assert {r["command"] for r in records if r.get("decision") == decision} >= SCHEMA.commands.keys()
+    malformed = [r for r in records if r["event"] == "malformed"]
+    assert len(malformed) >= 3 * len(SCHEMA.commands)
+    assert all(r["in"] > 0 and len(r["hash"]) == 32 for r in malformed)
     assert len(written["journal"]) == len(records)
     assert b"chpasswd" in all_of_it["audit"]  # the helper's words are there, but for what it quoted
     assert b"guest-set-user-password called" in all_of_it["syslog"]
@@ -199,9 +209,10 @@ def test_in_no_log_of_a_running_agent(tmp_path: Path) -> None:
         written = {file.name: file.read_bytes() for file in (path, tmp_path / "log", agent.log)}
     assert_nowhere(written)
     records = [json.loads(line) for line in written["audit"].splitlines()]
-    assert {r["command"] for r in records if r.get("decision") == "refused"} >= set(CHANGING) - {"guest-shutdown"} - {
-        f"guest-suspend-{kind}" for kind in ("ram", "disk", "hybrid")
-    }
+    refused = {r["command"]: r for r in records if r.get("decision") == "refused"}
+    silent = {f"guest-{kind}" for kind in ("shutdown", "suspend-ram", "suspend-disk", "suspend-hybrid")}
+    assert refused.keys() >= set(CHANGING) - silent
+    assert refused["guest-set-user-password"]["arguments"]["username"] == WORDS["username"]
     assert sum(r["event"] == "exit" for r in records) == 2
     assert b"guest-exec called" in written["log"]
 
