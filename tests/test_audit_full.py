@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -52,12 +52,9 @@ def records(log: Path) -> list[dict[str, Any]]:
 
 
 def fill_up(path: Path) -> None:
-    with path.open("ab", buffering=0) as file:
-        try:
-            while True:
-                file.write(b"x" * 4096)
-        except OSError as error:
-            assert error.errno == errno.ENOSPC
+    with path.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
 
 
 def test_a_full_filesystem(tmp_path: Path, start: Callable[..., RunningAgent]) -> None:
