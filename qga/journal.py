@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from qga.numbers import number
 from qga.sinks import JOURNAL, Later, Record
 from qga.wire import encode
 
@@ -132,9 +133,9 @@ def rate_limit(units: str = _UNITS, cgroup: str = "/proc/self/cgroup") -> RateLi
     if unit is None:
         return limit
     with contextlib.suppress(OSError, ValueError):
-        limit = limit._replace(burst=int(os.readlink(f"{units}/log-rate-limit-burst:{unit}")))
+        limit = limit._replace(burst=number(os.readlink(f"{units}/log-rate-limit-burst:{unit}")))
     with contextlib.suppress(OSError, ValueError):
-        microseconds = int(os.readlink(f"{units}/log-rate-limit-interval:{unit}"))
+        microseconds = number(os.readlink(f"{units}/log-rate-limit-interval:{unit}"))
         limit = limit._replace(interval=max(microseconds, 1) / 1e6)
     return limit
 
