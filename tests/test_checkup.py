@@ -242,6 +242,16 @@ def test_the_policy_in_short(host: Host) -> None:
     assert "become root" in told(files.policy, subject(host))[1][1]
 
 
+def test_an_audit_log_that_is_a_link(host: Host) -> None:
+    write(host, "/srv/audit.log", "")
+    write(host, "/var/log/x", "")
+    Path(host.path("/var/log/audit.log")).symlink_to(host.path("/srv/audit.log"))
+    link = "/var/log/audit.log"
+    (found,) = told(files.audit_log, subject(host, audit_log=link))
+    assert found == ("problem", f"the audit log {link} is a symbolic link, which is not followed")
+    assert told(files.audit_log, subject(host, audit_log="/srv/audit.log"))[0][0] == "ok"
+
+
 def test_who_can_read_and_change_what(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     write(host, "/etc/qemu/qemu-ga.conf", "[general]\n")
     write(host, "/var/log/qga/audit.log", "")

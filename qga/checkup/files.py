@@ -56,7 +56,12 @@ def audit_log(subject: Subject) -> Iterator[Finding]:
             yield problem(f"there is no journal at {sinks.JOURNAL}", "audit-log = a file")
     else:
         directory = os.path.dirname(setting)
-        if os.path.isdir(host.path(directory)):
+        if os.path.islink(host.path(setting)):
+            yield problem(
+                f"the audit log {setting} is a symbolic link, which is not followed",
+                f"audit-log = {os.path.realpath(host.path(setting))}",
+            )
+        elif os.path.isdir(host.path(directory)):
             yield ok(f"the audit log goes to {setting}")
         else:
             yield problem(f"the audit log's directory {directory} is not there", f"mkdir -p {directory}")
