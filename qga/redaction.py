@@ -23,6 +23,7 @@ MAX_LOOKS = 100_000  # comparisons of a word with a place in an error; a thousan
 
 _MAX_LOGGED = 200  # characters of a value: a log line is for people
 _COMMAND = re.compile("guest(-[a-z0-9]{1,20}){1,8}")
+_QUOTING = re.compile(r"['\\]")
 _ENVELOPE = ("execute", "arguments", "id")
 _TYPES: dict[str, type | tuple[type, ...]] = {"integer": int, "number": (int, float), "boolean": bool}
 _WORD = 4  # characters: what is shorter is a part of many words, and is looked for within quotes only
@@ -138,9 +139,11 @@ def _hidden(
 
 
 def unquoted(text: str) -> str:
-    """A complaint about what is no JSON, without what it quotes: that is the rest of it."""
-    head, quote, _ = text.partition("'")
-    return f"{head}{quote}{NOT_SHOWN}{quote}"[:MAX_TEXT] if quote else text[:MAX_TEXT]
+    """A complaint about what is not JSON, without what it quotes, and what follows: a token or an escape."""
+    if quoting := _QUOTING.search(text):
+        quote = quoting.group().strip("\\")
+        return f"{text[: quoting.start()]}{quote}{NOT_SHOWN}{quote}"
+    return text[:MAX_TEXT]
 
 
 def _strings(value: object) -> list[str]:

@@ -209,6 +209,8 @@ LONG = b'"' + b"x" * 10_000
         (b'{"execute": #hunter}\n', "JSON parse error, stray '(not shown)'", 21),
         (b'{"execute": \xff', "JSON parse error, stray '(not shown)'", 13),
         (b'{"execute"\n, "hunter2": 1}\n', "JSON parse error, missing : in object pair", 27),
+        (b'{"execute": "\\ude00hunter2"}\n', "JSON parse error, (not shown)", 29),
+        (b'{"execute": "\\uhunter2"}\n', "JSON parse error, (not shown)", 25),
         (b'["hunter2"]\n', "it is not a JSON object", 12),
         (b'"hunter2"\n', "it is not a JSON object", 10),
         (b'{"execute": "hunter2\xff', "JSON parse error, stray '(not shown)'", 21),
