@@ -138,7 +138,8 @@ class Recorder:
         if self._loss is None:
             self._loss = self._numbered("lost")
         told = {**self._loss, "count": sum(lost.values()), "commands": {**lost}}
-        if not self._written("lost", told):
+        if not self._written("lost", told) or not self._usable:
+            del self._backlog.lost["lost"]
             return False
         self._backlog.lost.clear()
         self._loss, self._loss_told = None, time.monotonic()
