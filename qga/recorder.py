@@ -11,7 +11,8 @@ import errno
 import logging
 import select
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable
 
 from qga.backlog import Backlog, Record
 from qga.loop import WRITE, Loop, Timer
@@ -132,16 +133,17 @@ class Recorder:
 
     def _tell_lost(self) -> bool:
         """Write how many records were left out, if any were. False if that cannot be now."""
-        lost: Mapping[str, int] = self._backlog.lost
+        lost = Counter(self._backlog.lost)
         if not lost:
             return True
         if self._loss is None:
             self._loss = self._numbered("lost")
-        told = {**self._loss, "count": sum(lost.values()), "commands": {**lost}}
-        if not self._written("lost", told) or not self._usable:
+        if not self._written("lost", {**self._loss, "count": sum(lost.values()), "commands": {**lost}}):
+            return False
+        if not self._usable:  # that one can never be written; the next may be shorter
             del self._backlog.lost["lost"]
             return False
-        self._backlog.lost.clear()
+        self._backlog.lost -= lost
         self._loss, self._loss_told = None, time.monotonic()
         return True
 
@@ -168,8 +170,9 @@ class Recorder:
                 self._backlog.lost[kind] += 1
                 return True
             self._fail(error)
-            self._try_in(self._pause)
-            self._pause = min(2 * self._pause, MAX_RETRY)
+            if self._timer is None:
+                self._try_in(self._pause)
+                self._pause = min(2 * self._pause, MAX_RETRY)
             return False
         except Exception as bug:  # it must not keep all that comes after it from being written
             log.error("the audit log has no record of %s: %s", kind, type(bug).__name__)
@@ -196,7 +199,9 @@ class Recorder:
             self._watched, self._waiting = descriptor, True
 
     def _try_in(self, seconds: float) -> None:
-        if self._loop is not None and self._timer is None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._loop is not None:
             self._timer = self._loop.call_later(seconds, self._go_on)
 
     def _go_on(self) -> None:

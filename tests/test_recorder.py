@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from qga import recorder
 from qga.backlog import MAX_HELD, Backlog, Record
 from qga.recorder import Recorder
-from qga.sinks import Later
+from qga.sinks import Later, Moved
 
 
 class Sink:
@@ -48,10 +48,10 @@ class Sink:
 
 class Timer:
     def __init__(self, delay: float, callback: Callable[[], None]) -> None:
-        self.delay, self.callback = delay, callback
+        self.delay, self.callback, self.live = delay, callback, True
 
     def cancel(self) -> None:
-        self.callback = lambda: None
+        self.callback, self.live = lambda: None, False
 
 
 class Loop:
@@ -168,6 +168,20 @@ def test_a_pace_is_kept_by_a_timer(running: Running) -> None:
     assert running.kinds() == {"ping": 2}
 
 
+def test_a_pace_does_not_wait_for_the_timer_of_a_failure(running: Running) -> None:
+    running.sink.error = OSError(errno.EIO, "Input/output error")
+    running.write("ping")
+    for _ in range(7):
+        running.loop.fire()  # by now it is a minute
+    running.sink.error = Later(1.0)
+    running.write("ping")
+    running.sink.error = None
+    assert [timer.delay for timer in running.loop.timers if timer.live] == [1.0]
+    running.loop.fire()
+    running.loop.fire()
+    assert running.kinds() == {"ping": 2}
+
+
 def test_a_record_that_can_never_be_written_holds_nothing_up(running: Running) -> None:
     running.sink.error = OSError(errno.EMSGSIZE, "Message too long")
     running.write("huge")
@@ -177,6 +191,24 @@ def test_a_record_that_can_never_be_written_holds_nothing_up(running: Running) -
     running.write("ping")
     assert running.kinds() == {"ping": 1}
     assert running.sink.taken[-1]["commands"] == {"huge": 1, "odd": 1}
+
+
+def test_what_is_gone_with_a_file_is_counted_even_while_a_loss_is_told(running: Running) -> None:
+    running.sink.error = OSError(errno.EMSGSIZE, "Message too long")
+    running.write("huge")
+    running.sink.error = None
+    written = running.sink.write
+
+    def write(record: Record) -> None:
+        if record.get("event") == "lost" and not running.sink.hurried:
+            running.sink.hurry()
+            raise Moved(3)
+        written(record)
+
+    running.sink.write = write  # type: ignore[method-assign]
+    running.write("ping", 2)
+    told = [record["commands"] for record in running.sink.taken if record.get("event") == "lost"]
+    assert told == [{"huge": 1}, {"written to the file that was removed": 3}]
 
 
 def test_at_the_end_what_has_no_room_is_counted(running: Running, caplog: pytest.LogCaptureFixture) -> None:
