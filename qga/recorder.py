@@ -24,7 +24,7 @@ RETRY = 1.0  # seconds until a sink that failed is tried again; then twice as lo
 MAX_RETRY = 60.0
 LOST_EVERY = 1.0  # seconds between two records of what was lost, while it goes on
 QUIET = 60.0  # seconds between two log lines that say that records are lost as too many come
-LAST_WAIT = 1.0  # seconds that the end of the agent waits for journald
+LAST_WAIT = 2.0  # seconds that the end of the agent waits for journald; then as long for the count of the rest
 
 _GONE = "written to the file that was removed"
 _SLOW = OSError(errno.EAGAIN, "more records come than it takes: those that are left out are counted")
@@ -97,23 +97,28 @@ class Recorder:
         self._stop_waiting()
         self._loop = None
         self._sink.hurry()
-        deadline = time.monotonic() + LAST_WAIT
-        while not self._frozen:
-            self._flush()
-            left = deadline - time.monotonic()
-            descriptor = self._sink.fileno()
-            if not self._backlog or not self._full or left <= 0 or descriptor is None:
-                break
-            room = select.poll()
-            room.register(descriptor, select.POLLOUT)
-            room.poll(left * 1000)
+        if not self._frozen:
+            self._finish(lambda: not self._backlog)
         self._backlog.give_up()
         if missing := sum(self._backlog.lost.values()):
             log.error("the agent ends, and the audit log %s lacks %d records", self._sink.name, missing)
             self._sink.hurry()
             if not self._frozen:
-                self._tell_lost()
+                self._finish(lambda: not self._backlog.lost)
         self._sink.close()
+
+    def _finish(self, finished: Callable[[], bool]) -> None:
+        """Wait for room, but not for long, and write what there is."""
+        deadline = time.monotonic() + LAST_WAIT
+        while True:
+            self._flush()
+            left = deadline - time.monotonic()
+            descriptor = self._sink.fileno()
+            if finished() or not self._full or left <= 0 or descriptor is None:
+                return
+            room = select.poll()
+            room.register(descriptor, select.POLLOUT)
+            room.poll(left * 1000)
 
     def _keep(self, kind: str, record: Record) -> None:
         if not self._backlog.add(kind, record) and not self._frozen:

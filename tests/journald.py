@@ -8,13 +8,13 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 DAEMON = "/lib/systemd/systemd-journald"
-PATIENCE = 20.0  # seconds; this may be a busy machine
+PATIENCE = 60.0  # seconds; this may be a busy machine
 INSTALLED = os.geteuid() == 0 and os.path.exists(DAEMON) and all(map(shutil.which, ("unshare", "nsenter")))
 
 _QUIET = "[Journal]\\nStorage=volatile\\nReadKMsg=no\\nAudit=no\\nForwardToSyslog=no\\nForwardToWall=no\\n"
@@ -75,10 +75,10 @@ class Journald:
         """What journald says it has dropped."""
         return [e["MESSAGE"] for e in self.entries(_TRANSPORT="driver") if "Suppressed" in e["MESSAGE"]]
 
-    def wait_for(self, **fields: str) -> None:
-        """Until there is an entry with these fields. (Each look is a program that runs: this does not spin.)"""
+    def wait_for(self, condition: Callable[[list[dict[str, Any]]], bool]) -> None:
+        """Until the unit's entries are so. (Each look is a program that runs: this does not spin.)"""
         deadline = time.monotonic() + PATIENCE
-        while not self.entries(**fields):
+        while not condition(self.entries(_SYSTEMD_UNIT=self.unit)):
             assert self.process.poll() is None
             assert time.monotonic() < deadline
 
