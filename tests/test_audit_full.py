@@ -29,12 +29,12 @@ def start(tmp_path: Path) -> Callable[..., RunningAgent]:
     mount = f'mount --make-rprivate / && mount -t tmpfs -o size={SIZE} tmpfs {tmp_path}/logs && exec "$@"'
 
     def start(beside: int | None = None) -> RunningAgent:
-        through = ["unshare", "--mount", "sh", "-c", mount, "sh"]
+        prefix = ["unshare", "--mount", "sh", "-c", mount, "sh"]
         if beside is not None:
-            through = ["nsenter", "-t", str(beside), "--mount"]
+            prefix = ["nsenter", "-t", str(beside), "--mount"]
         directory = tmp_path / ("second" if beside else "first")
         directory.mkdir()
-        return RunningAgent(directory, *options, through=through)
+        return RunningAgent(directory, *options, prefix=prefix)
 
     return start
 

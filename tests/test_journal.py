@@ -29,7 +29,7 @@ def journal(tmp_path: Path) -> Iterator[Journald]:
 
 def agent_beside(journal: Journald, directory: Path) -> RunningAgent:
     options = ("-m", "unix-listen", "-p", str(directory / "agent.sock"), "--audit-log", "journal")
-    return RunningAgent(directory, *options, through=journal.as_unit)
+    return RunningAgent(directory, *options, prefix=journal.as_unit)
 
 
 def ask(peer: Lines, request: bytes, times: int = 1) -> None:
