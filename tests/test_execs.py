@@ -285,7 +285,7 @@ class TestForgetting:
         ends: dict[int, float] = {}
         for pid, at in enumerate((100.0, 1000.0, 1001.0, 3000.0), start=1):
             clock.run_until(at)
-            program = Program()
+            program = Program({})
             program.pid, program.status = pid, 0
             kept._programs.append(program)
             kept._on_change(program)
