@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from qga.client import devices, kinds, parts, programs, transfer
+from qga.client import devices, kinds, parts, placing, programs, transfer
 from qga.client.errors import ClientError
 from qga.client.outcome import Count, Outcome, Progress, hash_start, note_missing
 from qga.client.steps import Ask, Steps
@@ -48,7 +48,7 @@ def upload(
             yield from devices.write(file, size, target, outcome, progress, verify)
         else:
             identity = (os.path.realpath(str(source)), size, status.st_mtime_ns) if resume and status else ()
-            place = yield from programs.prepare(target, parts.key(*identity))
+            place = yield from placing.prepare(target, parts.key(*identity))
             if place is None:
                 devices.refuse_by_name(target)
                 yield from _write_in_place(file, size, target, outcome, progress, verify)
@@ -61,7 +61,7 @@ def upload(
                 timed = preserve and status is not None and stat.S_ISREG(status.st_mode)
                 modified = status.st_mtime_ns if timed and status is not None else None
                 try:
-                    outcome.notes += yield from programs.finish(place, mode, modified)
+                    outcome.notes += yield from placing.finish(place, outcome.size, mode, modified)
                 except BaseException:
                     yield from _removed(place.part)
                     raise
@@ -91,7 +91,7 @@ def _check(source: str, found: os.stat_result, device: bool) -> None:
 def _write_beside(
     file: BinaryIO,
     size: int,
-    place: programs.Place,
+    place: placing.Place,
     outcome: Outcome,
     progress: Progress | None,
     resume: bool,
@@ -117,7 +117,7 @@ def _write_beside(
 
 
 def _send_part(
-    file: BinaryIO, whole: int, place: programs.Place, outcome: Outcome, progress: Progress | None, verify: bool
+    file: BinaryIO, whole: int, place: placing.Place, outcome: Outcome, progress: Progress | None, verify: bool
 ) -> Steps[bool | None]:
     check = programs.Sum(place.hasher) if verify and place.hasher else None
     handle = yield Ask("guest-file-open", {"path": place.part, "mode": "r+" if outcome.resumed else "w"})
@@ -167,4 +167,4 @@ def _write_in_place(
 
 def _removed(part: str) -> Steps[None]:
     with contextlib.suppress(ClientError):
-        yield from programs.remove(part)
+        yield from placing.remove(part)

@@ -25,37 +25,6 @@ _HASHES: dict[str, Callable[[], Any]] = {  # the first takes less than half as l
 _STATUS = re.compile(rb"(\d{1,19}) ([0-9a-f]{1,4}) (-?\d{1,19}(?:\.\d{1,9})?) (-?\d{1,19}(?:\.\d{1,9})?)\n")
 _MOST_BYTES = (1 << 63) - 1  # of a file: off_t
 
-# The real target $t of $1, and the part beside it, $p.
-_WHERE = r"""
-t=$(readlink -f -- "$1" && echo x) && t=${t%?x} || t=$1
-case $t in */*) d=${t%/*}/ ;; *) d= ;; esac
-p=$d.$(printf %.200s "${t##*/}").$2.qga-part
-"""
-
-# The part is the agent's alone: begun now, or left by an earlier try.
-_PREPARE = r"""
-[ -d "$t" ] && { echo "$t is a directory" >&2; exit 1; }
-[ -e "$t" ] && [ ! -f "$t" ] && { echo "$t is not a regular file" >&2; exit 1; }
-n=0
-if [ -f "$p" ] && [ ! -L "$p" ] && [ -O "$p" ] && [ "$(stat -c %a%h -- "$p")" = 6001 ]
-then n=$(stat -c %s -- "$p")
-else rm -f -- "$p" && (umask 077; set -C; : >"$p") || exit 1
-fi
-for h in b2sum sha256sum ''; do command -v $h >/dev/null && break; done
-m=; [ -e "$t" ] && m=$(stat -c %a -- "$t")
-printf '%s\0' "$n" "$h" "$m" "$t" "$p"
-"""
-
-# In its place, with what can be had of owner, mode ($3) and time ($4); what cannot is said.
-_FINISH = r"""
-[ -e "$2" ] && chown --reference="$2" -- "$1"
-chmod "$3" -- "$1"
-[ -z "$4" ] || touch -m -d "@$4" -- "$1"
-mv -f -T -- "$1" "$2"
-"""
-
-
-_PLACE = re.compile(r"([0-9]{1,18})\0(b2sum|sha256sum|)\0([0-7]{1,4}|)\0([^\0]+)\0([^\0]+)\0")
 
 
 class Status(NamedTuple):
@@ -65,16 +34,6 @@ class Status(NamedTuple):
     mode: int
     accessed: int
     modified: int
-
-
-class Place(NamedTuple):
-    """Where a copy goes: ``part``, of which ``there`` bytes are; it becomes ``path``. ``mode``: the old file's."""
-
-    path: str
-    part: str
-    there: int
-    mode: int | None
-    hasher: str
 
 
 class Sum:
@@ -123,43 +82,20 @@ def started_sum(path: str) -> Steps[Sum | None]:
     return None
 
 
+def known(program: str) -> str:
+    """The program, if it makes a hash that this end can make too; else ""."""
+    return program if program in _HASHES else ""
+
+
 def look(path: str) -> Steps[Status | None]:
     """What stat(1) says of a file in the guest; None if it cannot be had, or makes no sense, or there is no file."""
-    done = yield from _program(["stat", "-L", "-c", "%s %f %.9X %.9Y", "--", path])
+    done = yield from completed(["stat", "-L", "-c", "%s %f %.9X %.9Y", "--", path])
     told = _STATUS.fullmatch(done.stdout) if done else None
     if told is None:
         return None
     size, mode, accessed, modified = told.groups()
     status = Status(int(size), int(mode, 16), times.nanoseconds(accessed), times.nanoseconds(modified))
     return status if status.size <= _MOST_BYTES and times.fit(status.accessed, status.modified) else None
-
-
-def prepare(target: str, key: str) -> Steps[Place | None]:
-    """Raises CommandFailed where nothing can be written there."""
-    try:
-        done = yield from _program(["sh", "-c", _WHERE + _PREPARE, "sh", target, key])
-    except BaseException:  # it may be there by now
-        yield from _program(["sh", "-c", _WHERE + 'rm -f -- "$p"', "sh", target, key])
-        raise
-    if done is None:
-        return None
-    if done.returncode:
-        why = _said(done).rpartition(": ")[2]  # before it: a line of the script, and the part's name
-        raise CommandFailed("guest-file-open", f"{target}: {why}")
-    told = _PLACE.fullmatch(done.stdout.decode(errors="surrogateescape"))
-    if told is None:
-        raise CommandFailed("guest-exec", f"{target}: the guest's sh did not say where a copy goes")
-    there, hasher, mode, path, part = told.groups()
-    return Place(path, part, int(there), int(mode, 8) if mode else None, hasher)
-
-
-def finish(place: Place, mode: int, modified: int | None) -> Steps[list[str]]:
-    """Put the part into its place, with mode and time (nanoseconds). A sentence for each thing that could not be."""
-    when = "" if modified is None else times.seconds(modified)
-    done = yield from _program(["sh", "-c", _FINISH, "sh", place.part, place.path, f"{mode:o}", when])
-    if done is None or done.returncode:
-        raise CommandFailed("guest-exec", _said(done) if done else "the guest runs no program any more")
-    return [f"in the guest: {line}" for line in done.stderr.decode(errors="replace").splitlines()]
 
 
 def is_block_device(path: str) -> Steps[bool]:
@@ -170,23 +106,15 @@ def is_block_device(path: str) -> Steps[bool]:
 def sync(path: str) -> Steps[bool]:
     """Have the guest write what it holds of a file to its disk; of all files, where its sync(1) knows no one file."""
     for words in (["sync", path], ["sync"]):
-        done = yield from _program(words)
+        done = yield from completed(words)
         if done is not None and done.returncode == 0:
             return True
     return False
 
 
-def remove(path: str) -> Steps[None]:
-    yield from _program(["rm", "-f", "--", path])
-
-
-def _program(words: list[str]) -> Steps[running.Completed | None]:
+def completed(words: list[str], seconds: float = PATIENCE) -> Steps[running.Completed | None]:
+    """What came of a program of the guest that is given so long."""
     try:
-        return (yield from running.run(words, None, None, PATIENCE, capture_output=True, text=False))
+        return (yield from running.run(words, None, None, seconds, capture_output=True, text=False))
     except (CommandNotFound, CommandFailed):
         return None
-
-
-def _said(done: running.Completed) -> str:
-    said = " ".join(done.stderr.decode(errors="replace").split())
-    return said.removeprefix("sh: ") or f"exit status {done.returncode}"

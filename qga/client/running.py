@@ -9,6 +9,7 @@ from typing import Any
 
 import pybase64
 
+from qga.client import quoting
 from qga.client.errors import AgentTimeout, ClientError, MalformedReply
 from qga.client.files import decoded
 from qga.client.steps import Ask, Pause, Steps
@@ -49,10 +50,11 @@ def start(
     *,
     capture_output: bool = True,
 ) -> Steps[int]:
-    """Its pid."""
+    """Its pid. Words may be any bytes that a program can be given; where they are not UTF-8, it takes a sh there."""
     if not argv:
         raise ValueError("argv is empty: expected a program")
-    arguments: dict[str, Any] = {"path": argv[0], "arg": argv[1:], "capture-output": capture_output}
+    path, *words = quoting.sayable(argv)
+    arguments: dict[str, Any] = {"path": path, "arg": words, "capture-output": capture_output}
     if env is not None:
         arguments["env"] = [f"{name}={value}" for name, value in env.items()]
     if data is not None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from qga import wire
-from qga.client import reading
+from qga.client import quoting, reading
 from qga.client.errors import ClientError, MalformedReply, OutOfStep
 
 MAX_NOISE = 1024 * 1024  # bytes without a newline that are kept while out of step
@@ -241,7 +241,10 @@ class Session:
 
 
 def _request(command: str, arguments: Mapping[str, Any], number: int) -> bytes:
+    """Raises ValueError for text that is not UTF-8: to the agent it would be another text, and so another file."""
     body: dict[str, Any] = {"execute": command, "id": number}
     if arguments:
         body["arguments"] = dict(arguments)
+    if (unsayable := next(filter(None, map(quoting.first_unsayable, arguments.values())), None)) is not None:
+        raise ValueError(f"'{quoting.shown(unsayable)}' is not UTF-8, and JSON carries nothing else")
     return wire.encode(body)

@@ -1,0 +1,16 @@
+# A part for a copy to $1, by the name $2, in the innermost directory where it stays ours. The part is the agent's
+# user's alone: begun now, or left by an earlier try.
+walk "$1"
+[ ! -d "./$name" ] || fail "$1 is a directory"
+[ -f "./$name" ] || [ ! -e "./$name" ] || fail "$1 is not a regular file"
+part=${base%/}/$2
+size=0
+if [ "$(stat -c '%u %f %h' -- "$part" 2>/dev/null)" = "$me 8180 1" ]; then # a regular file, 0600
+    size=$(stat -c %s -- "$part")
+else
+    rm -f -- "$part" && (umask 077 && set -C && : >"$part") || exit 1
+fi
+for hasher in b2sum sha256sum ''; do command -v $hasher >/dev/null && break; done
+mode=
+[ ! -f "./$name" ] || mode=$(stat -c %a -- "./$name")
+printf '%s\0' "$size" "$hasher" "$mode" "${here%/}/$name" "$part"
