@@ -1,4 +1,4 @@
-"""Words for the guest that are not UTF-8: JSON carries nothing else, a shell in the guest makes them of octal escapes."""
+"""Words for the guest that are not UTF-8. JSON carries nothing else; a shell there makes them of octal escapes."""
 
 from __future__ import annotations
 
@@ -54,4 +54,4 @@ def _bytes(word: str) -> bytes:
     try:
         return word.encode(errors="surrogateescape")
     except UnicodeEncodeError as error:
-        raise ValueError(f"{ascii(word)} has half a character in it: expected UTF-8, or bytes of a name") from error
+        raise ValueError(f"{word!a} has half a character in it: expected UTF-8, or bytes of a name") from error
