@@ -1,8 +1,13 @@
-"""Agents for the client's tests: ours and Debian's, each in a process, unable to freeze or suspend this machine."""
+"""Agents for the client's tests, each in a process, unable to freeze or suspend this machine.
+
+Ours and Debian's on this machine as it is, and ours on one that has no programs but BusyBox's, as Alpine.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,12 +24,29 @@ BLOCKED = (
 )
 
 
+def busybox(directory: Path) -> Path:
+    """All programs of a guest that has BusyBox and nothing else."""
+    program = shutil.which("busybox")
+    if program is None:
+        pytest.skip("busybox is not installed")
+    programs = directory / "busybox"
+    programs.mkdir(exist_ok=True)
+    for name in subprocess.run([program, "--list"], capture_output=True, text=True, check=True).stdout.split():
+        with contextlib.suppress(FileExistsError):
+            (programs / name).symlink_to(program)
+    return programs
+
+
 @contextmanager
 def agent(
     which: str, directory: Path, *options: str, path: Path | str, method: str = "unix-listen"
 ) -> Iterator[None]:
     """Ready once inside, for unix-listen."""
     words = ["-m", method, "-p", str(path), "-b", BLOCKED + "".join(f",{name}" for name in options)]
+    if which == "busybox":
+        with RunningAgent(directory, *words, env={"PATH": str(busybox(directory))}):
+            yield
+        return
     if which == "ours":
         with RunningAgent(directory, *words):
             yield

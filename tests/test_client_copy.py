@@ -23,7 +23,7 @@ SIZES = [0, 1, 4096, 192 * 1024, 3 * 1024 * 1024 + 17]
 WHEN = 1_600_000_000_123_456_789  # nanoseconds since 1970
 
 
-@pytest.fixture(params=["ours", "debian"])
+@pytest.fixture(params=["ours", "debian", "busybox"])
 def guest(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Client]:
     path = tmp_path / "agent.sock"
     with agent(request.param, tmp_path, path=path), Client.connect(str(path), wait=10) as client:

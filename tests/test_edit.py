@@ -17,7 +17,7 @@ pytestmark = pytest.mark.forks
 APPEND = "sh -c 'echo more >>$1' sh"
 
 
-@pytest.fixture(params=["ours", "debian"])
+@pytest.fixture(params=["ours", "debian", "busybox"])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     path = tmp_path / "agent.sock"
     with agent(request.param, tmp_path, path=path):

@@ -26,7 +26,7 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[There]:
         yield there
 
 
-@pytest.fixture(params=["ours", "debian"])
+@pytest.fixture(params=["ours", "debian", "busybox"])
 def words(request: pytest.FixtureRequest, tmp_path: Path, there: There) -> Iterator[list[str]]:
     path = str(tmp_path / "agent.sock")
     with agent(request.param, tmp_path, path=path):

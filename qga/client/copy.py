@@ -14,10 +14,16 @@ import time
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from qga.client import devices, kinds, parts, placing, programs, transfer
+from qga.client import devices, kinds, parts, placing, programs, quoting, transfer
 from qga.client.errors import ClientError
 from qga.client.outcome import Count, Outcome, Progress, hash_start, note_missing
 from qga.client.steps import Ask, Steps
+
+INSECURE = (
+    "the agent runs no programs, or the guest has no sh: nobody can set the copy's mode, or see who may redirect it;"
+    " --insecure (insecure=True) writes all the same, in place, a file that all may read and write if it is new"
+)
+_IN_PLACE = "no program could rename a whole copy; if it is new, all users of the guest may read and write it"
 
 
 def upload(
@@ -30,11 +36,13 @@ def upload(
     preserve: bool = True,
     keep_setuid: bool = False,
     device: bool = False,
+    insecure: bool = False,
 ) -> Steps[Outcome]:
     """From this machine's ``source``, a path or a file that is open for reading bytes, to the guest's ``target``.
 
-    The options are those of ``download``. Where the guest has no programs to rename by, the target itself is written,
-    and a note says so.
+    The options are those of ``download``. Where the guest runs no programs, nobody can tell what the target's mode is
+    or set it, and who may change a directory on the way decides where that leads. That is refused with a ClientError,
+    before anything is written; with ``insecure`` the target is written in place, and a note says so.
     """
     outcome, begun = Outcome(), time.monotonic()
     with _opened(source, device) as file:
@@ -51,11 +59,13 @@ def upload(
             place = yield from placing.prepare(target, parts.key(*identity))
             if place is None:
                 devices.refuse_by_name(target)
+                if not insecure:
+                    raise ClientError(f"{quoting.shown(target)}: {INSECURE}", command="guest-exec")
                 yield from _write_in_place(file, size, target, outcome, progress, verify)
                 note_missing(outcome, verify and not outcome.verified, preserve)
             else:
                 yield from _write_beside(file, size, place, outcome, progress, resume, verify)
-                mode = 0o644 if place.mode is None else place.mode
+                mode = place.mode if place.mode is not None else 0o644 & (status.st_mode if status else 0o644)
                 if preserve and status is not None:
                     mode = kinds.permissions(status.st_mode, keep_setuid)
                 timed = preserve and status is not None and stat.S_ISREG(status.st_mode)
@@ -145,7 +155,7 @@ def _send_part(
 def _write_in_place(
     file: BinaryIO, whole: int, path: str, outcome: Outcome, progress: Progress | None, verify: bool
 ) -> Steps[None]:
-    outcome.notes.append(f"{path} was written in place: the guest runs no program that could rename a whole copy")
+    outcome.notes.append(f"{path} was written in place: {_IN_PLACE}")
     handle = yield Ask("guest-file-open", {"path": path, "mode": "w+"})
     try:
         ours, theirs = hashlib.blake2b(), hashlib.blake2b()

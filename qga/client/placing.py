@@ -1,4 +1,4 @@
-"""Put a file, or what a tree has beside files, into its place in the guest: ``qga.client.scripts`` has how, and why so."""
+"""Put a file, or what a tree has beside files, into its place in the guest: ``qga.client.scripts`` says how."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from qga.client import parts, programs, quoting, running, scripts, times
 from qga.client.errors import ClientError, CommandFailed, OutOfStep
 from qga.client.steps import Steps
 
+_BATCH = 100  # directories or links of one program in the guest
 _COPY_RATE = 10e6  # bytes a second, where a part must be copied to another filesystem of the guest
 _OURS = "qga: "  # before what a script of ours says
 _PLACE = re.compile(r"(\d{1,18})\0([a-z0-9]*)\0([0-7]{0,4})\0(/[^\0]*)\0(/[^\0]*)\0", re.ASCII)
@@ -71,19 +72,27 @@ def remove(part: str) -> Steps[None]:
     yield from programs.completed(["rm", "-f", "--", part])
 
 
-def tidy(directory: str) -> Steps[None]:
-    """Remove what copies into this directory of the guest have left, if nobody has gone on with it for a day."""
-    yield from _script("tidy", directory)
+def tidy(directories: Sequence[str]) -> Steps[None]:
+    """Remove what copies into these directories of the guest have left, if nobody has gone on with it for a day."""
+    for start in range(0, len(directories), _BATCH):
+        yield from _script("tidy", *directories[start : start + _BATCH])
 
 
-def change_tree(script: str, words: Sequence[str]) -> Steps[list[str]]:
-    """Run one of ``directories``, ``links`` and ``settle``; what it says of what could not be, a sentence each."""
-    done = yield from _script(script, *words)
-    if done is None:
-        raise ClientError("in the guest: directories are made where the agent runs programs, and there is a sh")
-    if done.returncode:
-        raise ClientError(f"in the guest: {_said(done)}")
-    return _notes(done)
+def change_tree(script: str, items: Sequence[Sequence[str]]) -> Steps[list[str]]:
+    """Run one of ``directories``, ``links`` and ``settle``; what it says of what could not be, a sentence each.
+
+    ``items``: the words for each directory or link, the last its path.
+    """
+    notes: list[str] = []
+    for start in range(0, len(items), _BATCH):
+        words = [word for item in items[start : start + _BATCH] for word in item]
+        done = yield from _script(script, *words)
+        if done is None:
+            raise ClientError("in the guest: directories are made where the agent runs programs, and there is a sh")
+        if done.returncode:
+            raise ClientError(f"in the guest: {_said(done)}")
+        notes += _notes(done)
+    return notes
 
 
 def _script(name: str, *words: str, seconds: float = programs.PATIENCE) -> Steps[running.Completed | None]:

@@ -35,8 +35,11 @@ def first_unsayable(value: object) -> str | None:
 
 
 def shown(text: str) -> str:
-    """For people: bytes that are not UTF-8 as ``\\xe9``."""
-    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    """For people: bytes that are not UTF-8 as ``\\xe9``, half a character as ``\\ud800``."""
+    try:
+        return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    except UnicodeEncodeError:
+        return text.encode(errors="backslashreplace").decode()
 
 
 def sayable(words: Sequence[str]) -> list[str]:

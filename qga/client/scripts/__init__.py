@@ -1,6 +1,6 @@
 """What runs in the guest to put files there while others change what they may: shell texts, for any POSIX sh.
 
-The agent is root in the guest, and a path is looked up anew at each use. Who may write to one directory on the way can
+The agent is root in the guest, and a path is looked up anew at each use. Who may write to a directory on the way can
 put a symbolic link there between two uses, and would have root write, chmod or chown what that leads to. So:
 
 - A directory's names are *all* safe where it belongs to root or to the agent's user, and so do all directories above
@@ -30,8 +30,11 @@ _COMMENTS = re.compile(r"^ *#.*\n| +# .*$", re.MULTILINE)
 
 
 @cache
+def alone(name: str) -> str:
+    """One file's text; its comments stay here."""
+    return _COMMENTS.sub("", resources.files(__name__).joinpath(f"{name}.sh").read_text(encoding="utf-8"))
+
+
 def text(name: str) -> str:
-    """Of ``prepare``, ``finish`` and their kin, with what they share; its comments stay here."""
-    package = resources.files(__name__)
-    whole = "".join(package.joinpath(f"{part}.sh").read_text(encoding="utf-8") for part in ("walk", name))
-    return _COMMENTS.sub("", whole)
+    """Of ``prepare``, ``finish`` and their kin, which have ``walk`` before them."""
+    return alone("walk") + alone(name)

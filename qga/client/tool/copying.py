@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
-from qga.client import kinds, parts, programs
+from qga.client import kinds, parts, placing, programs, quoting
 from qga.client.client import Client
 from qga.client.tool import show, trees, units
 from qga.client.tool.exits import FAILED, UsageError
@@ -59,7 +59,7 @@ def cp(client: Client, options: argparse.Namespace) -> int:
             raise UsageError(f"{source} to {target}: one of them must be in the guest, written as :PATH")
     if _STREAM in options.paths:
         _check_stream(options)
-        return _copied(client, options, [_streamed(client, sources[0], target, options.device)])
+        return _copied(client, options, [_streamed(client, sources[0], target, options)])
     with contextlib.ExitStack() as stack:
         if up:
             jobs, copied = _up(client, sources, target[1:], options)
@@ -78,6 +78,7 @@ def _up(
     _check_kind(f":{target}", there, options.device)
     into = _is_directory(there)
     _check_target(sources, target, into)
+    upload = partial(client.upload, insecure=options.insecure)
     jobs: list[Job] = []
     made: list[Tree] = []
     for source in sources:
@@ -86,11 +87,12 @@ def _up(
         far = os.path.join(target, _last(source)) if into else target
         if _is_directory(here):
             _check_recursive(source, options)
-            made.append(trees.to_guest(client, source.rstrip("/") or "/", far, options.keep_setuid))
+            made.append(trees.to_guest(client, source.rstrip("/") or "/", far, options.keep_setuid, options.insecure))
             jobs += made[-1].files
         else:
             _check_device(source, here, target, there, options)
-            jobs.append(Job(source, far, partial(client.upload, source, far, device=options.device)))
+            jobs.append(Job(source, far, partial(upload, source, far, device=options.device)))
+    client.carry_out(placing.tidy(sorted({posixpath.dirname(job.target) or "." for job in jobs})))
     return jobs, made
 
 
@@ -128,11 +130,16 @@ def _down(
     return jobs, made
 
 
-def _streamed(client: Client, source: str, target: str, device: bool) -> Job:
+def _streamed(client: Client, source: str, target: str, options: argparse.Namespace) -> Job:
+    device = options.device
     if source == _STREAM:
         if _is_directory(_mode(client, target[1:], True)):
             raise UsageError(f"{target[1:]} is a directory: expected the name of a file for what is on stdin")
-        return Job("stdin", target[1:], partial(client.upload, sys.stdin.buffer, target[1:], device=device))
+        return Job(
+            "stdin",
+            target[1:],
+            partial(client.upload, sys.stdin.buffer, target[1:], device=device, insecure=options.insecure),
+        )
     there = _mode(client, source[1:], True)
     if _is_directory(there):
         raise UsageError(f"{source[1:]} is a directory: expected a file for stdout")
@@ -152,8 +159,8 @@ def _copied(client: Client, options: argparse.Namespace, jobs: Sequence[Job]) ->
             bar.end()
         for text in outcome.notes:
             show.note(text)
-        done.append({"source": job.source, "target": job.target, "size": outcome.size, "resumed": outcome.resumed,
-                     "verified": outcome.verified, "atomic": outcome.atomic, "seconds": outcome.seconds})  # fmt: skip
+        told = {name: getattr(outcome, name) for name in ("size", "resumed", "verified", "atomic", "seconds")}
+        done.append({"source": quoting.shown(job.source), "target": quoting.shown(job.target), **told})
     if options.json:
         show.json(done)
     return 0

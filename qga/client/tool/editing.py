@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 
+from qga.client import copy, programs
 from qga.client.client import Client
 from qga.client.errors import ClientError
 from qga.client.tool import show
@@ -18,6 +19,8 @@ from qga.client.tool.exits import UsageError
 def edit(client: Client, options: argparse.Namespace) -> None:
     """Written back, as a whole, only if it was changed here and not there. Else it is kept here, which is said."""
     path = options.path.removeprefix(":")
+    if not options.insecure and client.carry_out(programs.completed(["sh", "-c", ":"])) is None:
+        raise ClientError(f"{path}: {copy.INSECURE}", command="guest-exec")
     with tempfile.TemporaryDirectory(prefix="qga-edit-") as scratch:
         here = os.path.join(scratch, os.path.basename(path) or "file")
         client.download(path, here, preserve=False)
@@ -26,7 +29,7 @@ def edit(client: Client, options: argparse.Namespace) -> None:
             _run_editor(here)
             if _content(here) == before:
                 return show.note(f"{path} was not changed")
-            _write_back(client, here, path, before, scratch)
+            _write_back(client, here, path, before, scratch, options.insecure)
         except BaseException:
             if _content(here) != before:
                 show.note(f"what you have written is in {_kept(here)}")
@@ -45,12 +48,12 @@ def _run_editor(path: str) -> None:
         raise ClientError(f"{editor} ended with status {status}: the guest's file was left as it is")
 
 
-def _write_back(client: Client, here: str, path: str, before: bytes, scratch: str) -> None:
+def _write_back(client: Client, here: str, path: str, before: bytes, scratch: str, insecure: bool) -> None:
     now = os.path.join(scratch, ".now")
     client.download(path, now, preserve=False)
     if _content(now) != before:
         raise ClientError(f"{path} was changed in the guest meanwhile: it was left as it is")
-    for text in client.upload(here, path, preserve=False).notes:
+    for text in client.upload(here, path, preserve=False, insecure=insecure).notes:
         show.note(text)
 
 

@@ -58,7 +58,9 @@ def clean(text: str, keep: str = "") -> str:
 
 def note(text: object) -> None:
     """One sentence on stderr."""
-    words = str(text)
+    from qga.client.quoting import shown
+
+    words = shown(str(text))
     print(f"qga: {clean(words[:_LONGEST])}{'…' if len(words) > _LONGEST else ''}", file=sys.stderr)
 
 

@@ -24,6 +24,12 @@ _UNITS = [
     _a("what", choices=["list", "online", "offline"], nargs="?", default="list"),
     _a("numbers", nargs="*", type=int, metavar="N"),
 ]
+_INSECURE = _a(
+    "--insecure",
+    action="store_true",
+    help="where the guest runs no programs, write in place all the same: by a path that its users may redirect, and"
+    " to a new file that all of them may read and write",
+)
 _LIMIT = {"dest": "limit", "type": duration, "metavar": "TIME"}
 
 _TTY = [
@@ -91,6 +97,7 @@ COMMANDS: dict[str, tuple[str, str, list[Argument]]] = {
             _a("--resume", action="store_true", help="keep the part of a copy that breaks, and go on from it"),
             _a("--no-verify", action="store_true", help="do not compare hashes"),
             _a("--keep-setuid", action="store_true", help="keep setuid, setgid and sticky bits, too"),
+            _INSECURE,
             _a("--device", action="store_true", help="read a block device, or write into one, from its beginning"),
             _a("paths", nargs="+", metavar="PATH"),
         ],
@@ -107,7 +114,7 @@ COMMANDS: dict[str, tuple[str, str, list[Argument]]] = {
         ],
     ),
     "ls": ("list a directory", "reading:ls", [_a("-l", "--long", action="store_true"), _PATH]),
-    "edit": ("edit a file with $VISUAL or $EDITOR", "editing:edit", [_PATH]),
+    "edit": ("edit a file with $VISUAL or $EDITOR", "editing:edit", [_INSECURE, _PATH]),
     "freeze": (
         "freeze the filesystems, run a command on this machine, thaw whatever happens",
         "freezing:freeze",

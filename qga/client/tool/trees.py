@@ -13,16 +13,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from qga.client import kinds, parts, times
+from qga.client import kinds, parts, placing, quoting, scripts, times
 from qga.client.client import Client
 from qga.client.errors import ClientError
 from qga.client.outcome import Outcome
 from qga.client.tool import listing, show
 from qga.client.tool.localtree import LocalTree
-
-_BATCH = 100  # directories or links of one program in the guest
-_LINK = 'r=0; while [ $# -gt 0 ]; do ln -sfnT -- "$1" "$2" || r=1; shift 2; done; exit $r'
-_SETTLE = 'r=0; while [ $# -gt 0 ]; do chmod "$1" -- "$3" && touch -m -d "@$2" -- "$3" || r=1; shift 3; done; exit $r'
 
 
 class Job(NamedTuple):
@@ -50,33 +46,33 @@ class Directory(NamedTuple):
     modified: str  # seconds since 1970, with a fraction
 
 
-def to_guest(client: Client, source: str, target: str, keep_setuid: bool) -> Tree:
+def to_guest(client: Client, source: str, target: str, keep_setuid: bool, insecure: bool) -> Tree:
+    root = target if "/" in target else f"./{target}"
     files: list[Job] = []
     directories: list[Directory] = []
     links: list[tuple[str, str]] = []
     skipped = 0
     for where, names, leaves in os.walk(source, onerror=_raise):
-        far = target if where == source else posixpath.join(target, os.path.relpath(where, source))
+        far = root if where == source else posixpath.join(root, os.path.relpath(where, source))
         about = os.stat(where)
         seconds = times.seconds(about.st_mtime_ns)
-        directories.append(Directory(far, kinds.permissions(about.st_mode, keep_setuid), seconds))
+        directories.append(Directory(far, _mode(about.st_mode, keep_setuid), seconds))
         for name in sorted(names + leaves):
             path = os.path.join(where, name)
             kind = os.lstat(path).st_mode
             if stat.S_ISLNK(kind):
                 links.append((os.readlink(path), posixpath.join(far, name)))
             elif stat.S_ISREG(kind):
-                copy = partial(client.upload, path, posixpath.join(far, name))
+                copy = partial(client.upload, path, posixpath.join(far, name), insecure=insecure)
                 files.append(Job(path, posixpath.join(far, name), copy))
             elif not stat.S_ISDIR(kind):
                 skipped += _left_out(path, "neither a file, a directory nor a link")
-    _batches(client, ["mkdir", "-p", "--"], [(one.path,) for one in directories])
+    directories.sort(key=lambda one: (one.path.count("/"), one.path))  # outer ones first, and those of one together
+    _change(client, "directories", [(_umask(one.mode), one.path) for one in directories])
 
     def finish() -> None:
-        _batches(client, ["sh", "-c", _LINK, "sh"], links)
-        _batches(
-            client, ["sh", "-c", _SETTLE, "sh"], [(f"{d.mode:o}", d.modified, d.path) for d in reversed(directories)]
-        )
+        _change(client, "links", links)
+        _change(client, "settle", [(f"{one.mode:o}", one.modified, one.path) for one in reversed(directories)])
 
     return Tree(files, finish, skipped)
 
@@ -95,7 +91,7 @@ def from_guest(client: Client, source: str, tree: LocalTree, keep_setuid: bool) 
             links.append(entry)
         elif entry.kind != "f":
             skipped += _left_out(inside, "neither a file, a directory nor a link")
-        elif not _can_be_asked(inside):
+        elif not quoting.is_sayable(inside):
             skipped += _left_out(inside, "its name is not UTF-8, and JSON carries nothing else")
         else:
             files.append(Job(inside, tree.shown(entry.name), partial(download, client, inside, tree, entry.name)))
@@ -119,7 +115,8 @@ def download(client: Client, source: str, tree: LocalTree, name: str, **options:
 
 def _listed(client: Client, source: str) -> bytes:
     root = source if source.startswith("/") else f"./{source}"
-    listed = client.run(["find", "-H", root, "-printf", listing.FORMAT])
+    words = [root, listing.FORMAT, scripts.alone("entries")]
+    listed = client.run(["sh", "-c", scripts.alone("list"), "sh", *words])
     if listed.returncode or listed.truncated:
         why = "its list is too long" if listed.truncated else listed.stderr.decode(errors="replace").strip()
         raise ClientError(f"{source}: {why}")
@@ -127,25 +124,27 @@ def _listed(client: Client, source: str) -> bytes:
     return found
 
 
-def _batches(client: Client, program: list[str], items: Sequence[Sequence[str]]) -> None:
-    for start in range(0, len(items), _BATCH):
-        words = [word for item in items[start : start + _BATCH] for word in item]
-        done = client.run([*program, *words], text=True)
-        if done.returncode:
-            raise ClientError(f"in the guest: {' '.join(done.stderr.split()) or f'exit status {done.returncode}'}")
+def _change(client: Client, script: str, items: Sequence[Sequence[str]]) -> None:
+    for text in client.carry_out(placing.change_tree(script, items)):
+        show.note(text)
+
+
+def _mode(mode: int, keep_setuid: bool) -> int:
+    """Of a directory: where the sticky bit is not kept, others are not let in to remove what is not theirs."""
+    kept = kinds.permissions(mode, keep_setuid)
+    return kept & ~0o022 if mode & stat.S_ISVTX and not kept & stat.S_ISVTX else kept
+
+
+def _umask(mode: int) -> str:
+    """For a new directory of this mode, or less: the agent's user must get in, and mkdir(1) sets no sticky bit."""
+    if mode & stat.S_ISVTX:
+        mode &= ~0o022
+    return f"{~(mode | 0o700) & 0o777:03o}"
 
 
 def _left_out(path: str, why: str) -> int:
     show.note(f"{path}: {why}: left out")
     return 1
-
-
-def _can_be_asked(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _raise(error: OSError) -> None:
