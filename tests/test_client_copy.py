@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from qga.client import AgentUnreachable, AsyncClient, Client, CommandFailed, GuestFile, parts
+from qga.client import AgentUnreachable, AsyncClient, Client, ClientError, CommandFailed, GuestFile, parts
 from qga.client.tool import copying, table
 from qga.testing import FakeGuest
 from tests.client_agents import agent
@@ -223,6 +223,22 @@ def test_a_device_that_is_full_is_told(guest: Client) -> None:
         full.close()
 
 
+def test_a_copy_is_never_more_open_than_its_source(guest: Client, tmp_path: Path) -> None:
+    source = make(tmp_path / "a", 10)
+    for mode, old, preserve, expected in (
+        (0o600, None, True, 0o600), (0o600, None, False, 0o600), (0o666, None, False, 0o644),
+        (0o600, 0o644, True, 0o600), (0o600, 0o640, False, 0o640), (0o6755, None, True, 0o755),
+    ):  # fmt: skip
+        source.chmod(mode)
+        target = tmp_path / "b"
+        target.unlink(missing_ok=True)
+        if old is not None:
+            target.touch()
+            target.chmod(old)
+        guest.upload(str(source), str(target), preserve=preserve)
+        assert target.stat().st_mode & 0o7777 == expected
+
+
 def test_asyncio_copies_too(guest: Client, tmp_path: Path) -> None:
     source = make(tmp_path / "a", 1 << 20)
     address = guest.address.text
@@ -238,13 +254,22 @@ def test_asyncio_copies_too(guest: Client, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("which", ["ours", "debian"])
-def test_without_programs_the_file_is_written_in_place_and_that_is_said(which: str, tmp_path: Path) -> None:
-    source = make(tmp_path / "a", 500_000)
+def test_without_programs_nothing_is_written_that_was_not_allowed(which: str, tmp_path: Path) -> None:
+    """A new file would be open to all, whatever its source is; of an old one nobody can tell."""
+    source, old = make(tmp_path / "a", 500_000), make(tmp_path / "old", 10)
+    source.chmod(0o600)
+    before = old.read_bytes()
     path = tmp_path / "agent.sock"
     with agent(which, tmp_path, "guest-exec", path=path), Client.connect(str(path), wait=10) as guest:
-        there = guest.upload(str(source), f"{tmp_path}/b")
+        for target in (tmp_path / "b", old):
+            with pytest.raises(ClientError, match="the agent runs no programs.*insecure"):
+                guest.upload(str(source), str(target))
+        assert not (tmp_path / "b").exists()
+        assert old.read_bytes() == before
+        there = guest.upload(str(source), f"{tmp_path}/b", insecure=True)
         assert (there.atomic, there.verified) == (False, True)
         assert "written in place" in there.notes[0]
+        assert "all users of the guest may read and write it" in there.notes[0]
         back = guest.download(f"{tmp_path}/b", f"{tmp_path}/c")
         assert not back.verified
         assert "not verified" in back.notes[0]

@@ -97,14 +97,17 @@ def test_ctrl_c_at_the_beginning(words: list[str], there: There) -> None:
         assert process.wait(20) == 130
 
 
-def test_killed_it_leaves_nothing(words: list[str], there: There) -> None:
-    """What reads stdin comes to its end; what was started goes on, as behind ssh, and its output goes in the end."""
-    command = [*words, "--linger", "1s", "--stdin", "--", "sh", "-c", "echo begin; cat; exec sleep 1.75"]
+@pytest.mark.parametrize("more", [[], ["--stdin"]])
+def test_killed_it_leaves_nothing(words: list[str], there: There, more: list[str]) -> None:
+    """What was started is ended, also where it ignores SIGTERM."""
+    script = f"trap '' TERM; echo begin; sleep {NAP} & sleep {NAP}; sleep {NAP}"
+    command = [*words, "--linger", "1s", *more, "--", "sh", "-c", script]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"begin\n"
         time.sleep(3)  # longer than it lingers: the tool is heard of meanwhile
         assert process.poll() is None
+        assert len(processes(f"sleep {NAP}")) == 2
         process.kill()
-    assert becomes(lambda: processes("sleep 1.75"))
-    assert there.directories()
+    assert becomes(lambda: not there.directories())
+    assert becomes(lambda: not processes(f"sleep {NAP}"))

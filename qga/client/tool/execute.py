@@ -14,61 +14,26 @@ import sys
 import time
 from typing import Any
 
+from qga.client import running
 from qga.client.client import Client
-from qga.client.errors import ClientError, CommandFailed
+from qga.client.errors import ClientError, CommandFailed, CommandNotFound
 from qga.client.files import payload, placed
 from qga.client.programs import PATIENCE
-from qga.client.running import returncode, start
-from qga.client.tool import show
+from qga.client.running import returncode
+from qga.client.tool import guest, show
 from qga.client.tool.exits import HELD_TOO_LONG, UsageError
 from qga.client.tool.feeding import Feeder
 
-# The name is the tool's, and not to be guessed: so it can be removed also if ctrl-C comes before the answer.
+# The name is the tool's, and not to be guessed: so it can be removed also if ctrl-C comes before the answer. First
+# goes what earlier ones have left, not heard of for a day: the guest was started anew meanwhile, or the agent killed.
 _PREPARE = """
-d=${TMPDIR:-/tmp}/$1
+base=${TMPDIR:-/tmp} d=${TMPDIR:-/tmp}/$1
+find "$base" -maxdepth 1 -name 'qga.exec-*' -type d -user "$(id -u)" -mtime +0 -exec rm -rf -- {} + 2>/dev/null
 mkdir -m 700 "$d" && : >"$d/out" && : >"$d/err" && mkfifo "$d/in" "$d/stdin" &&
     printf %s "$d"
 """
 
 _REMOVE = 'rm -rf -- "${TMPDIR:-/tmp}/$1"'
-
-# The program keeps this shell's process id, and leads a group where the guest has setsid(1). Beside it, no child
-# of its, is what hands stdin on as long as the tool is heard of, and removes the directory if the tool has not.
-_RUN = """
-d=$1 linger=$2 fed=$3; shift 3
-feed() {
-    while read -r n; do
-        : >"$d/beat"
-        case $n in
-        e) exit ;;
-        h) ;;
-        *) cat "$d/in.$n" && rm -f "$d/in.$n" || exit ;;
-        esac
-    done
-}
-watch() {
-    left=$linger
-    while [ -d "$d" ] && [ "$left" -gt 0 ]; do
-        sleep 1
-        if kill -0 $$ && [ -z "$1" ] || rm "$d/beat"; then left=$linger; else left=$((left - 1)); fi
-    done
-    if [ "$1" ]; then
-        kill "$1"
-        watch ""
-    else
-        rm -rf "$d"
-    fi
-}
-if [ "$fed" = yes ]; then
-    ( (feed <>"$d/in" >"$d/stdin" & watch $!) </dev/null >/dev/null 2>&1 &)
-    exec <"$d/stdin"
-else
-    ( (watch "") </dev/null >/dev/null 2>&1 &)
-fi
-read -r _ _ _ _ group _ </proc/$$/stat || group=$$
-[ "$group" = $$ ] || leading=$(command -v setsid)
-exec $leading "$@" >"$d/out" 2>"$d/err"
-"""
 
 # $1 a signal, $2 a process: its group if it leads one. SIGKILL two seconds later.
 _END = """
@@ -131,15 +96,19 @@ def execute(client: Client, options: argparse.Namespace) -> int:
         return shell(client, options)
     environment(options.env)
     words = [*(["env", *options.env] if options.env else []), *options.words]
-    name = f"qga.{secrets.token_hex(8)}"
+    name = f"qga.exec-{secrets.token_hex(8)}"
     try:
-        try:
-            made = client.run(["sh", "-c", _PREPARE, "sh", name], text=True, timeout=PATIENCE)
-        except CommandFailed:
-            made = None
-        if made is None or made.returncode or not made.stdout.startswith("/"):
-            return _at_the_end(client, words, sys.stdin.buffer.read() if options.stdin else None, options.limit)
-        return _live(client, made.stdout, words, options)
+        with contextlib.ExitStack() as stack:
+            try:
+                made = client.run(["sh", "-c", _PREPARE, "sh", name], text=True, timeout=PATIENCE)
+                live = made.returncode == 0 and made.stdout.startswith("/")
+                feeder = Feeder(client, made.stdout, options.linger, stdin=options.stdin) if live else None
+            except CommandFailed:  # no shell, or the agent may not write files
+                feeder = None
+            if feeder is not None:
+                stack.callback(feeder.close)
+                return _live(client, made.stdout, words, options, feeder, stack)
+        return _at_the_end(client, words, sys.stdin.buffer.read() if options.stdin else None, options.limit)
     finally:
         with contextlib.suppress(ClientError):
             client.run(["sh", "-c", _REMOVE, "sh", name], timeout=PATIENCE)
@@ -156,45 +125,52 @@ def environment(pairs: list[str]) -> dict[str, str]:
     return found
 
 
-def _live(client: Client, directory: str, words: list[str], options: argparse.Namespace) -> int:
+def _live(
+    client: Client,
+    directory: str,
+    words: list[str],
+    options: argparse.Namespace,
+    feeder: Feeder,
+    stack: contextlib.ExitStack,
+) -> int:
+    script = guest.text("program.sh").decode()
     given = [directory, str(math.ceil(options.linger)), "yes" if options.stdin else "no", *words]
     limit: float | None = options.limit
     outputs = (("out", sys.stdout.buffer), ("err", sys.stderr.buffer))
     deadline = None if limit is None else time.monotonic() + limit
     pause, exited, sent = _FIRST_PAUSE, False, "TERM"
-    pid = client.carry_out(start(["sh", "-c", _RUN, "sh", *given], capture_output=False))
-    with contextlib.ExitStack() as stack:
-        try:
-            feeder = Feeder(client, directory, options.linger) if options.stdin else None
-            if feeder:
-                stack.callback(feeder.close)
-            followers = [Follower(client, f"{directory}/{name}", target) for name, target in outputs]
-            for follower in followers:
-                stack.callback(follower.close)
-            while True:
+    pid = client.carry_out(running.start(["sh", "-c", script, "sh", *given], capture_output=False))
+    try:
+        followers = [Follower(client, f"{directory}/{name}", target) for name, target in outputs]
+        for follower in followers:
+            stack.callback(follower.close)
+        while True:
+            busy = False
+            try:
                 if not exited:  # the end is told once; what is read after it is the rest
                     status = client.call_raw("guest-exec-status", {"pid": pid})
                     exited = status["exited"]
                 looks = [follower.look() for follower in followers]
-                if exited and not any(looks):
+                busy = any(looks)
+                if exited and not busy:
                     return ended(status)
-                if deadline is not None and time.monotonic() >= deadline:
-                    show.note(f"{words[0]} had not ended after {limit:g} s: it was ended")
-                    return HELD_TOO_LONG
-                if exited:
-                    continue
-                if feeder:
-                    looks.append(feeder.feed(pause))
-                else:
-                    time.sleep(pause)
-                pause = _FIRST_PAUSE if any(looks) else min(pause * 1.5, _LAST_PAUSE)
-        except KeyboardInterrupt:
-            sent = "INT"
-            raise
-        finally:
-            if not exited:
-                with contextlib.suppress(ClientError):
-                    client.run(["sh", "-c", _END, "sh", sent, str(pid)], timeout=PATIENCE)
+                if not exited:
+                    busy |= feeder.feed(pause)
+            except CommandNotFound as error:  # filesystems are frozen, by another client, for some seconds
+                if not error.disabled:
+                    raise
+                time.sleep(pause)
+            if deadline is not None and time.monotonic() >= deadline:
+                show.note(f"{words[0]} had not ended after {limit:g} s: it was ended")
+                return HELD_TOO_LONG
+            pause = _FIRST_PAUSE if busy else min(pause * 1.5, _LAST_PAUSE)
+    except KeyboardInterrupt:
+        sent = "INT"
+        raise
+    finally:
+        if not exited:
+            with contextlib.suppress(ClientError):
+                client.run(["sh", "-c", _END, "sh", sent, str(pid)], timeout=PATIENCE)
 
 
 def ended(status: Any) -> int:

@@ -1,4 +1,4 @@
-"""exec --stdin: what comes on stdin goes to the program in the guest as it comes, and no faster than it reads.
+"""exec: what comes on stdin goes to the guest as it comes, and no faster than its program reads; and signs of life.
 
 Each piece is a file ``in.N`` in the guest; a line ``N`` in the FIFO ``in`` has the guest's end hand it on and remove
 it. A FIFO alone would not do: QEMU's agent loses what one has no room for.
@@ -19,27 +19,32 @@ from qga.client.files import limits
 
 HELD = 4  # pieces that may wait in the guest
 BEATS = 4  # signs of life in the time that the guest waits for one
+LONGEST = 3600.0  # seconds between two: what was left of a program is known by a day's silence
 _STDIN = 0
 
 
 class Feeder:
-    """``feed`` again and again; ``close`` whatever happened."""
+    """``feed`` again and again; ``close`` whatever happened. What one call of ``feed`` could not send, the next does.
 
-    def __init__(self, client: Client, directory: str, linger: float) -> None:
+    Raises CommandFailed where the agent writes no files.
+    """
+
+    def __init__(self, client: Client, directory: str, linger: float, *, stdin: bool) -> None:
         self._client, self._directory = client, directory
         self._most = client.carry_out(limits()).write
-        self._handle = client.guest_file_open(f"{directory}/in", "r+")  # which waits for nobody, and keeps it open
         self._given = self._taken = 0
-        self._ended = False
-        self._pause = linger / BEATS
-        self._beat = time.monotonic()
+        self._waiting: bytes | None = None  # was read, and is not given yet
+        self._ended = not stdin
+        self._pause = min(linger / BEATS, LONGEST)
+        self._handle = client.guest_file_open(f"{directory}/in", "r+")  # which waits for nobody, and keeps it open
+        self._tell("h")
 
     def feed(self, seconds: float) -> bool:
         """Wait so long for stdin, and give the guest what came: whether there was something."""
         if self._ended or not self._room():
             time.sleep(seconds)
-        elif select.select([_STDIN], [], [], seconds)[0]:
-            self._give(os.read(_STDIN, self._most))
+        elif self._waiting is not None or select.select([_STDIN], [], [], seconds)[0]:
+            self._give()
             return True
         if time.monotonic() - self._beat >= self._pause:
             self._tell("h")
@@ -52,17 +57,20 @@ class Feeder:
                 self._tell("e")
             self._client.guest_file_close(self._handle)
 
-    def _give(self, data: bytes) -> None:
-        if not data:
-            self._ended = True
+    def _give(self) -> None:
+        if self._waiting is None:
+            self._waiting = os.read(_STDIN, self._most)
+        if self._waiting:
+            with self._client.open(f"{self._directory}/in.{self._given}", "w") as file:
+                rest = memoryview(self._waiting)
+                while rest:
+                    rest = rest[file.write(rest) :]
+            self._tell(str(self._given))
+            self._given += 1
+        else:
             self._tell("e")
-            return
-        with self._client.open(f"{self._directory}/in.{self._given}", "w") as file:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[file.write(rest) :]
-        self._tell(str(self._given))
-        self._given += 1
+            self._ended = True
+        self._waiting = None
 
     def _room(self) -> bool:
         while self._given - self._taken >= HELD:

@@ -1,6 +1,7 @@
-"""What ``qga shell`` sends into the guest, as text: the far end of its terminal, for python3 and for sh with script.
+"""What ``qga shell`` and ``qga exec`` send into the guest, as text.
 
-Both are given DIRECTORY LINGER SEGMENT and what to run, and share the directory with the tool:
+``terminal`` is the guest's end of a terminal, for python3 and for sh with script. Both are given DIRECTORY LINGER
+SEGMENT and what to run, and share the directory with the tool:
 
 ``in``      a FIFO of lines: ``d\\141\\012`` bytes typed, in octal; ``s ROWS COLUMNS``; ``a N`` the tool has read all
             of ``out.N``; ``h`` it is still there; ``q`` end the terminal. LINGER seconds without a line are a ``q``.
@@ -11,6 +12,16 @@ Both are given DIRECTORY LINGER SEGMENT and what to run, and share the directory
 
 The end's exit status is the program's, 128 + N for signal N. It leaves the directory to the tool, and removes it
 itself if the tool does not within LINGER seconds.
+
+``program`` runs one without a terminal, for a sh. It is given DIRECTORY LINGER FED and the program:
+
+``out``, ``err``   what it writes, which the tool follows.
+``in``      a FIFO of lines: ``N`` the next piece of stdin is in the file ``in.N``, to be handed on and removed; ``e``
+            stdin is at its end; ``h`` the tool is still there. After LINGER seconds without a line, which the guest
+            must have run and not slept, the program is sent SIGTERM and two seconds later SIGKILL, with its process
+            group, and the directory removed. So it is if the tool has removed the directory, and the program lives.
+``stdin``   a FIFO: what the program reads, if FED is yes.
+``beat``    there was a line since the last look.
 """
 
 from __future__ import annotations
@@ -19,5 +30,5 @@ from importlib import resources
 
 
 def text(name: str) -> bytes:
-    """``terminal.py`` or ``terminal.sh``."""
+    """``terminal.py``, ``terminal.sh`` or ``program.sh``."""
     return resources.files(__name__).joinpath(name).read_bytes()
