@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -111,3 +112,27 @@ def test_killed_it_leaves_nothing(words: list[str], there: There, more: list[str
         process.kill()
     assert becomes(lambda: not there.directories())
     assert becomes(lambda: not processes(f"sleep {NAP}"))
+
+
+def test_what_an_earlier_one_has_left_is_removed(words: list[str], there: There) -> None:
+    """Killed before the guest's end was up; the directory of a terminal is another's business."""
+    names = {"qga.exec-old": 2.0, "qga.exec-new": 0.1, "qga.terminal": 2.0}
+    for name, days in names.items():
+        (there.path / name).mkdir()
+        (there.path / name / "out").touch()
+        os.utime(there.path / name, (time.time() - days * 86_400,) * 2)
+    assert subprocess.run([*words, "--", "true"]).returncode == 0
+    assert becomes(lambda: {path.name for path in there.directories()} == {"qga.exec-new", "qga.terminal"})
+    for path in there.directories():
+        shutil.rmtree(path)
+
+
+def test_after_the_tool_was_killed_ended_programs_leave_nothing(words: list[str], there: There) -> None:
+    """And no process that has got the number of one meanwhile is ended: it is known by when it was started."""
+    with subprocess.Popen(
+        [*words, "--linger", "1s", "--", "sh", "-c", "echo begin; sleep 0.5"], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begin\n"
+        process.kill()
+    assert becomes(lambda: not there.directories())

@@ -22,7 +22,10 @@ _HASHES: dict[str, Callable[[], Any]] = {  # the first takes less than half as l
     "sha256sum": hashlib.sha256,
 }
 
-_STATUS = re.compile(rb"(\d{1,19}) ([0-9a-f]{1,4}) (-?\d{1,19}(?:\.\d{1,9})?) (-?\d{1,19}(?:\.\d{1,9})?)\n")
+_STATUS = re.compile(
+    rb"(\d{1,19}) ([0-9a-f]{1,4}) (-?\d{1,19}(?:\.\d{1,9})?) (-?\d{1,19}(?:\.\d{1,9})?)"
+    rb"(?: [\d-]{1,20} [\d:]{1,9}\.(\d{1,9}) [\d+-]{1,6} [\d-]{1,20} [\d:]{1,9}\.(\d{1,9}) [\d+-]{1,6})?\n"
+)
 _MOST_BYTES = (1 << 63) - 1  # of a file: off_t
 
 
@@ -89,13 +92,21 @@ def known(program: str) -> str:
 
 def look(path: str) -> Steps[Status | None]:
     """What stat(1) says of a file in the guest; None if it cannot be had, or makes no sense, or there is no file."""
-    done = yield from completed(["stat", "-L", "-c", "%s %f %.9X %.9Y", "--", path])
+    done = yield from completed(["stat", "-L", "-c", "%s %f %.9X %.9Y %x %y", "--", path])
     told = _STATUS.fullmatch(done.stdout) if done else None
     if told is None:
         return None
-    size, mode, accessed, modified = told.groups()
-    status = Status(int(size), int(mode, 16), times.nanoseconds(accessed), times.nanoseconds(modified))
+    size, mode, accessed, modified, *fractions = told.groups()
+    read, changed = map(_time, (accessed, modified), fractions)
+    status = Status(int(size), int(mode, 16), read, changed)
     return status if status.size <= _MOST_BYTES and times.fit(status.accessed, status.modified) else None
+
+
+def _time(seconds: bytes, fraction: bytes | None) -> int:
+    """BusyBox's stat takes %.9X for %X, whole seconds, and has the fraction in %x only."""
+    if b"." in seconds or fraction is None:
+        return times.nanoseconds(seconds)
+    return times.nanoseconds_of_find(seconds + b"." + fraction)
 
 
 def is_block_device(path: str) -> Steps[bool]:

@@ -149,6 +149,7 @@ def _streamed(client: Client, source: str, target: str, options: argparse.Namesp
 
 def _copied(client: Client, options: argparse.Namespace, jobs: Sequence[Job]) -> int:
     done = []
+    said: set[str] = set()
     for job in jobs:
         bar = Bar(job.source)
         try:
@@ -158,7 +159,9 @@ def _copied(client: Client, options: argparse.Namespace, jobs: Sequence[Job]) ->
         finally:
             bar.end()
         for text in outcome.notes:
-            show.note(text)
+            if text not in said:  # once, of however many files
+                show.note(text)
+        said.update(outcome.notes)
         told = {name: getattr(outcome, name) for name in ("size", "resumed", "verified", "atomic", "seconds")}
         done.append({"source": quoting.shown(job.source), "target": quoting.shown(job.target), **told})
     if options.json:
