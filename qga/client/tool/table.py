@@ -39,7 +39,7 @@ _TTY = [
         type=duration,
         default=60.0,
         metavar="TIME",
-        help="how long the guest keeps what this tool left when it was killed (1m)",
+        help="how long what runs there lives on when this tool was killed, or is not heard of (1m)",
     ),
 ]
 

@@ -56,7 +56,7 @@ def to_guest(client: Client, source: str, target: str, keep_setuid: bool, insecu
         far = root if where == source else posixpath.join(root, os.path.relpath(where, source))
         about = os.stat(where)
         seconds = times.seconds(about.st_mtime_ns)
-        directories.append(Directory(far, _mode(about.st_mode, keep_setuid), seconds))
+        directories.append(Directory(far, kinds.permissions(about.st_mode, keep_setuid), seconds))
         for name in sorted(names + leaves):
             path = os.path.join(where, name)
             kind = os.lstat(path).st_mode
@@ -127,12 +127,6 @@ def _listed(client: Client, source: str) -> bytes:
 def _change(client: Client, script: str, items: Sequence[Sequence[str]]) -> None:
     for text in client.carry_out(placing.change_tree(script, items)):
         show.note(text)
-
-
-def _mode(mode: int, keep_setuid: bool) -> int:
-    """Of a directory: where the sticky bit is not kept, others are not let in to remove what is not theirs."""
-    kept = kinds.permissions(mode, keep_setuid)
-    return kept & ~0o022 if mode & stat.S_ISVTX and not kept & stat.S_ISVTX else kept
 
 
 def _umask(mode: int) -> str:
