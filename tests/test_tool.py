@@ -149,7 +149,8 @@ def test_a_typed_link_to_a_directory_is_what_it_leads_to(address: str, tmp_path:
 
 
 @pytest.mark.parametrize("when", [-12_250_000_000, -1, 0, 1_600_000_000_000_000_001])
-def test_times_before_and_after_1970(address: str, tmp_path: Path, when: int) -> None:
+def test_times_before_and_after_1970(address: str, tmp_path: Path, when: int, request: pytest.FixtureRequest) -> None:
+    whole = "busybox" in request.node.name  # its touch sets whole seconds
     tree = tmp_path / "tree"
     tree.mkdir()
     (tree / "a").touch()
@@ -158,7 +159,8 @@ def test_times_before_and_after_1970(address: str, tmp_path: Path, when: int) ->
     assert qga(address, "cp", "-r", str(tree), f":{tmp_path}/far").returncode == 0
     assert qga(address, "cp", "-r", f":{tmp_path}/far", str(tmp_path / "back")).returncode == 0
     for name in ("far", "far/a", "back", "back/a"):
-        assert (tmp_path / name).stat().st_mtime_ns == when
+        off = abs((tmp_path / name).stat().st_mtime_ns - when)
+        assert off < 10**9 if whole else off == 0
 
 
 def test_look_at_files(address: str, tmp_path: Path) -> None:

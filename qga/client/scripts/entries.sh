@@ -2,8 +2,9 @@
 root=$1
 shift
 for path; do
-    leads=x
-    if [ -L "$path" ]; then
+    leads=x follow=
+    [ "$path" != "$root" ] || follow=-L # as -H of find
+    if [ -z "$follow" ] && [ -L "$path" ]; then
         kind=l leads=$(readlink -n -- "$path" && echo x)
     elif [ -d "$path" ]; then
         kind=d
@@ -13,7 +14,8 @@ for path; do
         kind=p
     fi
     name=${path#"$root"}
-    facts=$(stat -c '%a %Y %y' -- "$path") || exit 1
+    # shellcheck disable=SC2086
+    facts=$(stat $follow -c '%a %Y %y' -- "$path") || exit 1
     fraction=${facts#*.}
     facts=${facts% *-*-* *:*}
     printf '%s\0%s\0%s.%s\0%s\0%s\0' \
