@@ -29,7 +29,6 @@ _STATUS = re.compile(
 _MOST_BYTES = (1 << 63) - 1  # of a file: off_t
 
 
-
 class Status(NamedTuple):
     """Of a file in the guest: ``size`` in bytes, ``mode`` as st_mode of stat(2), times in nanoseconds since 1970."""
 
