@@ -18,6 +18,7 @@ from qga.client import AgentUnreachable, AsyncClient, Client, ClientError, Comma
 from qga.client.tool import copying, table
 from qga.testing import FakeGuest
 from tests.client_agents import agent
+from tests.typing_at import TOOL
 
 pytestmark = pytest.mark.forks
 SIZES = [0, 1, 4096, 192 * 1024, 3 * 1024 * 1024 + 17]
@@ -256,7 +257,7 @@ def test_what_nobody_goes_on_with_is_removed(guest: Client, tmp_path: Path) -> N
     (there / ".l.qga-part").symlink_to(source)
     address = guest.address.text
     guest.close()
-    words = [sys.executable, "-m", "qga.client.cli", "-c", address, "cp", str(source), f":{there}"]
+    words = [*TOOL, "-c", address, "cp", str(source), f":{there}"]
     assert subprocess.run(words).returncode == 0
     gone = {path for path in made if not path.exists()}
     assert gone == {there / ".x.0123456789ab.qga-part"}
