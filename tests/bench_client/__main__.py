@@ -78,7 +78,7 @@ def pipelined(sock: socket.socket, asked: bytes, count: int) -> None:
 
 def starts(address: str) -> None:
     taken = {}
-    for name, words in (("python", ["-c", ""]), ("qga ping", ["-m", "qga.client.cli", "-c", address, "ping"])):
+    for name, words in (("python", ["-c", ""]), ("qga ping", ["-m", "qga.client", "-c", address, "ping"])):
         times = []
         for _ in range(2 * RUNS):
             begun = time.perf_counter()
