@@ -469,11 +469,11 @@ def test_natural_order() -> None:
 
 
 class Sized(Host):
-    """A guest whose filesystems have a size, but for one that is gone."""
+    """A guest whose filesystems have a size, but for one that cannot be asked."""
 
-    def statvfs(self, mountpoint: str) -> os.statvfs_result:
-        if mountpoint == "/gone":
-            raise OSError(2, "No such file or directory")
+    def statvfs(self, descriptor: int) -> os.statvfs_result:
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith("/mute"):
+            raise OSError(5, "Input/output error")
         return os.statvfs_result((4096, 1024, 1000, 400, 300, 0, 0, 0, 0, 255))
 
 
@@ -482,19 +482,21 @@ MOUNTINFO = """\
 2 1 253:0 / /data\\040x rw - xfs /dev/mapper/vg-data rw
 3 1 0:22 / /nfs rw - nfs server:/x rw
 4 1 7:0 / /loop ro - squashfs /dev/loop0 ro
-5 1 8:77 / /gone rw - ext4 /dev/sdz rw
+5 1 8:77 / /mute rw - ext4 /dev/sdz rw
 """
 
 
 def test_filesystems_last_mounted_first(tree: Tree) -> None:
     lvm(tree)
     write(tree.host, "/proc/self/mountinfo", MOUNTINFO)
+    for mountpoint in ("/data x", "/loop", "/mute"):
+        Path(tree.host.path(mountpoint)).mkdir()
     ctx = Context(Sized(tree.host.run, tree.host.which, tree.host.root), Schema({}), Policy())
     sizes = {"used-bytes": 600 * 1024, "total-bytes": 900 * 1024, "total-bytes-privileged": 1000 * 1024}
     on_vda2 = address("virtio", pci(5), "/dev/vda2", serial="first")
     on_vdb = address("virtio", pci(6), "/dev/vdb", serial="second")
     assert filesystem.guest_get_fsinfo(ctx) == [
-        {"name": "8:77", "mountpoint": "/gone", "type": "ext4", "disk": []},
+        {"name": "8:77", "mountpoint": "/mute", "type": "ext4", "disk": []},
         {"name": "loop0", "mountpoint": "/loop", "type": "squashfs", **sizes, "disk": []},
         {"name": "dm-0", "mountpoint": "/data x", "type": "xfs", **sizes, "disk": [on_vda2, on_vdb]},
         {"name": "vda2", "mountpoint": "/", "type": "ext4", **sizes, "disk": [on_vda2]},

@@ -6,7 +6,17 @@ import pytest
 
 from qga.errors import CommandError
 from qga.linux.host import Host
-from qga.linux.mounts import Mount, MountTree, list_mounts, opened, parse_mountinfo, parse_mounts
+from qga.linux.mounts import (
+    GoneError,
+    Mount,
+    MountTree,
+    list_mounts,
+    named,
+    opened,
+    parse_mountinfo,
+    parse_mounts,
+    without,
+)
 from tests.conftest import write
 
 MOUNTINFO = r"""22 1 254:1 / / rw,noatime shared:1 - ext4 /dev/vda1 rw
@@ -29,7 +39,7 @@ def at(mounts: list[Mount], path: str) -> str | None:
 def test_lines() -> None:
     mounts = parse_mountinfo(MOUNTINFO)
     assert [mount.mountpoint for mount in mounts] == ["/", "/proc", r"/data \x", r"/data \x/inner", "/bind", "/nfs"]
-    assert mounts[2] == Mount(254, 2, r"/data \x", "xfs", "/dev/vda2", 30, 22)
+    assert mounts[2] == Mount(254, 2, r"/data \x", "xfs", "/dev/vda2", 30, 22, options="rw")
 
 
 def test_numbers_and_names_that_no_kernel_has() -> None:
@@ -111,3 +121,117 @@ def test_without_mountinfo_every_mount_counts_as_reached(host: Host) -> None:
 def test_nothing_can_be_read(host: Host) -> None:
     with pytest.raises(CommandError, match=r"^failed to open mtab file: '/proc/self/mounts'$"):
         list_mounts(host)
+
+
+BTRFS = r"""22 1 254:1 / / rw - ext4 /dev/vda1 rw
+30 22 0:40 /@ /pool rw - btrfs /dev/vdb rw,subvol=/@
+31 22 0:40 /@home /home rw - btrfs /dev/vdb rw,subvol=/@home
+32 22 254:1 /var/lib/volumes/7 /pods/7/volume rw - ext4 /dev/vda1 rw
+33 22 254:3 / /pods/8/volume rw - xfs /dev/vdc rw
+34 22 254:1 / /again rw - ext4 /dev/disk/by-label/root rw
+"""
+
+
+@pytest.fixture
+def several(host: Host) -> list[Mount]:
+    """A btrfs with two subvolumes; a root filesystem of which one directory and all of it are mounted elsewhere."""
+    write(host, "/proc/self/mountinfo", BTRFS)
+
+    class Nodes(Host):
+        def block_device(self, path: str) -> tuple[int, int] | None:
+            return (254, 2) if path == "/dev/vdb" else None
+
+    return list_mounts(Nodes(host.run, host.which, host.root))
+
+
+def points(mounts: list[Mount]) -> list[str]:
+    return [mount.mountpoint for mount in mounts]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (["/home"], ["/pool"]),
+        (["/home/", "/pool"], ["/pool"]),
+        (["//home/./", "/"], ["/", "/pool"]),
+        (["/pods/7/volume"], ["/"]),
+        (["/again"], ["/"]),
+        (["", "home", "/hom", "/home/x", "/pods", "./home", "/x/../home"], []),
+        ([], []),
+    ],
+)
+def test_filesystem_by_any_of_its_mount_points(several: list[Mount], wanted: list[str], found: list[str]) -> None:
+    assert points(several) == ["/", "/pool", "/pods/8/volume"]
+    assert points(named(several, wanted)) == found
+
+
+def test_hidden_mount_point_names_what_hides_it(host: Host) -> None:
+    over = r"40 30 254:9 / /data\040\134x rw - ext4 /dev/vdz rw"
+    write(host, "/proc/self/mountinfo", f"{MOUNTINFO}{over}\n")
+    assert [mount.source for mount in named(list_mounts(host), [r"/data \x"])] == ["/dev/vdz"]
+
+
+@pytest.mark.parametrize(
+    ("globs", "kept"),
+    [
+        (["/home"], ["/", "/pods/8/volume"]),
+        (["/hom?/"], ["/", "/pods/8/volume"]),
+        (["/again"], ["/pool", "/pods/8/volume"]),
+        (["/aga*"], ["/pool", "/pods/8/volume"]),
+        (["/dev/disk/by-label/*"], ["/pool", "/pods/8/volume"]),
+        (["/pods/*"], ["/", "/pool"]),  # a directory of / is bound there: that is not a reason to leave / out
+        (["/pods/7/volume"], ["/pool", "/pods/8/volume"]),
+        (["btrfs", "xfs"], ["/"]),
+        (["home", "/hom"], ["/", "/pool", "/pods/8/volume"]),
+    ],
+)
+def test_filesystem_is_left_out_by_any_of_its_mounts(several: list[Mount], globs: list[str], kept: list[str]) -> None:
+    assert points(without(several, globs)) == kept
+
+
+class Kernel(Host):
+    """What an open mount point says of itself; ``at`` is its mount's id and its device's number."""
+
+    at: tuple[int, tuple[int, int]] | None = None
+
+    def mounted_at(self, descriptor: int) -> tuple[int, tuple[int, int]] | None:
+        return self.at
+
+
+@pytest.mark.parametrize(
+    ("mountpoint", "at", "there"),
+    [
+        ("/data", (30, (254, 2)), True),
+        ("/data", None, True),
+        ("/data", (31, (254, 2)), False),
+        ("/data", (30, (254, 3)), False),  # the kernel has given the id again
+        ("/pool", (31, (0, 77)), True),  # each subvolume has a number of its own
+        ("/pool", (31, (254, 3)), False),
+    ],
+)
+def test_what_is_opened_is_the_mount_itself(
+    host: Host, mountpoint: str, at: tuple[int, tuple[int, int]] | None, there: bool
+) -> None:
+    kernel = Kernel(host.run, host.which, host.root)
+    kernel.at = at
+    write(host, f"{mountpoint}/file", "")
+    mounts = {
+        "/data": Mount(254, 2, "/data", "ext4", "/dev/vdb", 30, 1),
+        "/pool": Mount(254, 1, "/pool", "btrfs", "/dev/vda", 31, 1),
+    }
+    if there:
+        with opened(kernel, mounts[mountpoint]) as descriptor:
+            assert descriptor > 2
+    else:
+        with pytest.raises(GoneError, match="unmounted meanwhile"), opened(kernel, mounts[mountpoint]):
+            pass
+
+
+def test_mount_point_that_cannot_be_opened_is_gone_only_if_it_is_not_listed(host: Host) -> None:
+    write(host, "/proc/self/mountinfo", MOUNTINFO)
+    bound = Mount(254, 2, "/bind", "xfs", "/dev/vda2", 32, 22, root="/sub")
+    with pytest.raises(FileNotFoundError), opened(host, bound):
+        pass
+    write(host, "/proc/self/mountinfo", MOUNTINFO.replace("32 22", "35 22"))
+    with pytest.raises(GoneError, match="unmounted meanwhile"), opened(host, bound):
+        pass

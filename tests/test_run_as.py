@@ -100,7 +100,7 @@ def test_work_that_is_killed_has_no_result(number: signal.Signals) -> None:
 
 
 def test_half_a_result_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(as_user, "_read_to_end", lambda descriptor, timeout: b"done 4\nkey")
+    monkeypatch.setattr(as_user, "read_to_end", lambda descriptor, timeout: b"done 4\nkey")
     with pytest.raises(CommandError, match="ended without a result"):
         run_as(ME, lambda: b"")
 

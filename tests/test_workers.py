@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,8 +15,9 @@ import pytest
 
 from qga.errors import CommandError
 from qga.loop import Loop
-from qga.processes import Children, NotStartedError, WorkerDiedError, Workers, ask, workers
+from qga.processes import Children, NotStartedError, WorkerDiedError, Workers, apart, ask, begin, workers
 from qga.waiting import Pending
+from tests.until import until
 
 pytestmark = [pytest.mark.forks, pytest.mark.usefixtures("descriptors")]
 
@@ -167,3 +169,144 @@ def test_without_a_loop_work_is_done_on_the_spot(machine: Machine) -> None:
     assert Workers()(os.getpid).result() == os.getpid()
     machine.workers.detach()
     assert machine.workers(os.getpid).result() == os.getpid()
+
+
+def agent_that_is_killed(work: Callable[[], None], begun: Path, orphaned: int | None) -> None:
+    """Have a process that has a worker be killed as soon as there is the file ``begun``."""
+    agent = os.fork()
+    if agent == 0:
+        Machine().workers(work, orphaned=orphaned)
+        until(begun.exists)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(agent, 0)
+
+
+@pytest.mark.parametrize(
+    ("orphaned", "done", "undone"),
+    [(None, True, True), (signal.SIGTERM, False, True), (signal.SIGKILL, False, False)],
+)
+def test_worker_whose_agent_is_killed(tmp_path: Path, orphaned: int | None, done: bool, undone: bool) -> None:
+    """One that must not go on is ended, with a chance to undo what it did or without; the others finish."""
+
+    def work() -> None:
+        (tmp_path / "pid").write_text(str(os.getpid()))
+        (tmp_path / "pid").rename(tmp_path / "begun")
+        try:
+            agent = os.getppid()
+            until(lambda: done and os.getppid() != agent)
+            (tmp_path / "done").touch()
+        finally:
+            (tmp_path / "undone").touch()
+
+    agent_that_is_killed(work, tmp_path / "begun", orphaned)
+    worker = int((tmp_path / "begun").read_text())
+    gone_by(lambda: os.kill(worker, 0), ProcessLookupError)
+    assert ((tmp_path / "done").exists(), (tmp_path / "undone").exists()) == (done, undone)
+
+
+def test_worker_whose_agent_was_dead_before_it_began(tmp_path: Path) -> None:
+    """It would never be told of that."""
+    done = tmp_path / "done"
+    child = os.fork()
+    if child == 0:
+        try:
+            workers._be_worker(done.touch, signal.SIGTERM, 1 << 22, os.open(os.devnull, os.O_WRONLY))
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert not done.exists()
+
+
+def test_waiting_for_a_worker_without_the_loop(machine: Machine, tmp_path: Path) -> None:
+    """Those that end with the agent are ended before; one that takes too long lives on."""
+
+    def work() -> None:
+        try:
+            (tmp_path / "begun").touch()
+            time.sleep(600)
+        finally:
+            (tmp_path / "undone").touch()
+
+    ended = machine.workers(work, orphaned=signal.SIGTERM)
+    until((tmp_path / "begun").exists)
+    assert machine.workers.wait(os.getpid, SOON) != os.getpid()
+    until((tmp_path / "undone").exists)
+    with pytest.raises(WorkerDiedError):
+        machine.wait(ended)
+
+    def refuse() -> None:
+        raise CommandError("not today")
+
+    with pytest.raises(CommandError, match=r"^not today$"):
+        machine.workers.wait(refuse, SOON)
+
+    def late() -> None:
+        until((tmp_path / "go").exists)
+        (tmp_path / "late").touch()
+
+    with pytest.raises(WorkerDiedError, match=r"^it is not over after 0\.1 s, and goes on without the agent$"):
+        machine.workers.wait(late, 0.1)
+    (tmp_path / "go").touch()
+    until((tmp_path / "late").exists)
+
+
+# Calls that can be given up
+
+
+@contextmanager
+def _into(path: Path, result: str) -> Iterator[str]:
+    try:
+        until((path / "go").exists)
+        yield result
+    except BrokenPipeError:
+        (path / "undone").touch()
+
+
+def test_answer_of_a_call(tmp_path: Path) -> None:
+    (tmp_path / "go").touch()
+    assert begin(lambda: _into(tmp_path, "done")).answer() == "done"
+    assert not (tmp_path / "undone").exists()
+
+
+def test_call_that_was_given_up_is_undone_when_it_comes_back(tmp_path: Path) -> None:
+    call = begin(lambda: _into(tmp_path, "done"))
+    call.give_up()
+    (tmp_path / "go").touch()
+    until((tmp_path / "undone").exists)
+
+
+def test_call_that_nobody_waits_for_is_not_begun(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    child = os.fork()
+    if child == 0:
+        apart._be_apart(lambda: _into(tmp_path, "done"), (), writing)
+    os.close(writing)
+    (tmp_path / "go").touch()
+    os.waitpid(child, 0)
+    assert not (tmp_path / "undone").exists()
+
+
+def test_call_keeps_what_it_is_told_to_and_no_signal_ends_it(tmp_path: Path) -> None:
+    @contextmanager
+    def look() -> Iterator[list[str]]:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE):
+            os.kill(os.getpid(), number)
+        yield sorted(
+            os.readlink(f"/proc/self/fd/{fd}").partition(":")[0]
+            for fd in os.listdir("/proc/self/fd")
+            if os.path.lexists(f"/proc/self/fd/{fd}")
+        )
+
+    with open(__file__), open(tmp_path / "kept", "w") as kept:
+        assert begin(look, (kept.fileno(),)).answer() == [kept.name, "pipe"]
+
+
+def test_call_whose_process_is_killed() -> None:
+    @contextmanager
+    def die() -> Iterator[None]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        yield
+
+    with pytest.raises(WorkerDiedError, match=r"^the process that made a system call ended without a result$"):
+        begin(die).answer()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 
 from qga.context import Context
 from qga.linux import block, trimming
 from qga.linux.diskaddress import disk_address
-from qga.linux.mounts import Mount, list_mounts, without
+from qga.linux.mounts import GoneError, Mount, list_mounts, opened, without
 
 log = logging.getLogger(__name__)
 
@@ -16,14 +17,19 @@ TRIM_LIMIT = 86400.0  # seconds: a large disk behind a slow network takes hours
 
 
 def guest_get_fsinfo(ctx: Context) -> list[dict[str, object]]:
-    return [_filesystem(ctx, mount) for mount in reversed(_mounts(ctx))]
+    found = (_filesystem(ctx, mount) for mount in reversed(_mounts(ctx)))
+    return [filesystem for filesystem in found if filesystem is not None]
 
 
 def _mounts(ctx: Context) -> list[Mount]:
     return without(list_mounts(ctx.host), ctx.config.exclude_fs)
 
 
-def _filesystem(ctx: Context, mount: Mount) -> dict[str, object]:
+def _filesystem(ctx: Context, mount: Mount) -> dict[str, object] | None:
+    """None for one that has been unmounted meanwhile."""
+    sizes = _sizes(ctx, mount)
+    if sizes is None:
+        return None
     number = f"{mount.major}:{mount.minor}"
     name, addresses = number, []
     try:
@@ -37,17 +43,18 @@ def _filesystem(ctx: Context, mount: Mount) -> dict[str, object]:
         "name": name,
         "mountpoint": mount.mountpoint,
         "type": mount.fstype,
-        **_sizes(ctx, mount),
+        **sizes,
         "disk": [address for address in addresses if address is not None],
     }
 
 
-def _sizes(ctx: Context, mount: Mount) -> dict[str, int]:
-    """Bytes: statvfs(3). Nothing where it cannot be asked."""
-    if mount.hidden:
-        return {}
+def _sizes(ctx: Context, mount: Mount) -> dict[str, int] | None:
+    """Bytes: statvfs(3). Nothing where it cannot be asked; None if the mount has gone."""
     try:
-        stat = ctx.host.statvfs(mount.mountpoint)
+        with opened(ctx.host, mount, os.O_PATH) as descriptor:
+            stat = ctx.host.statvfs(descriptor)
+    except GoneError:
+        return {} if mount.hidden else None
     except OSError:
         return {}
     used = stat.f_blocks - stat.f_bfree
@@ -59,15 +66,19 @@ def _sizes(ctx: Context, mount: Mount) -> dict[str, int]:
 
 
 async def guest_fstrim(ctx: Context, *, minimum: int = 0) -> dict[str, object]:
-    return {"paths": await ctx.workers(lambda: _trim_all(ctx, minimum), TRIM_LIMIT)}
+    return {"paths": await ctx.workers(lambda: _trim_all(ctx, minimum), TRIM_LIMIT, signal.SIGKILL)}
 
 
 def _trim_all(ctx: Context, minimum: int) -> list[dict[str, object]]:
-    return [_trim(ctx, mount, minimum) for mount in reversed(_mounts(ctx))]
+    found = (_trim(ctx, mount, minimum) for mount in reversed(_mounts(ctx)))
+    return [trimmed for trimmed in found if trimmed is not None]
 
 
-def _trim(ctx: Context, mount: Mount, minimum: int) -> dict[str, object]:
+def _trim(ctx: Context, mount: Mount, minimum: int) -> dict[str, object] | None:
+    """None for one that has been unmounted meanwhile."""
     outcome = trimming.trim(ctx.host, mount, minimum)
+    if outcome is None:
+        return None
     told = {
         "path": mount.mountpoint,
         "trimmed": outcome.trimmed,

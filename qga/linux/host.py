@@ -10,14 +10,19 @@ import errno
 import fcntl
 import os
 import pwd
+import select
 import signal
 import stat
 import time
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from qga.errors import CommandError
 from qga.linux import rtnetlink
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 _PIECE = 64 * 1024  # bytes read at a time
 
@@ -112,6 +117,56 @@ class RunAs(Protocol):
     def __call__(self, user: pwd.struct_passwd, work: Callable[[], bytes]) -> bytes: ...
 
 
+class Call(Protocol[T_co]):
+    """A system call that has begun. ``descriptor`` can be read from once it has answered; None: it has."""
+
+    descriptor: int | None
+
+    def answer(self) -> T_co:
+        """What it answered; waits for it. Raises CommandError."""
+
+    def give_up(self) -> None:
+        """Nobody waits for it any more: when it comes back, it undoes what it has done."""
+
+
+class Begin(Protocol):
+    """Enters ``work`` in a process that can be given up, where the kernel may never return from it.
+
+    The process keeps the descriptors ``keep`` open. Raises CommandError where there is no process to do it in.
+    """
+
+    def __call__(self, work: Callable[[], AbstractContextManager[T]], keep: Sequence[int] = ()) -> Call[T]: ...
+
+
+def readable(calls: Iterable[Call[T]], seconds: float) -> Call[T] | None:
+    """One that has answered, at the latest in so many seconds."""
+    poll = select.poll()
+    waiting = {}
+    for call in calls:
+        if call.descriptor is None:
+            return call
+        waiting[call.descriptor] = call
+        poll.register(call.descriptor, select.POLLIN)
+    ready = poll.poll(max(0.0, seconds) * 1000) if waiting else []
+    return waiting[ready[0][0]] if ready else None
+
+
+class CarriedOut(Generic[T]):
+    """A Call that was made on the spot. Whoever does that waits as long as the kernel does."""
+
+    descriptor: int | None = None
+
+    def __init__(self, work: Callable[[], AbstractContextManager[T]], keep: Sequence[int] = ()) -> None:
+        with ExitStack() as stack:
+            self._answer = stack.enter_context(work())
+
+    def answer(self) -> T:
+        return self._answer
+
+    def give_up(self) -> None:
+        pass
+
+
 def _run_as_nobody(user: pwd.struct_passwd, work: Callable[[], bytes]) -> bytes:
     raise CommandError(f"cannot become user '{user.pw_name}'")
 
@@ -123,15 +178,36 @@ class Host:
         which: Callable[[str], str | None],
         root: str = "",
         run_as: RunAs = _run_as_nobody,
+        begin: Begin = CarriedOut,
     ) -> None:
         self.run = run
         self.which = which
         self.root = root
         self.run_as = run_as
+        self.begin = begin
 
     def path(self, path: str) -> str:
         """Where a file of the guest really lies; ``path`` is absolute."""
         return self.root + path
+
+    def within(self, seconds: float, work: Callable[[], T]) -> T | None:
+        """What ``work`` returns, which must suit marshal, in a process of its own; None if the kernel holds it up.
+
+        Where there is no process to do it in, it is done here.
+        """
+
+        @contextmanager
+        def entered() -> Iterator[T]:
+            yield work()
+
+        try:
+            call = self.begin(entered)
+        except CommandError:
+            return work()
+        try:
+            return call.answer() if readable([call], seconds) is not None else None
+        finally:
+            call.give_up()
 
     def asleep(self) -> float:
         """Seconds that the guest has slept since it booted, as far as its clock can tell: clock_gettime(2)."""
@@ -183,9 +259,24 @@ class Host:
         """ioctl(2); a bytearray is overwritten with what the kernel answers. Raises OSError."""
         return fcntl.ioctl(descriptor, request, argument)
 
-    def statvfs(self, mountpoint: str) -> os.statvfs_result:
-        """statvfs(3). Raises OSError."""
-        return os.statvfs(self.path(mountpoint))
+    def mounted_at(self, descriptor: int) -> tuple[int, tuple[int, int]] | None:
+        """The id of the mount that an open file was reached through, and the device number that its filesystem gives.
+
+        None where it cannot be known: proc(5), /proc/[pid]/fdinfo, mnt_id. Below a ``root`` there are no mounts.
+        """
+        if self.root:
+            return None
+        try:
+            lines = read_text(f"/proc/self/fdinfo/{descriptor}").splitlines()
+            device = os.fstat(descriptor).st_dev
+        except OSError:
+            return None
+        ids = [int(line.split()[1]) for line in lines if line.startswith("mnt_id:")]
+        return (ids[0], (os.major(device), os.minor(device))) if ids else None
+
+    def statvfs(self, descriptor: int) -> os.statvfs_result:
+        """fstatvfs(3). Raises OSError."""
+        return os.fstatvfs(descriptor)
 
     def read(self, path: str) -> str:
         """A small text file, such as sysfs has. Raises OSError."""

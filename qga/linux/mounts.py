@@ -21,9 +21,10 @@ _MOUNTINFO = "/proc/self/mountinfo"
 _MOUNTS = "/proc/self/mounts"
 _ANONYMOUS = 0  # major number of what has no block device (proc, tmpfs, NFS, overlay) or may have several (btrfs)
 
-# id, parent, major:minor, root, mount point, options and optional fields, type, source
+# id, parent, major:minor, root, mount point, options and optional fields, type, source, options of the filesystem
 _LINE = re.compile(
-    r"^([0-9]{1,10}) ([0-9]{1,10}) ([0-9]{1,10}):([0-9]{1,10}) [^ \n]+ ([^ \n]+)(?: [^ \n]*)*? - ([^ \n]*) ([^ \n]*)",
+    r"^([0-9]{1,10}) ([0-9]{1,10}) ([0-9]{1,10}):([0-9]{1,10}) ([^ \n]+) ([^ \n]+)(?: [^ \n]*)*?"
+    r" - ([^ \n]*) ([^ \n]*)(?: ([^ \n]*))?",
     re.MULTILINE,
 )
 _ESCAPE = re.compile(r"\\(?!000)([0-7]{3}|\\)")  # no path has a NUL
@@ -34,7 +35,8 @@ class Mount(NamedTuple):
 
     ``parent`` is the ``id`` of the mount that it lies upon. One that is ``hidden`` cannot be reached by its mount
     point: another was mounted over it, or over a directory on the way. Whoever opens that path meets the other, which
-    may be of a server that is dead.
+    may be of a server that is dead. ``root`` is which directory of the filesystem is mounted there, ``options`` are
+    the filesystem's own. ``others`` are the mounts of the same device: bind mounts, subvolumes.
     """
 
     major: int
@@ -45,42 +47,62 @@ class Mount(NamedTuple):
     id: int = 0
     parent: int = 0
     hidden: bool = False
+    root: str = "/"
+    options: str = ""
+    others: tuple[Mount, ...] = ()
 
     @property
     def device(self) -> tuple[int, int]:
         return self.major, self.minor
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of a filesystem is mounted there, or a subvolume, and not just one of its directories."""
+        return self.root == "/" or self.fstype == "btrfs"
 
 
 def parse_mountinfo(text: str) -> list[Mount]:
     """All lines, in their order; one that makes no sense is left out."""
     return [
         Mount(
-            int(major), int(minor), _unescape(mountpoint), _unescape(fstype), _unescape(source), int(id), int(parent)
+            int(major),
+            int(minor),
+            unescape(mountpoint),
+            unescape(fstype),
+            unescape(source),
+            int(id),
+            int(parent),
+            root=unescape(root),
+            options=options,
         )
-        for id, parent, major, minor, mountpoint, fstype, source in _LINE.findall(text)  # noqa: A001
+        for id, parent, major, minor, root, mountpoint, fstype, source, options in _LINE.findall(text)  # noqa: A001
     ]
 
 
 def parse_mounts(text: str) -> list[tuple[str, str, str]]:
     """Source, mount point and type of each line of /proc/mounts, see fstab(5)."""
     lines = (line.split(" ") for line in text.split("\n"))
-    return [(_unescape(f[0]), _unescape(f[1]), _unescape(f[2])) for f in lines if len(f) > 2]
+    return [(unescape(f[0]), unescape(f[1]), unescape(f[2])) for f in lines if len(f) > 2]
 
 
 def list_mounts(host: Host) -> list[Mount]:
     """The first mount of each block device, in the order of mounting. Raises CommandError.
 
-    Of a device that is mounted more than once, the first that is not hidden.
+    Of a device that is mounted more than once, the first that is not hidden; the rest are its ``others``.
     """
     mounts = all_mounts(host)
     tree = MountTree(mounts)
-    found: dict[tuple[int, int], Mount] = {}
+    found: dict[tuple[int, int], list[Mount]] = {}
     for mount in mounts:
-        if mount.major != _ANONYMOUS and (mount.device not in found or found[mount.device].hidden):
+        if mount.major != _ANONYMOUS:
             hidden = mount.id != 0 and tree.at(mount.mountpoint) is not mount
-            if not hidden or mount.device not in found:
-                found[mount.device] = mount._replace(hidden=True) if hidden else mount
-    return list(found.values())
+            found.setdefault(mount.device, []).append(mount._replace(hidden=True) if hidden else mount)
+    return [_first(same) for same in found.values()]
+
+
+def _first(same: list[Mount]) -> Mount:
+    first = next((mount for mount in same if not mount.hidden), same[0])
+    return first._replace(others=tuple(mount for mount in same if mount is not first)) if len(same) > 1 else first
 
 
 def all_mounts(host: Host) -> list[Mount]:
@@ -102,18 +124,41 @@ def all_mounts(host: Host) -> list[Mount]:
     ]
 
 
+def named(mounts: Iterable[Mount], paths: Iterable[str]) -> list[Mount]:
+    """Those that are mounted at one of ``paths``, whichever of their mounts is; ``/x/`` and ``//x/.`` are ``/x``."""
+    wanted = {_plain(path) for path in paths}
+    return [
+        mount
+        for mount in mounts
+        if any(one.mountpoint in wanted and not one.hidden for one in (mount, *mount.others))
+    ]
+
+
 def without(mounts: Iterable[Mount], globs: Sequence[str]) -> list[Mount]:
     """Those that match none of the ``globs``: fnmatch(3).
 
     ``/dev/…`` is a device, another ``/…`` a mount point, what begins otherwise a type or a source that is no file.
+    Any of a filesystem's mounts counts. One of just a directory of it has to be named in full: ``/containers/*``
+    is not about the filesystem of ``/``, a part of which is bound there.
     """
 
     def matches(mount: Mount, glob: str) -> bool:
-        device, elsewhere = glob.startswith("/dev/"), glob.startswith("/")
-        names = (mount.source,) if device else (mount.mountpoint,) if elsewhere else (mount.fstype, mount.source)
-        return any(fnmatchcase(name, glob) for name in names)
+        same = (mount, *mount.others)
+        if glob.startswith("/dev/"):
+            return any(fnmatchcase(one.source, glob) for one in same)
+        if not glob.startswith("/"):
+            return any(fnmatchcase(name, glob) for name in (mount.fstype, mount.source))
+        path = _plain(glob)
+        return fnmatchcase(mount.mountpoint, path) or any(
+            fnmatchcase(one.mountpoint, path) if one.whole else one.mountpoint == path for one in mount.others
+        )
 
     return [mount for mount in mounts if not any(matches(mount, glob) for glob in globs)]
+
+
+def _plain(path: str) -> str:
+    """Without what means nothing in it; a name that is not absolute is not a mount point."""
+    return "/" + "/".join(name for name in path.split("/") if name not in ("", ".")) if path[:1] == "/" else path
 
 
 class MountTree:
@@ -140,17 +185,48 @@ class MountTree:
         return current
 
 
+class GoneError(OSError):
+    """What was mounted there has been unmounted since the mounts were listed, or another mount hides it."""
+
+
 @contextmanager
-def opened(host: Host, mount: Mount) -> Iterator[int]:
-    """A descriptor of the mount point, which lets itself be opened whatever it is. Raises OSError."""
+def opened(host: Host, mount: Mount, flags: int = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY) -> Iterator[int]:
+    """A descriptor of the mount point, which lets itself be opened whatever it is. Raises OSError.
+
+    It lies on that mount, and never on what is below one that has gone: that is a GoneError.
+    """
     if mount.hidden:
-        raise OSError(errno.ENOENT, "hidden by another mount")
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-    descriptor = os.open(host.path(mount.mountpoint), flags)
+        raise GoneError(errno.ENOENT, "hidden by another mount")
     try:
+        descriptor = os.open(host.path(mount.mountpoint), flags | os.O_CLOEXEC)
+    except OSError as error:
+        if not _is_mounted(host, mount):
+            raise GoneError(errno.ENOENT, "unmounted meanwhile") from error
+        raise
+    try:
+        if not _lies_on(host, descriptor, mount):
+            raise GoneError(errno.ENOENT, "unmounted meanwhile")
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _is_mounted(host: Host, mount: Mount) -> bool:
+    """Whether it still is in the list, or may be."""
+    try:
+        mounts = all_mounts(host)
+    except CommandError:
+        return True
+    return any((one.id, one.device, one.mountpoint) == (mount.id, mount.device, mount.mountpoint) for one in mounts)
+
+
+def _lies_on(host: Host, descriptor: int, mount: Mount) -> bool:
+    """By the mount's id, which the kernel soon gives again, and by its device; a subvolume has its own number."""
+    at = host.mounted_at(descriptor)
+    if mount.id == 0 or at is None:
+        return True
+    device = (_ANONYMOUS, at[1][1]) if mount.fstype == "btrfs" else mount.device
+    return at == (mount.id, device)
 
 
 def _with_device(host: Host, mount: Mount) -> Mount:
@@ -160,7 +236,7 @@ def _with_device(host: Host, mount: Mount) -> Mount:
     return mount._replace(major=major, minor=minor)
 
 
-def _unescape(field: str) -> str:
+def unescape(field: str) -> str:
     r"""``\040`` is a space; the kernel writes space, tab, newline and backslash so."""
     if "\\" not in field:
         return field

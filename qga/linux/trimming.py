@@ -7,7 +7,7 @@ import struct
 from typing import NamedTuple
 
 from qga.linux.host import Host
-from qga.linux.mounts import Mount, opened
+from qga.linux.mounts import GoneError, Mount, opened
 
 FITRIM = 0xC0185879  # _IOWR('X', 121, struct fstrim_range)
 _RANGE = struct.Struct("=QQq")  # start, length and minimum, in bytes; a host may give the last with a sign, as QEMU
@@ -24,8 +24,11 @@ class Trimmed(NamedTuple):
     error: str | None = None
 
 
-def trim(host: Host, mount: Mount, minimum: int) -> Trimmed:
-    """Trim every free extent of at least ``minimum`` bytes; the kernel may take larger ones only. Never raises."""
+def trim(host: Host, mount: Mount, minimum: int) -> Trimmed | None:
+    """Trim every free extent of at least ``minimum`` bytes; the kernel may take larger ones only. Never raises.
+
+    None for one that has been unmounted since the mounts were listed.
+    """
     wanted = bytearray(_RANGE.pack(0, _WHOLE, minimum))
     try:
         with opened(host, mount) as descriptor:
@@ -34,6 +37,8 @@ def trim(host: Host, mount: Mount, minimum: int) -> Trimmed:
             except OSError as error:
                 unable = error.errno in _UNABLE
                 return Trimmed(error="trim not supported" if unable else f"failed to trim: {error.strerror}")
+    except GoneError as error:
+        return Trimmed(error=f"failed to open: {error.strerror}") if mount.hidden else None
     except OSError as error:
         return Trimmed(error=f"failed to open: {error.strerror}")
     _, length, least = _RANGE.unpack(wanted)

@@ -1,12 +1,14 @@
 """The only place that forks: ask a program for its exit status, work as a user or beside the loop, spawn, reap.
 
-``ask`` and ``run_as`` wait for an outcome that is needed now, ``Workers`` let the loop go on until it comes; all read
-it from a pipe, so that it never depends on who reaps whom. ``Children`` spawns programs that live beside the agent
+``ask`` and ``run_as`` wait for an outcome that is needed now, ``Workers`` let the loop go on until it comes, and what
+``begin`` begins can be given up, whatever the kernel does with it; all read it from a pipe, so that it never depends
+on who reaps whom. ``Children`` spawns programs that live beside the agent
 and collects every dead child when the loop says that SIGCHLD came: the status of a spawned one is handed to whoever
 spawned it, any other is discarded. Nothing else waits for a child. A ``Family`` is one of them
 with what it has started, to be sent signals.
 """
 
+from qga.processes.apart import begin
 from qga.processes.as_user import run_as
 from qga.processes.asking import ask, input_file
 from qga.processes.child import NotStartedError, WorkerDiedError, keep_descriptors
@@ -21,6 +23,7 @@ __all__ = [
     "WorkerDiedError",
     "Workers",
     "ask",
+    "begin",
     "input_file",
     "keep_descriptors",
     "run_as",

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
-import time
 from collections.abc import Callable
 from functools import partial
 from pwd import struct_passwd
 from typing import NoReturn, TypeVar
 
 from qga.errors import CommandError
-from qga.processes.child import close_all_but, fork, leave_the_agent, tell, told
+from qga.processes.child import close_all_but, fork, leave_the_agent, read_to_end, tell, told
 
 T = TypeVar("T")
 
 DEFAULT_TIMEOUT = 60.0  # seconds; files on a server that is slow
-_CHUNK = 64 * 1024  # bytes read at a time
 
 
 def run_as(user: struct_passwd, work: Callable[[], T], timeout: float = DEFAULT_TIMEOUT) -> T:
@@ -28,7 +25,7 @@ def run_as(user: struct_passwd, work: Callable[[], T], timeout: float = DEFAULT_
     """
     child, reading = fork(partial(_work_as, user, work))
     try:
-        report = _read_to_end(reading, timeout)
+        report = read_to_end(reading, timeout)
     except BaseException as error:
         os.kill(child, signal.SIGKILL)
         if not isinstance(error, TimeoutError):
@@ -69,17 +66,3 @@ def _become(user: struct_passwd) -> None:
         os.setresuid(*(user.pw_uid,) * 3)
     except OSError as error:
         raise CommandError(f"cannot become user '{user.pw_name}': {error.strerror}") from error
-
-
-def _read_to_end(descriptor: int, timeout: float) -> bytes:
-    """Raises TimeoutError."""
-    deadline = time.monotonic() + timeout
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    told = bytearray()
-    while poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-        data = os.read(descriptor, _CHUNK)
-        if not data:
-            return bytes(told)
-        told += data
-    raise TimeoutError

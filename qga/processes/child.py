@@ -6,13 +6,18 @@ import contextlib
 import logging
 import marshal
 import os
+import select
 import signal
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from qga.errors import CommandError
 
 log = logging.getLogger(__name__)
+
+_CHUNK = 64 * 1024  # bytes read at a time
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 # All whose disposition a process can change: signal(7). Python ignores two of them, the agent handles some, and what
 # started the agent may have ignored any.
@@ -92,6 +97,18 @@ def _open_descriptors() -> Iterable[int]:
         return range(min(os.sysconf("SC_OPEN_MAX"), MAX_UNLISTED))
 
 
+def end_with(parent: int, number: int) -> None:
+    """Have this process be sent a signal when its parent, which is ``parent``, has ended: prctl(2).
+
+    The agent has no threads: it would also be sent when the thread ends that has forked.
+    """
+    import ctypes  # here: the agent itself does without
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(number), 0, 0, 0)
+    if os.getppid() != parent:  # it ended before that
+        os.kill(os.getpid(), number)
+
+
 def tell(report: int, work: Callable[[], Any]) -> None:
     """Carry out ``work`` and write down how it went: what was logged, and its result, which must suit marshal."""
     records = _Records()
@@ -122,6 +139,20 @@ def told(report: bytes, who: str) -> Any:
     if failure is not None:
         raise CommandError(failure)
     return result
+
+
+def read_to_end(descriptor: int, timeout: float) -> bytes:
+    """What is written to a pipe until nobody holds it any more, at most ``timeout`` seconds. Raises TimeoutError."""
+    deadline = time.monotonic() + timeout
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    text = bytearray()
+    while poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        data = os.read(descriptor, _CHUNK)
+        if not data:
+            return bytes(text)
+        text += data
+    raise TimeoutError
 
 
 class _Records(logging.Handler):
