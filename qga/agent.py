@@ -26,7 +26,7 @@ from qga.log import installed
 from qga.loop import Loop, Timer
 from qga.options import ConfigError
 from qga.policy import Policy
-from qga.processes import Children, ask, run_as
+from qga.processes import Children, ask, begin, run_as
 from qga.schema import Schema
 from qga.session import Session
 from qga.waiting import Task
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 THAW_PAUSE = 10.0  # seconds between two tries to thaw what nobody has thawed
+STUCK_PAUSE = 1.0  # seconds between two looks at whether the kernel has answered: they cost nothing
 RETRY_PAUSE = 5.0  # seconds between two tries to open a channel, as QEMU
 HANGUP_PAUSE = 1.0  # seconds before a serial port that hung up is opened again: at once would spin
 
@@ -63,7 +64,7 @@ class Agent:
         gets the audit lines.
         """
         self._reread = reread
-        host = host or Host(run=ask, which=_which, run_as=run_as)
+        host = host or Host(run=ask, which=_which, run_as=run_as, begin=begin)
         policy = Policy(config.allow_rpcs, config.block_rpcs, schema.allowed_while_frozen, rules)
         freeze = freeze or FreezeState(config.statedir, config.fsfreeze_timeout)
         freeze.subscribe(policy.on_freeze)
@@ -175,24 +176,27 @@ class Agent:
         """A freeze that nobody ends ends by itself, also one of hooks alone."""
         if not frozen and self._review_due:
             self._review_files()
+        deadline = self._context.freeze.deadline
+        self._thaw_in(None if deadline is None else max(0.0, deadline - time.monotonic()))
+
+    def _thaw_in(self, seconds: float | None) -> None:
+        """At that time, and no other."""
         if self._overdue is not None:
             self._overdue.cancel()
-        deadline = self._context.freeze.deadline
-        if deadline is not None:
-            self._overdue = self._loop.call_later(max(0.0, deadline - time.monotonic()), self._thaw_overdue)
+        self._overdue = None if seconds is None else self._loop.call_later(seconds, self._thaw_overdue)
 
     def _thaw_overdue(self) -> None:
         freeze = self._context.freeze
-        log.error("the guest was frozen for longer than fsfreeze-timeout allows: thawing it")
+        again = bool(freeze.stuck)  # that has been said
         task = Task(fsfreeze.thaw_overdue(self._context, freeze.generation))
 
         def check() -> None:
             try:
                 task.result()
             except CommandError as error:
-                log.error("thawing: %s", error)
+                log.log(logging.DEBUG if again else logging.ERROR, "thawing: %s", error)
                 if freeze.held:
-                    self._overdue = self._loop.call_later(THAW_PAUSE, self._thaw_overdue)
+                    self._thaw_in(STUCK_PAUSE if freeze.stuck else THAW_PAUSE)
 
         task.then(check)
 

@@ -34,7 +34,8 @@ class FreezeState:
     ``frozen`` is what guest-fsfreeze-status says. ``held`` is also true where nothing could be frozen but hooks were
     run with ``freeze``: they wait for a thaw, too. ``generation`` counts the freezes. ``deadline`` is when this one
     ends by itself, in seconds of CLOCK_MONOTONIC, or None. ``early`` is how the last one ended, if no host ended it
-    and none has heard of that. Whoever freezes or thaws takes ``turn`` first.
+    and none has heard of that. ``stuck`` are the mount points that the kernel has not answered about, where all else
+    is thawed and the hooks know it. Whoever freezes or thaws takes ``turn`` first.
     """
 
     def __init__(self, statedir: str | None = None, timeout: float = 0) -> None:
@@ -50,9 +51,12 @@ class FreezeState:
         self.found: list[str] = []
         self.deadline: float | None = None
         self._given: float | None = None  # seconds from the freeze to its deadline
+        self.stuck: list[str] = []
         self.early = self._noted()
         self.frozen = self._was_left(MARKER)
         self.held = self.frozen or self._was_left(HOOKS)
+        if self.held and self.early is not None:  # it was to be thawed before, and that has not ended
+            self.deadline = time.monotonic()
 
     def subscribe(self, callback: Callable[[bool], None]) -> None:
         """Have ``callback(frozen)`` called at every change; and now, if the state is frozen."""
@@ -90,6 +94,22 @@ class FreezeState:
         self._change(False)
         log.info("no filesystem was frozen; the hooks wait for a thaw")
 
+    def stay(self, stuck: list[str], early: str | None = None) -> None:
+        """After a thaw, or a freeze that failed, that has not ended at all mount points: the state stays frozen.
+
+        ``early`` says why, if it was a thaw that no host asked for. It is not written down yet: that might not end.
+        """
+        self.stuck = stuck
+        if early is not None and self.early is None:
+            self.early = Early(marker.utc(time.time()), early)
+        self.deadline = time.monotonic()
+        self._change(True)
+
+    def busy(self) -> bool:
+        """Whether a process of an earlier freeze or thaw has not come back from the kernel yet."""
+        with self.alone(0) as keep:
+            return keep is None
+
     def note_early(self, why: str) -> None:
         """After the last filesystem was thawed, before a host asked for it: the next thaw is an error that says so.
 
@@ -116,6 +136,7 @@ class FreezeState:
             if self.early is None:
                 self.note_early(early)
         self.deadline = self._given = None
+        self.stuck = []
         self.held = False
         self._change(False)
         self._remove(MARKER)
@@ -123,20 +144,21 @@ class FreezeState:
         log.info("filesystems are thawed")
 
     @contextlib.contextmanager
-    def alone(self, patience: float) -> Iterator[bool]:
+    def alone(self, patience: float) -> Iterator[tuple[int, ...] | None]:
         """Keep out every other process that freezes or thaws: one that a killed agent has left behind goes on.
 
-        Waits for it at most ``patience`` seconds, and tells whether it has ended.
+        Waits for it at most ``patience`` seconds; None says that it has not ended. Otherwise, the descriptors that
+        keep the others out, for the processes that freeze: one that the kernel holds keeps them open, whoever ends.
         """
         with contextlib.ExitStack() as stack:
             try:
                 flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
                 descriptor = os.open("" if self._statedir is None else self._path(MARKER), flags)
             except OSError:  # there is none, so nobody has frozen anything
-                yield True
+                yield ()
                 return
             stack.callback(os.close, descriptor)
-            yield _lock(descriptor, patience)
+            yield (descriptor,) if _lock(descriptor, patience) else None
 
     def _was_left(self, name: str) -> bool:
         """Whether an agent before this one has left the guest so, and until when. A freeze ends with its boot."""

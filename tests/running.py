@@ -36,6 +36,7 @@ class RunningAgent:
         self.log = directory / "agent.log"
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         address = str(directory / "notify")
+        Path(address).unlink(missing_ok=True)  # of an agent before this one
         self._notify.bind(address)
         self._notify.settimeout(START)
         with self.log.open("wb") as log:

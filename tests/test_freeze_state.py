@@ -130,7 +130,7 @@ def test_what_lies_in_the_place_of_a_marker_does_not_keep_a_freeze_from_its_mark
 def test_damaged_marker_is_not_waited_for_as_a_lock(tmp_path: Path, kind: str) -> None:
     damage(tmp_path / MARKER, kind)
     with FreezeState(str(tmp_path)).alone(0) as alone:
-        assert alone
+        assert alone is not None
 
 
 def test_marker_of_an_agent_that_did_not_write_its_timeout(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Freezing, thawing and trimming, with a kernel that answers as told. Real filesystems are in tests/vm/."""
+"""Freezing, thawing and trimming, with a kernel that answers as told. Real filesystems are in test_real_freeze.py."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import os
 import re
 import struct
 import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 
@@ -20,14 +22,19 @@ from qga.commands import fsfreeze
 from qga.config import defaults
 from qga.context import Context
 from qga.dispatch import Dispatcher
+from qga.errors import CommandError
 from qga.freeze import FreezeState
+from qga.linux import freezing
 from qga.linux.freezing import FIFREEZE, FITHAW, freezing_order
-from qga.linux.host import Host, Outcome
+from qga.linux.host import Call, CarriedOut, Host, Outcome
 from qga.linux.mounts import list_mounts
 from qga.linux.trimming import FITRIM
 from qga.marker import MARKER, NOTE
 from qga.policy import Policy
+from qga.processes import NotStartedError
 from tests.conftest import FakePrograms, carried_out, failed, now, write
+
+T = TypeVar("T")
 
 MOUNTS = {"/": "254:1", "/data": "254:2", "/var/lib": "254:3"}
 OTHERS = "90 1 0:22 / /proc rw - proc proc rw\n91 1 254:2 /sub /bind rw - xfs /dev/vda2 rw\n"
@@ -470,6 +477,52 @@ def test_filesystem_in_a_file_comes_before_the_one_that_has_the_file(guest: Gues
     assert order == ["/nested", "/inner", "/data", "/"]
 
 
+def stacked(guest: Guest, mounts: str, disks: dict[str, str], files: dict[str, str]) -> list[str]:
+    """The order to freeze them in. ``disks``: the directory of each number in /sys/dev/block, below /sys."""
+    write(guest.kernel, "/proc/self/mountinfo", mounts)
+    numbers = Path(guest.kernel.path("/sys/dev/block"))
+    numbers.mkdir(parents=True)
+    for number, directory in disks.items():
+        Path(guest.kernel.path(f"/sys/{directory}")).mkdir(parents=True, exist_ok=True)
+        (numbers / number).symlink_to(f"../../{directory}")
+    for path, text in files.items():
+        write(guest.kernel, path, text)
+    return [mount.mountpoint for mount in freezing_order(guest.kernel, list_mounts(guest.kernel))]
+
+
+def test_what_lies_somewhere_unknown_comes_first(guest: Guest) -> None:
+    """On a network block device, or in a file of a server: either may be of this very guest."""
+    mounts = (
+        "1 1 254:1 / / rw - ext4 /dev/vda1 rw\n"
+        "2 1 43:0 / /nbd rw - ext4 /dev/nbd0 rw\n"
+        "3 1 0:50 / /server rw - fuse server rw\n"
+        "4 1 7:0 / /loop rw - ext4 /dev/loop0 rw\n"
+        "5 1 254:2 / /data rw - ext4 /dev/vda2 rw\n"
+    )
+    disks = {
+        "254:1": "devices/virtio0/block/vda/vda1",
+        "254:2": "devices/virtio0/block/vda/vda2",
+        "43:0": "devices/virtual/block/nbd0",
+        "7:0": "devices/virtual/block/loop0",
+    }
+    files = {"/sys/devices/virtual/block/loop0/loop/backing_file": "/server/image\n"}
+    for name in ("nbd0", "loop0"):
+        Path(guest.kernel.path(f"/sys/devices/virtual/block/{name}/slaves")).mkdir(parents=True)
+    assert stacked(guest, mounts, disks, files) == ["/loop", "/nbd", "/data", "/"]
+
+
+def test_overlay_whose_upper_directory_is_not_found_here(guest: Guest) -> None:
+    mounts = (
+        "1 1 254:1 / / rw - ext4 /dev/vda1 rw\n"
+        "2 1 7:0 / /loop rw - ext4 /dev/loop0 rw\n"
+        "3 1 0:50 / /over rw - overlay overlay rw,lowerdir=/l,upperdir={},workdir=/w\n"
+        "4 1 254:2 / /data rw - ext4 /dev/vda2 rw\n"
+    )
+    files = {"/sys/devices/virtual/block/loop0/loop/backing_file": "/over/image\n"}
+    disks = {"7:0": "devices/virtual/block/loop0"}
+    assert stacked(guest, mounts.format("relative/upper"), disks, files) == ["/loop", "/data", "/"]
+
+
 def test_files_that_lie_in_each_other_end(guest: Guest) -> None:
     """A file that somebody has moved makes a circle of what sysfs says: an order, whichever, is found."""
     write(
@@ -483,6 +536,105 @@ def test_files_that_lie_in_each_other_end(guest: Guest) -> None:
         Path(guest.kernel.path(f"/sys/dev/block/7:{number}")).symlink_to(f"../../devices/virtual/block/loop{number}")
     order = freezing_order(guest.kernel, list_mounts(guest.kernel))
     assert {mount.mountpoint for mount in order} == {"/", "/a"}
+
+
+def no_process(work: object, keep: object = ()) -> NoReturn:
+    raise NotStartedError("failed to create child process: Resource temporarily unavailable")
+
+
+def test_where_no_process_can_be_made_nothing_is_frozen_and_everything_thawed(guest: Guest) -> None:
+    """Better that the one that thaws is held up than that the guest stays frozen."""
+    guest.ask("guest-fsfreeze-freeze")
+    guest.kernel.begin = no_process
+    assert guest.ask("guest-fsfreeze-thaw") == {"return": 3}
+    assert (guest.status(), guest.frozen) == ("thawed", set())
+    assert guest.ask("guest-fsfreeze-freeze") == failed(
+        "failed to create child process: Resource temporarily unavailable"
+    )
+    assert (guest.status(), guest.frozen) == ("thawed", set())
+
+
+class Hanging(CarriedOut[T]):
+    """A call that the kernel never answers."""
+
+    def __init__(self, work: Callable[[], AbstractContextManager[T]], keep: Sequence[int] = ()) -> None:
+        self._work = work
+        self.descriptor, self._writing = os.pipe()
+
+    def answer(self) -> T:
+        return CarriedOut(self._work).answer()
+
+    def give_up(self) -> None:
+        os.close(self._writing)
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
+
+
+def test_deadline_bounds_the_hooks_as_well(tmp_path: Path, programs: FakePrograms) -> None:
+    guest = make(tmp_path, programs, hook="/hook", fsfreeze_timeout=9, fsfreeze_hook_timeout=0)
+    bounds = []
+
+    def run(argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 0) -> Outcome:
+        bounds.append((argv[1], timeout))
+        return Outcome(status=0)
+
+    guest.kernel.run = run
+    guest.ask("guest-fsfreeze-freeze")
+    guest.ask("guest-fsfreeze-thaw")
+    (_, freezing), (_, thawing) = bounds
+    assert 0 < freezing <= 9
+    assert thawing > 9
+
+
+def test_what_hangs_stays_frozen_until_it_comes_back(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At one of three mount points: the state is frozen, and nothing more hangs while that does."""
+    monkeypatch.setattr(freezing, "UNDO_WAIT", 0.0)
+    monkeypatch.setattr(fsfreeze, "UNDO_WAIT", 0.0)
+    monkeypatch.setattr(fsfreeze, "PATIENCE", 0.0)
+    guest.ask("guest-fsfreeze-freeze")
+    hanging: list[Hanging[Any]] = []
+
+    def begin(work: Callable[[], AbstractContextManager[T]], keep: Sequence[int] = ()) -> Call[T]:
+        if work.args[-1].mountpoint == "/data":  # type: ignore[attr-defined]
+            hanging.append(Hanging(work, keep))
+            return hanging[-1]
+        return CarriedOut(work, keep)
+
+    guest.kernel.begin = begin
+    told = "the kernel does not answer about /data, which is thawed as soon as it does"
+    assert guest.ask("guest-fsfreeze-thaw") == failed(told)
+    assert (guest.status(), guest.frozen) == ("frozen", {"/data"})
+    with (guest.statedir / MARKER).open() as marker:
+        fcntl.flock(marker, fcntl.LOCK_EX)  # as the process does that hangs
+        for _ in range(3):
+            with pytest.raises(CommandError, match=told):
+                now(fsfreeze.thaw_overdue(guest.ctx, guest.ctx.freeze.generation))
+        assert len(hanging) == 1
+        assert guest.ask("guest-fsfreeze-thaw") == failed(told)
+        assert len(hanging) == 1, "a host cannot pile up processes that hang"
+    guest.kernel.begin = CarriedOut
+    now(fsfreeze.thaw_overdue(guest.ctx, guest.ctx.freeze.generation))
+    assert (guest.status(), guest.frozen) == ("thawed", set())
+    assert "the kernel has answered at last: nothing is frozen any more at /data" in caplog.messages
+
+
+def test_thaw_at_the_deadline_that_hangs_is_still_an_error_of_the_next_thaw(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fsfreeze, "PATIENCE", 0.0)
+    guest.ask("guest-fsfreeze-freeze")
+    guest.kernel.begin = Hanging
+    monkeypatch.setattr(guest.kernel, "within", lambda seconds, work: work())
+    with pytest.raises(CommandError, match="does not answer about /, /data, /var/lib"):
+        now(fsfreeze.thaw_overdue(guest.ctx, guest.ctx.freeze.generation))
+    assert guest.status() == "frozen"
+    guest.kernel.begin = CarriedOut
+    assert "was thawed early" in guest.ask("guest-fsfreeze-thaw")["error"]["desc"]
+    assert (guest.status(), guest.frozen) == ("thawed", set())
+    assert guest.ask("guest-fsfreeze-thaw") == {"return": 0}
 
 
 def test_trim(guest: Guest) -> None:

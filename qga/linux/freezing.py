@@ -1,5 +1,8 @@
 """Freezing and thawing mounted filesystems: in which order, and what the kernel's answers mean.
 
+The rule it keeps: whoever calls this is never held up by the kernel. Each FIFREEZE and each FITHAW is made in a
+process of its own, which is waited for with a bound. What one that was given up freezes at last, it thaws again.
+
 Source: ioctl_fifreeze(2), linux/fs.h.
 """
 
@@ -7,106 +10,198 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
-from collections import defaultdict
+import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import NamedTuple
 
 from qga.errors import CommandError
-from qga.linux.block import resolved
-from qga.linux.host import Host, read_text
-from qga.linux.mounts import Mount, MountTree, all_mounts, opened
+from qga.linux.host import Call, CarriedOut, Host, readable
+from qga.linux.mounts import GoneError, Mount, opened
+from qga.linux.stacking import Stack, innermost_first
 
 FIFREEZE = 0xC0045877  # _IOWR('X', 119, int)
 FITHAW = 0xC0045878  # _IOWR('X', 120, int)
+
+ORDER_WAIT = 2.0  # seconds to find the order: a loop device asks the server of its file
+UNDO_WAIT = 5.0  # seconds to undo a freeze that failed, before the reply is given
 
 # What cannot be frozen (vfat, squashfs), and what somebody else has frozen: it is his to thaw.
 _NOT_OURS = (errno.EOPNOTSUPP, errno.EBUSY)
 
 
+class FreezeError(CommandError):
+    """Nothing stays frozen, but that ``stuck`` (mount points) have not come back from the kernel."""
+
+    def __init__(self, text: str, stuck: Sequence[str] = ()) -> None:
+        super().__init__(text)
+        self.stuck = list(stuck)
+
+
+class Answer(NamedTuple):
+    """Of one call: whether it has frozen, or thawed, the mount; or why not, if that is an error."""
+
+    mount: Mount
+    freezing: bool
+    done: bool
+    failure: str | None = None
+
+
 def freezing_order(host: Host, mounts: Sequence[Mount]) -> list[Mount]:
-    """Last mounted first, but always a filesystem that lies in a file before the one that has the file.
+    """Last mounted first, but always a filesystem that lies in another's file before that one.
 
     The kernel freezes a filesystem by writing down what is pending. Into a file on a frozen filesystem that would
-    wait for a thaw, and the agent with it. Thaw in the reverse order, for the same reason.
+    wait for a thaw. Where the order cannot be found in time, it is that of mounting.
     """
-    tree = MountTree(all_mounts(host))
-    inside: defaultdict[tuple[int, int], list[Mount]] = defaultdict(list)
-    for mount in mounts:
-        for file in _backing_files(host.path(f"/sys/dev/block/{mount.major}:{mount.minor}")):
-            outer = tree.at(file)
-            if outer is not None:
-                inside[outer.device].append(mount)
-    order: list[Mount] = []
-    seen: set[Mount] = set()
 
-    def place(mount: Mount) -> None:
-        if mount not in seen:
-            seen.add(mount)
-            for inner in inside[mount.device]:
-                place(inner)
-            order.append(mount)
+    def find() -> list[int]:
+        place = {mount: number for number, mount in enumerate(mounts)}
+        return [place[mount] for mount in innermost_first(Stack(host), mounts)]
 
-    for mount in reversed(mounts):
-        place(mount)
-    return order
+    order = host.within(ORDER_WAIT, find)
+    return list(reversed(mounts)) if order is None else [mounts[number] for number in order]
 
 
-def freeze(host: Host, mounts: Iterable[Mount]) -> list[Mount]:
+def freeze(host: Host, mounts: Iterable[Mount], limit: float, begun: float, keep: Sequence[int] = ()) -> list[Mount]:
     """Freeze these, in this order; returns those that were frozen by it.
 
-    If one fails, those frozen before it are thawed again, and CommandError is raised.
+    It has to be done ``limit`` seconds after ``begun``, a time of CLOCK_MONOTONIC. If one fails, or does not answer,
+    those frozen before it are thawed again, and FreezeError is raised. The processes that freeze keep the descriptors
+    ``keep`` open.
     """
+    calls = _Calls(host, keep)
     frozen: list[Mount] = []
     try:
         for mount in mounts:
-            if _freeze(host, mount):
+            if mount.hidden:
+                continue
+            calls.freeze(mount)
+            answer = calls.wait(begun + limit)
+            if answer is None:
+                raise CommandError(
+                    f"failed to freeze {mount.mountpoint}: no answer from the kernel within {limit:g} s"
+                )
+            if answer.done:
                 frozen.append(mount)
-    except BaseException:
-        thaw(host, reversed(frozen))
+            if answer.failure is not None:
+                raise CommandError(answer.failure)
+    except BaseException as error:
+        for mount in reversed(frozen):
+            calls.thaw(mount)
+        _, stuck = calls.finish(UNDO_WAIT)
+        if isinstance(error, CommandError):
+            raise FreezeError(str(error), stuck) from error
         raise
     return frozen
 
 
-def thaw(host: Host, mounts: Iterable[Mount]) -> int:
-    """Thaw these, in this order, whoever has frozen them; returns how many of them were frozen. Never raises."""
-    return sum(_thaw(host, mount) for mount in mounts)
+def thaw(
+    host: Host, mounts: Iterable[Mount], keep: Sequence[int] = (), patience: float = UNDO_WAIT
+) -> tuple[int, list[str]]:
+    """Thaw these, all at the same time, whoever has frozen them. Never raises.
+
+    Returns how many of them were frozen, and the mount points of those that the kernel has not answered about in
+    ``patience`` seconds.
+    """
+    calls = _Calls(host, keep)
+    for mount in mounts:
+        if not mount.hidden:
+            calls.thaw(mount)
+    return calls.finish(patience)
 
 
-def _freeze(host: Host, mount: Mount) -> bool:
-    if mount.hidden:
-        return False
-    try:
-        with opened(host, mount) as descriptor:
+class _Calls:
+    """The calls that are under way, waited for together: none holds up another."""
+
+    def __init__(self, host: Host, keep: Sequence[int]) -> None:
+        self._host = host
+        self._keep = keep
+        self._under_way: dict[Call[tuple[bool, str | None]], tuple[Mount, bool]] = {}
+        self._not_begun: list[Mount] = []
+
+    def freeze(self, mount: Mount) -> None:
+        """Raises CommandError where there is no process to do it in."""
+        self._under_way[self._host.begin(partial(_frozen, self._host, mount), self._keep)] = mount, True
+
+    def thaw(self, mount: Mount) -> None:
+        try:
+            call = self._host.begin(partial(_thawed, self._host, mount), self._keep)
+        except CommandError:
+            self._not_begun.append(mount)
+        else:
+            self._under_way[call] = mount, False
+
+    def wait(self, until: float) -> Answer | None:
+        """The next answer that comes until then, a time of CLOCK_MONOTONIC."""
+        ready = readable(self._under_way, until - time.monotonic())
+        if ready is None:
+            return None
+        mount, freezing = self._under_way.pop(ready)
+        try:
+            return Answer(mount, freezing, *ready.answer())
+        except CommandError as error:  # it was killed, and nobody knows what it did
+            return Answer(mount, freezing, freezing, f"failed to freeze {mount.mountpoint}: {error}")
+
+    def finish(self, seconds: float) -> tuple[int, list[str]]:
+        """Wait for all, and thaw what was frozen meanwhile; how many were thawed, and which have not answered.
+
+        Where no process can be made they are thawed here: better that this one is held up than that the guest stays
+        frozen.
+        """
+        until = time.monotonic() + seconds
+        thawed = 0
+        while (answer := self.wait(until)) is not None:
+            thawed += answer.done and not answer.freezing
+            if answer.done and answer.freezing:
+                self.thaw(answer.mount)
+        stuck = [mount.mountpoint for mount, _ in self._under_way.values()]
+        for call in self._under_way:
+            call.give_up()
+        for mount in self._not_begun:
+            thawed += CarriedOut(partial(_thawed, self._host, mount)).answer()[0]
+        return thawed, stuck
+
+
+@contextmanager
+def _frozen(host: Host, mount: Mount) -> Iterator[tuple[bool, str | None]]:
+    """Whether it was frozen by this, and why not. A BrokenPipeError is that nobody wants it frozen any more."""
+    with contextlib.ExitStack() as stack:
+        descriptor, done, failure = -1, False, None
+        try:
+            descriptor = stack.enter_context(opened(host, mount))
+        except GoneError:
+            pass
+        except OSError as error:
+            failure = f"failed to open {mount.mountpoint}: {error.strerror}"
+        else:
             try:
                 host.ioctl(descriptor, FIFREEZE)
+                done = True
             except OSError as error:
-                if error.errno in _NOT_OURS:
-                    return False
-                raise CommandError(f"failed to freeze {mount.mountpoint}: {error.strerror}") from error
-    except OSError as error:
-        raise CommandError(f"failed to open {mount.mountpoint}: {error.strerror}") from error
-    return True
+                if error.errno not in _NOT_OURS:
+                    failure = f"failed to freeze {mount.mountpoint}: {error.strerror}"
+        try:
+            yield done, failure
+        except BrokenPipeError:
+            if done:
+                _until_thawed(host, descriptor)
 
 
-def _thaw(host: Host, mount: Mount) -> bool:
-    """Until the kernel says that it is not frozen: old ones count how often it was."""
+@contextmanager
+def _thawed(host: Host, mount: Mount) -> Iterator[tuple[bool, str | None]]:
     thawed = False
     with contextlib.suppress(OSError), opened(host, mount) as descriptor:
+        thawed = _until_thawed(host, descriptor)
+    with contextlib.suppress(BrokenPipeError):
+        yield thawed, None
+
+
+def _until_thawed(host: Host, descriptor: int) -> bool:
+    """Until the kernel says that it is not frozen: old ones count how often it was. Whether it was at all."""
+    thawed = False
+    with contextlib.suppress(OSError):
         while True:
             host.ioctl(descriptor, FITHAW)
             thawed = True
     return thawed
-
-
-def _backing_files(device: str) -> Iterator[str]:
-    """The files that a block device lies in: a loop device, its partitions, and what dm and md make of them.
-
-    ``device`` is a directory of sysfs, Documentation/ABI/testing/sysfs-block; a partition's lies within its disk's.
-    """
-    with contextlib.suppress(OSError):
-        device = resolved(device)
-        for disk in (device, os.path.dirname(device)):
-            with contextlib.suppress(OSError):
-                yield read_text(f"{disk}/loop/backing_file").removesuffix("\n")
-        for below in os.listdir(f"{device}/slaves"):
-            yield from _backing_files(f"{device}/slaves/{below}")
