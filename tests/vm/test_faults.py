@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.until import until
 from tests.vm.guest import AGENT_PORT, REFERENCE_PORT, Disk, Guest
 from tests.vm.image import Image
 from tests.vm.peer import AgentError, Peer
@@ -290,6 +291,77 @@ def test_no_process_can_be_made(guest: Guest) -> None:
         assert peer.call("guest-fstrim")["paths"]
     guest.check("systemctl stop second")
     writes(guest)
+
+
+NESTED = f"""set -ex
+mkdir -p /run/nested/lower /run/nested/overlay /run/nested/inner {DATA}/upper {DATA}/work
+cd /run/nested
+mount -t overlay -o lowerdir=lower,upperdir={DATA}/upper,workdir={DATA}/work overlay overlay
+truncate -s 32M overlay/image
+mkfs.ext4 -q overlay/image
+mount -o loop overlay/image inner
+dd if=/dev/urandom of=inner/dirty bs=1M count=8 status=none
+"""
+
+
+def test_filesystem_in_a_file_of_an_overlay(guest: Guest) -> None:
+    """Frozen after the one that the overlay's upper directory lies in, it would wait for that to be thawed."""
+    guest.check(NESTED)
+    configure(guest, fsfreeze_timeout=20)
+    inner = "/run/nested/inner"
+    with synced(guest) as peer:
+        for wanted in ([DATA, inner], [inner, DATA]):
+            assert peer.call("guest-fsfreeze-freeze-list", mountpoints=wanted) == 2
+            assert peer.call("guest-fsfreeze-thaw") == 2
+        assert peer.call("guest-fsfreeze-freeze") == len(EVERYTHING) + 1
+        assert peer.call("guest-fsfreeze-thaw") == len(EVERYTHING) + 1
+    writes(guest)
+    guest.check(f"cd /run/nested; umount inner; umount overlay; rm -r {DATA}/upper {DATA}/work")
+
+
+# A filesystem in a file of another, which is frozen and nowhere mounted any more, until /run/let-go is written to.
+UNSEEN = """set -ex
+mkdir -p /run/unseen/inner /run/unseen/outer /run/unseen/room
+mount -t tmpfs tmpfs /run/unseen/room
+cd /run/unseen
+truncate -s 96M room/outer
+mkfs.ext4 -q room/outer
+mount -o loop room/outer outer
+truncate -s 32M outer/inner
+mkfs.ext4 -q outer/inner
+mount -o loop outer/inner inner
+dd if=/dev/urandom of=inner/dirty bs=1M count=8 status=none
+mkfifo /run/let-go
+exec 9<outer
+fsfreeze -f outer
+umount -l outer
+(read line </run/let-go; fsfreeze -u /proc/self/fd/9) >/dev/null 2>&1 &
+"""
+
+
+def test_filesystem_that_hangs_in_its_freeze(guest: Guest) -> None:
+    """It is named, all else is thawed at the deadline, and it is when it comes back."""
+    guest.check(UNSEEN)
+    inner = "/run/unseen/inner"
+    try:
+        configure(guest, fsfreeze_timeout=4)
+        with synced(guest) as peer:
+            begun = time.monotonic()
+            with pytest.raises(AgentError, match=f"failed to freeze {inner}: no answer from the kernel within 4 s"):
+                peer.call("guest-fsfreeze-freeze-list", mountpoints=[DATA, inner])
+            assert time.monotonic() - begun < 25
+            writes(guest)
+            assert peer.call("guest-fsfreeze-status") == "frozen"
+            assert peer.call("guest-ping") == {}
+        kill(guest)
+        with synced(guest) as peer:
+            assert peer.call("guest-fsfreeze-status") == "frozen", "the next agent knows of it"
+    finally:
+        guest.check("echo >/run/let-go")
+    with synced(guest) as peer:
+        until(lambda: peer.call("guest-fsfreeze-status") == "thawed")
+    guest.check(f"timeout 30 sh -c 'echo x >{inner}/written && sync {inner}/written'", timeout=40)
+    guest.check("umount /run/unseen/inner; umount /run/unseen/room || true; rm /run/let-go")
 
 
 def test_clock_that_jumps_by_years(guest: Guest) -> None:
