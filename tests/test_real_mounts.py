@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ import pytest
 
 from qga.commands import filesystem
 from qga.context import Context
-from qga.linux.freezing import freeze, freezing_order, thaw
+from qga.linux.freezing import FreezeError, freeze, freezing_order, thaw
 from qga.linux.host import Host
 from qga.linux.mounts import Mount, list_mounts, named
 from qga.linux.trimming import Trimmed, trim
@@ -97,6 +98,32 @@ def test_second_disk_of_a_filesystem_that_has_several(machine: Filesystems) -> N
         f"mkfs.btrfs -q -d raid1 -m raid1 {one} {two}; btrfs -q device scan {one} {two}; mount {one} {at}/pool"
     )
     assert orders(machine, base, f"{at}/pool") == {(f"{at}/pool", base)}
+
+
+def test_call_that_is_killed_counts_as_not_thawed(machine: Filesystems) -> None:
+    """And a freeze whose process is killed as one that may have frozen: it is undone."""
+    where = machine.ext4("data")
+    machine.guard(where)
+
+    def work(host: Host) -> list[object]:
+        mounts = named(list_mounts(host), [where])
+        frozen = freeze(host, mounts, HOUR, time.monotonic())
+        kernel, agent = host.ioctl, os.getpid()
+
+        def killed(descriptor: int, request: int, argument: bytearray | int = 0) -> int:
+            assert os.getpid() != agent
+            kernel(descriptor, request, argument)
+            os.kill(os.getpid(), signal.SIGKILL)
+            return 0
+
+        host.ioctl = killed  # type: ignore[method-assign]
+        thawed = thaw(host, mounts)
+        with pytest.raises(FreezeError, match=f"failed to freeze {where}: the process that made a system call ended"):
+            freeze(host, mounts, HOUR, time.monotonic())
+        return [len(frozen), list(thawed)]
+
+    assert machine.inside(work) == [1, [0, [where]]]
+    assert not machine.frozen(where)
 
 
 # Mounts that go away after they were listed

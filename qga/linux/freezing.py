@@ -141,7 +141,8 @@ class _Calls:
         try:
             return Answer(mount, freezing, *ready.answer())
         except CommandError as error:  # it was killed, and nobody knows what it did
-            return Answer(mount, freezing, freezing, f"failed to freeze {mount.mountpoint}: {error}")
+            what = "freeze" if freezing else "thaw"
+            return Answer(mount, freezing, freezing, f"failed to {what} {mount.mountpoint}: {error}")
 
     def finish(self, seconds: float) -> tuple[int, list[str]]:
         """Wait for all, and thaw what was frozen meanwhile; how many were thawed, and which have not answered.
@@ -150,12 +151,16 @@ class _Calls:
         frozen.
         """
         until = time.monotonic() + seconds
-        thawed = 0
+        thawed, stuck = 0, []
         while (answer := self.wait(until)) is not None:
-            thawed += answer.done and not answer.freezing
-            if answer.done and answer.freezing:
-                self.thaw(answer.mount)
-        stuck = [mount.mountpoint for mount, _ in self._under_way.values()]
+            if answer.freezing:
+                if answer.done:
+                    self.thaw(answer.mount)
+            elif answer.failure is not None:
+                stuck.append(answer.mount.mountpoint)
+            else:
+                thawed += answer.done
+        stuck += [mount.mountpoint for mount, _ in self._under_way.values()]
         for call in self._under_way:
             call.give_up()
         for mount in self._not_begun:
