@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 FREEZE_LIMIT = 3600.0  # seconds, where nothing else bounds a freeze: a slow disk writes down much
 THAW_LIMIT = 600.0  # seconds
 PATIENCE = (
-    30.0  # seconds for a worker that a killed agent has left behind; and for a disk, which is busy then, to thaw
+    30.0  # seconds for a worker that a killed agent has left behind; and for a disk to thaw, which is busy then
 )
 END_PATIENCE = 10.0  # the same, where the agent ends
 END_LIMIT = 60.0  # seconds for the last thaw: systemd kills what has not ended after 90
@@ -76,9 +76,11 @@ async def thaw_overdue(ctx: Context, generation: int) -> None:
         elif state.busy():
             raise CommandError(_unanswered(state.stuck))
         else:
-            found = ", ".join(filter(None, state.stuck))
+            found = ", ".join(state.stuck)
             await _thaw(ctx, None if state.early is None else state.early.why, hooks=False)
-            log.warning("the kernel has answered at last: nothing is frozen any more at %s", found)
+            log.warning(
+                "the kernel has answered at last: nothing is frozen any more at %s", found or "any mount point"
+            )
 
 
 def thaw_at_end(ctx: Context) -> None:
