@@ -256,6 +256,7 @@ def test_waiting_for_a_worker_without_the_loop(machine: Machine, tmp_path: Path)
 @contextmanager
 def _into(path: Path, result: str) -> Iterator[str]:
     try:
+        (path / "begun").touch()
         until((path / "go").exists)
         yield result
     except BrokenPipeError:
@@ -270,6 +271,7 @@ def test_answer_of_a_call(tmp_path: Path) -> None:
 
 def test_call_that_was_given_up_is_undone_when_it_comes_back(tmp_path: Path) -> None:
     call = begin(lambda: _into(tmp_path, "done"))
+    until((tmp_path / "begun").exists)
     call.give_up()
     (tmp_path / "go").touch()
     until((tmp_path / "undone").exists)
@@ -282,9 +284,8 @@ def test_call_that_nobody_waits_for_is_not_begun(tmp_path: Path) -> None:
     if child == 0:
         apart._be_apart(lambda: _into(tmp_path, "done"), (), writing)
     os.close(writing)
-    (tmp_path / "go").touch()
     os.waitpid(child, 0)
-    assert not (tmp_path / "undone").exists()
+    assert not (tmp_path / "begun").exists()
 
 
 def test_call_keeps_what_it_is_told_to_and_no_signal_ends_it(tmp_path: Path) -> None:
