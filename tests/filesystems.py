@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 ROOM = Path("/run")  # a directory that every machine has: in the namespace a file system in memory lies upon it
 SOON = 30.0  # seconds that anything may take
-GUARD = 40  # seconds after which the guard thaws everything
+GUARD = 60  # seconds after which the guard thaws everything
 
 _CLONE_NEWNS = 0x20000
 
