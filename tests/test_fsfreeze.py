@@ -571,6 +571,17 @@ class Hanging(CarriedOut[T]):
             self.descriptor = None
 
 
+def test_order_that_cannot_be_found_in_time_is_that_of_mounting(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A loop device asks the server of its file, which may be dead."""
+    monkeypatch.setattr(freezing, "ORDER_WAIT", 0.0)
+    guest.kernel.begin = Hanging
+    order = freezing_order(guest.kernel, list_mounts(guest.kernel))
+    assert [mount.mountpoint for mount in order] == ["/var/lib", "/data", "/"]
+    assert "what lies in what is not known after 0 s: the last mounted is frozen first" in caplog.messages
+
+
 def test_deadline_bounds_the_hooks_as_well(tmp_path: Path, programs: FakePrograms) -> None:
     guest = make(tmp_path, programs, hook="/hook", fsfreeze_timeout=9, fsfreeze_hook_timeout=0)
     bounds = []

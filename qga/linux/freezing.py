@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from qga.errors import CommandError
 from qga.linux.host import Call, CarriedOut, Host, readable
 from qga.linux.mounts import GoneError, Mount, opened
 from qga.linux.stacking import Stack, innermost_first
+
+log = logging.getLogger(__name__)
 
 FIFREEZE = 0xC0045877  # _IOWR('X', 119, int)
 FITHAW = 0xC0045878  # _IOWR('X', 120, int)
@@ -60,7 +63,10 @@ def freezing_order(host: Host, mounts: Sequence[Mount]) -> list[Mount]:
         return [place[mount] for mount in innermost_first(Stack(host), mounts)]
 
     order = host.within(ORDER_WAIT, find)
-    return list(reversed(mounts)) if order is None else [mounts[number] for number in order]
+    if order is None:
+        log.warning("what lies in what is not known after %g s: the last mounted is frozen first", ORDER_WAIT)
+        return list(reversed(mounts))
+    return [mounts[number] for number in order]
 
 
 def freeze(host: Host, mounts: Iterable[Mount], limit: float, begun: float, keep: Sequence[int] = ()) -> list[Mount]:
