@@ -23,7 +23,7 @@ from tests.lines import Lines
 from tests.running import RunningAgent
 from tests.until import until
 
-pytestmark = [pytest.mark.forks, needs_loop]
+pytestmark = [pytest.mark.forks, pytest.mark.slow, needs_loop]
 
 HANG = "failed to freeze {}: no answer from the kernel within {} s"
 
