@@ -16,7 +16,7 @@ import pytest
 from qga.client.tool import exits
 from tests.client_agents import agent
 from tests.typing_at import NAP, TOOL, There, becomes, nothing_left, processes
-from tests.until import until
+from tests.until import unchanged, until
 
 pytestmark = pytest.mark.forks
 
@@ -55,14 +55,18 @@ def test_much_on_stdin(words: list[str], tmp_path: Path) -> None:
     assert done.stdout == hashlib.md5(data).hexdigest().encode() + b"  -\n"
 
 
-def test_a_program_that_does_not_read(words: list[str], there: There) -> None:
+def test_a_program_that_does_not_read(words: list[str], there: There, tmp_path: Path) -> None:
     """Not more is taken from stdin than the guest may hold; and the program's end is the end."""
     with subprocess.Popen(["yes"], stdout=subprocess.PIPE) as endless:
-        command = [*words, "--stdin", "--", "sh", "-c", "sleep 2; head -c 10"]
+        go = tmp_path / "go"
+        script = f"until [ -e {go} ]; do sleep 0.1; done; head -c 10"
+        command = [*words, "--stdin", "--", "sh", "-c", script]
         with subprocess.Popen(command, stdin=endless.stdout, stdout=subprocess.PIPE) as process:
-            time.sleep(1.5)
-            (directory,) = there.directories()
-            assert 1 < len(list(directory.glob("in.*"))) <= 4
+            (directory,) = until(there.directories)
+            until(lambda: len(list(directory.glob("in.*"))) > 1)
+            unchanged(lambda: sorted(directory.glob("in.*")), 1)
+            assert len(list(directory.glob("in.*"))) <= 4
+            go.touch()
             assert process.stdout is not None
             assert process.stdout.read() == b"y\n" * 5
             assert process.wait(20) == 0
@@ -106,9 +110,9 @@ def test_killed_it_leaves_nothing(words: list[str], there: There, more: list[str
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"begin\n"
-        time.sleep(3)  # longer than it lingers: the tool is heard of meanwhile
+        until(lambda: len(processes(f"sleep {NAP}")) == 2)
+        unchanged(lambda: processes(f"sleep {NAP}"), 3)  # longer than it lingers: the tool is heard of meanwhile
         assert process.poll() is None
-        assert len(processes(f"sleep {NAP}")) == 2
         process.kill()
     assert becomes(lambda: not there.directories())
     assert becomes(lambda: not processes(f"sleep {NAP}"))

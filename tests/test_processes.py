@@ -71,20 +71,16 @@ def test_hung_helper_is_ended_with_its_whole_process_group(tmp_path: Path) -> No
     outcome = ask(("sh", "-c", script), timeout=0.5)
     assert (outcome.timeout, outcome.output) == (0.5, b"waiting\n")
     assert str(outcome) == "timed out after 0.5 s"
-    for pid in map(int, pids.read_text().split()):
-        assert is_gone(pid)
+    killed = [int(pid) for pid in pids.read_text().split()]
+    until(lambda: all(map(is_gone, killed)))
 
 
 def is_gone(pid: int) -> bool:
     """Dead, or dead and not yet buried by init."""
-    for _ in range(100):
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
-                return True
-        except FileNotFoundError:
-            return True
-        time.sleep(0.02)
-    return False
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
 
 
 def test_background_process_that_holds_the_output_does_not_block() -> None:
@@ -239,9 +235,12 @@ def test_spawned_program_gets_its_descriptors_and_its_status_is_kept() -> None:
     os.close(null)
     with open(reading, "rb") as output:
         assert output.read() == b"hello\n"
-    while not ended:
+
+    def reaped() -> list[int]:
         children.reap()
-        time.sleep(0.01)
+        return ended
+
+    until(reaped)
     assert os.WTERMSIG(ended[0]) == signal.SIGTERM
     assert pid > 0
 
@@ -256,8 +255,9 @@ def test_spawning_what_is_not_there_raises_and_leaves_no_record() -> None:
 @pytest.fixture(autouse=True)
 def _reap_after() -> object:
     yield
-    deadline = time.monotonic() + 5
-    while children_of_this_process() and time.monotonic() < deadline:
+
+    def buried() -> bool:
         reap()
-        time.sleep(0.01)
-    assert children_of_this_process() == []
+        return not children_of_this_process()
+
+    until(buried)

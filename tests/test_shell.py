@@ -25,6 +25,7 @@ from qga.client.tool.near import Escape
 from qga.client.tool.starting import Wanted
 from tests.client_agents import agent
 from tests.typing_at import NAP, SOON, TOOL, There, Typing, becomes, nothing_left, processes
+from tests.until import unchanged, until
 
 pytestmark = pytest.mark.forks
 PROMPT = "here> "
@@ -57,9 +58,9 @@ def test_a_session(address: str, by: str) -> None:
         at.type("stty size; echo $TERM; echo -n ü | wc -c; tty\r")
         at.see("33 111\r\nxterm-256color\r\n2\r\n/dev/pts/[0-9]+\r\n")
         at.see(PROMPT)
-        at.type("sh -c \"trap 'stty size' WINCH; while :; do sleep .1; done\"\r")
+        at.type("sh -c \"trap 'stty size' WINCH; echo ar''med; while :; do sleep .1; done\"\r")
         at.see('done"\r\n')
-        time.sleep(0.3)
+        at.see("armed\r\n")
         at.resize(41, 121)
         at.see("41 121\r\n", SOON)
         at.type("\x03")
@@ -135,8 +136,7 @@ def test_killed_the_guest_cleans_up_by_itself(address: str, by: str) -> None:
         at.see(PROMPT)
         at.type(f"sleep {NAP} & sleep {NAP}\r")
         assert becomes(lambda: len(processes(f"sleep {NAP}")) == 2)
-        time.sleep(4)  # longer than it lingers: the tool is heard of meanwhile
-        assert len(processes(f"sleep {NAP}")) == 2
+        unchanged(lambda: processes(f"sleep {NAP}"), 4)  # longer than it lingers: the tool is heard of meanwhile
         at.process.kill()
         assert becomes(lambda: not processes(f"sleep {NAP}"), 2 + SOON)
 
@@ -152,15 +152,30 @@ def test_a_signal_gives_the_terminal_back_and_ends_what_runs(address: str, by: s
         assert at.restored()
 
 
-@pytest.mark.parametrize("after", [0.3, 0.4, 0.5, 0.6, 0.7])
-def test_a_signal_while_it_begins(tmp_path: Path, by: str, after: float) -> None:
+@pytest.mark.parametrize("moment", ["at once", "connected", "prepared", "shown"])
+def test_a_signal_while_it_begins(tmp_path: Path, by: str, there: There, moment: str) -> None:
     path = str(tmp_path / "agent.sock")
     with agent("ours", tmp_path, path=path), Typing(path, "shell", "--pty", by, *PLAIN) as at:
-        time.sleep(after)
+        if moment == "connected":
+            until(lambda: any("socket:" in name for name in descriptors(at.process.pid)))
+        elif moment == "prepared":
+            until(there.directories)
+        elif moment == "shown":
+            at.see(PROMPT)
         at.process.send_signal(signal.SIGTERM)
-        assert at.wait() == 128 + signal.SIGTERM
+        # Until Python is up, the signal itself ends it.
+        assert at.wait() in (128 + signal.SIGTERM, *([-signal.SIGTERM] if moment == "at once" else []))
         assert at.restored()
         assert b"Traceback" not in at.shown
+
+
+def descriptors(pid: int) -> list[str]:
+    """What a process has open, as /proc shows it."""
+    names = []
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            names.append(os.readlink(path))
+    return names
 
 
 def test_a_lost_connection_is_one_sentence(tmp_path: Path, by: str) -> None:
@@ -209,7 +224,7 @@ def test_who_does_not_read_is_not_written_for(address: str, by: str, there: Ther
         at.see("begin")
         at.process.send_signal(signal.SIGSTOP)
         (directory,) = there.directories()
-        time.sleep(1)
+        unchanged(lambda: held(directory), 1)
         assert held(directory) < 200_000
         at.process.send_signal(signal.SIGCONT)
         for _ in range(200):

@@ -213,11 +213,12 @@ def test_hook_that_hangs_with_its_children(guest: Guest) -> None:
 
 def test_client_that_gives_up_on_a_slow_freeze_is_answered(guest: Guest) -> None:
     hook = f"{HOOKS}/30-slow"
-    guest.check(f"printf '#!/bin/sh\\ntest $1 = thaw || sleep 5\\n' >{hook}; chmod 755 {hook}")
+    script = "#!/bin/sh\\ntest $1 = thaw || { touch /run/begun; sleep 5; }\\n"
+    guest.check(f"printf '{script}' >{hook}; chmod 755 {hook}")
     configure(guest, fsfreeze_hook=HOOKS)
     with synced(guest) as peer:
         peer.request("guest-fsfreeze-freeze")
-        time.sleep(0.5)
+        guest.check("until test -e /run/begun; do sleep 0.1; done")
         begun = time.monotonic()
         peer.sync()
         assert peer.call("guest-fsfreeze-status") == "frozen"

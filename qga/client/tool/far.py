@@ -27,7 +27,7 @@ LINE = 512  # bytes typed in one line
 FEWEST, MOST = 1024, SEGMENT  # bytes of one read: as many as take no longer than a key may wait
 SOON, LATE = 0.05, 0.2  # seconds of one read, below and above which the next one asks for more or less
 BEATS = 4  # signs of life in the time that the far end waits for one
-GOING = 4.0  # seconds for the far end to end
+GOING = 12.0  # seconds for the far end to end: it gives its programs two, and a guest may be busy
 
 Request = tuple[str, dict[str, Any]]
 
