@@ -278,9 +278,12 @@ class _Message:
         return self.over
 
     def _parse(self, tokens: Sequence[bytes], position: int, end: int) -> int:
-        """Up to the end of the message, or the first complaint. Its loop is what many tokens cost."""
-        at, container, key = self._at, self._container, self._key
-        problem = None
+        """Up to the end of the message, or the first complaint. Its loop is what many tokens cost.
+
+        So what is open is counted only where a complaint leaves the rest to ``_count``.
+        """
+        at, container, key, outer = self._at, self._container, self._key, self._outer
+        problem, misplaced = None, b""
         for token in tokens[position:end]:
             position += 1
             if token == b",":
@@ -308,17 +311,16 @@ class _Message:
                 except RequestError as error:
                     problem = error.with_traceback(None)  # it may have to wait, and frames hold all they knew
                     break
-            else:
-                over = self._shuts(token, position)
-                if token in _OPENS and not over and at not in _MISSING:
-                    self._outer.append((container, at, key))
-                    container, at = ([], _FIRST_ITEM) if token == b"[" else ({}, _FIRST_KEY)
-                    continue
-                if token in _OPENS or at not in _CLOSES[token]:
-                    problem = None if over and self._error else complaint(_MISSING.get(at, b"expecting value"))
-                    break
+            elif token in _OPENS and at not in _MISSING and len(outer) < MAX_DEPTH:
+                outer.append((container, at, key))
+                container, at = ([], _FIRST_ITEM) if token == b"[" else ({}, _FIRST_KEY)
+                continue
+            elif token not in _OPENS and at in _CLOSES[token]:
                 value = container
-                container, at, key = self._outer.pop()
+                container, at, key = outer.pop()
+            else:
+                misplaced, problem = token, complaint(_MISSING.get(at, b"expecting value"))
+                break
             if at in (_ITEM, _FIRST_ITEM):
                 container.append(value)
                 at = _AFTER_ITEM
@@ -329,7 +331,7 @@ class _Message:
                 container[key] = value
                 at = _AFTER_MEMBER
             elif at == _TOP:
-                self._value = value
+                self._value, self.over = value, True
                 break
             elif isinstance(value, str):
                 key, at = value, _COLON
@@ -337,7 +339,12 @@ class _Message:
                 problem = complaint(b"key is not a string in object")
                 break
         self._at, self._container, self._key = at, container, key
-        self._error = problem or self._error
+        if problem is not None:
+            self._error = problem
+            opened = [part for part, _, _ in outer[1:]] + [container]
+            self._braces, self._brackets = (sum(isinstance(part, kind) for part in opened) for kind in (dict, list))
+            if misplaced:
+                self._shuts(misplaced, position)
         return position
 
 

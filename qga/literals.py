@@ -64,6 +64,8 @@ def string(token: bytes) -> str:
         else:
             if decoded.isascii() or not _NONCHARACTER.search(decoded):
                 return decoded
+    elif b"\\" not in token and (text := _utf8(token[1:-1])) is not None:
+        return text
     pieces: list[str] = []
     pos, end = 1, len(token) - 1
     while True:
