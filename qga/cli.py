@@ -91,8 +91,10 @@ def _acquire(pidfile: PidFile) -> None:
 def _serve(found: Settings, source: Source, commands: Schema, freeze: FreezeState, ready: Callable[[], None]) -> int:
     from qga import log, sinks
     from qga.agent import Agent
+    from qga.allocator import collect_rarely
     from qga.devlog import DEV_LOG
 
+    collect_rarely()
     settings = found.config
     recorded = sinks.destination(settings.audit_log, os.environ) != "off"
     lines = log.setup(
