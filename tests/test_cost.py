@@ -7,6 +7,7 @@ matters a test also asks that the counter has seen the text read.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from qga import b64, patterns, redaction, schema, validate
+from qga import b64, literals, patterns, redaction, schema, validate
 from qga.errors import CommandError, QgaError, RequestError
 from qga.redaction import MAX_ERROR, NOT_SHOWN
 
@@ -350,3 +351,17 @@ def test_an_error_that_waits_holds_no_frames() -> None:
     assert isinstance(error, RequestError)
     assert error.__traceback__ is None
     assert error.__context__ is None
+
+
+@pytest.mark.parametrize("escape", [rb"\'", rb"\"", rb"\\", rb"\u0061", b"\xc0\x80", rb"\ud83d\ude00"])
+@pytest.mark.parametrize("end", [b"", rb"\x", b"\xff"])
+@pytest.mark.parametrize("quote", [b"'", b'"'])
+def test_the_escapes_of_a_string_are_not_taken_one_by_one(escape: bytes, end: bytes, quote: bytes) -> None:
+    """A string of 8 MB may have four million of them."""
+    lines = []
+    for count in (1, 1000):
+        token = quote + rb"\'" + escape * count + end + quote
+        with Meter() as meter, contextlib.suppress(RequestError):
+            literals.string(token)
+        lines.append(meter.lines)
+    assert lines[0] == lines[1]

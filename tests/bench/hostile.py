@@ -71,6 +71,8 @@ def corpus(size: int = SIZE) -> Iterator[tuple[str, bytes]]:
             yield f"{command} {member}{name}", request(command, **{member: value * (size // 4)}, **given)
     yield "guest-ssh keys", request("guest-ssh-remove-authorized-keys", username="none", keys=["#" + long])
     yield "keys with escapes", b'{"execute":"guest-ping","x":{"' + b"\\u0061" * (size // 6) + b'":1}}\n'
+    for escape in (b"\\'", b"\\\\", b"\xc0\x80"):
+        yield f"{escape!r} in a string", b'{"execute":"guest-ping","x":\'' + escape * (size // 2) + b"'}\n"
     yield "brackets within a string", _message("guest-ping", x="]}" * (size // 2))
 
 
