@@ -7,6 +7,7 @@ warned of, for the reference ignores it.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from qga import keyfile
@@ -25,7 +26,7 @@ def read(path: str, *, must_exist: bool) -> keyfile.Groups:
         with open(path, "rb") as file:
             return keyfile.parse(file.read())
     except FileNotFoundError as error:
-        if must_exist:
+        if must_exist or os.path.islink(path):  # a link that leads nowhere: somebody has configured something
             raise _unloadable(path, str(error.strerror)) from None
         return {}
     except OSError as error:

@@ -106,15 +106,23 @@ def load(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
     return read(given, environ)
 
 
-def read(given: Given, environ: Mapping[str, str], *, directory: str = "", activated: bool | None = None) -> Loaded:
+def read(
+    given: Given,
+    environ: Mapping[str, str],
+    *,
+    directory: str = "",
+    activated: bool | None = None,
+    must_exist: bool = False,
+) -> Loaded:
     """Read the configuration file, and what the command line has given.
 
     ``directory`` is where its path starts, the working directory by default; ``activated``: whether the service
-    manager has handed over a socket, by default what ``environ`` says. Raises ConfigError.
+    manager has handed over a socket, by default what ``environ`` says; ``must_exist``: whether the file must be there
+    although no -c names it. Raises ConfigError.
     """
     values: dict[str, Any] = {option.field: option.default for option in OPTIONS}
     path = os.path.join(directory, file_of(given, environ))
-    groups = conffile.read(path, must_exist=given.config_path is not None)
+    groups = conffile.read(path, must_exist=must_exist or given.config_path is not None)
     entries = conffile.entries(groups)
     problems, warnings = conffile.judge(path, groups)
     if given.config_path is None and "QGA_CONF" in environ and not os.path.exists(path):

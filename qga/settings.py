@@ -32,38 +32,62 @@ class Settings:
 
 
 class Source:
-    """Where the settings come from: it outlives the working directory and the environment of the start."""
+    """Where the settings come from: it outlives the working directory and the environment of the start.
 
-    def __init__(self, given: Given, environ: Mapping[str, str], schema: Schema, now: Config) -> None:
-        """``now`` is what this start has found."""
+    A file that need not be there at a start must still be there once it was read: without it a reload would allow
+    what it has forbidden, and nobody may have meant that. An empty file says that it was meant; so does a restart.
+    """
+
+    def __init__(
+        self, given: Given, environ: Mapping[str, str], schema: Schema, now: Config, default: str = POLICY
+    ) -> None:
+        """``now`` is what this start has found, ``default`` the policy that counts where none is named."""
         self._given = given
         self._environ = dict(environ)
         self._schema = schema
         self._directory = os.getcwd() if now.daemon else ""
         self._activated = now.path is None
+        self._path = os.path.join(self._directory, config.file_of(given, environ))
+        self._default = default
+        self._seen = self._there()
 
     def read(self, now: Config) -> Settings:
         """Read it again. What cannot change in a running agent is as it is in ``now``, with a warning.
 
         Raises ConfigError and PolicyError.
         """
-        loaded = config.read(self._given, self._environ, directory=self._directory, activated=self._activated)
+        seen = self._seen
+        loaded = config.read(
+            self._given,
+            self._environ,
+            directory=self._directory,
+            activated=self._activated,
+            must_exist=self._path in seen,
+        )
         wanted = config.absolute_paths(loaded.config, self._directory) if now.daemon else loaded.config
         changed = [name for name in FIXED if getattr(wanted, name) != getattr(now, name)]
         kept = [f"{name} cannot change while the agent runs, and stays {getattr(now, name)}" for name in changed]
         wanted = wanted._replace(**{name: getattr(now, name) for name in changed})
-        return complete(wanted, self._schema, (*loaded.warnings, *kept))
+        there = self._there()
+        if self._default in seen - there and wanted.policy is None and wanted.profile is None:
+            raise ConfigError(f"policy {self._default} is gone: expected a policy there, or profile = full")
+        settings = complete(wanted, self._schema, (*loaded.warnings, *kept), self._default)
+        self._seen = there
+        return settings
+
+    def _there(self) -> set[str]:
+        return {path for path in (self._path, self._default) if os.path.lexists(path)}
 
 
-def complete(wanted: Config, schema: Schema, warnings: tuple[str, ...] = ()) -> Settings:
+def complete(wanted: Config, schema: Schema, warnings: tuple[str, ...] = (), default: str = POLICY) -> Settings:
     """The configuration, held to the schema, and the policy that it names. Raises ConfigError and PolicyError."""
     config.check_names(wanted, schema.commands)
-    return Settings(wanted, read_policy(wanted, schema), warnings)
+    return Settings(wanted, read_policy(wanted, schema, default), warnings)
 
 
-def read_policy(wanted: Config, schema: Schema) -> Rules | None:
+def read_policy(wanted: Config, schema: Schema, default: str = POLICY) -> Rules | None:
     """Raises ConfigError and PolicyError."""
-    path = policy_file(wanted)
+    path = policy_file(wanted, default)
     if path is None:
         return None
     from qga import rules  # here: it brings a parser, and many an agent has no policy

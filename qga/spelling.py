@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 # another file that does. Found anywhere in a name: "superusers" has one. Better to stop at one too many than to
 # ignore one.
 _RESTRICTING = (
-    "allow|audit|auth|black|block|cap|command|conf|deni|deny|disabl|enabl|exclu|exec|filter|forbid|group|guest|hidden"
-    "|hide|includ|limit|lock|max|min|only|peer|permi|polic|priv|profile|prohibit|protect|quota|read|refuse|reject"
-    "|require|restrict|role|rpc|rule|safe|sandbox|secur|strict|timeout|trust|user|white"
+    "access|allow|audit|auth|black|block|cap|command|conf|deni|deny|disabl|enabl|exclu|exec|file|filter|forbid|freez"
+    "|group|guest|hidden|hide|hook|includ|key|limit|lock|max|min|network|only|password|peer|permi|polic|power|priv"
+    "|profile|prohibit|protect|quota|read|refuse|reject|require|restrict|role|rpc|rule|safe|sandbox|secur|shell|ssh"
+    "|strict|suspend|timeout|trust|user|white|writ"
 )
 
 

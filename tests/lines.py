@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.until import until
+
 
 class Closed(ConnectionError):  # noqa: N818
     """The other side has closed the stream."""
@@ -29,6 +31,20 @@ class Lines:
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(str(path))
             return cls(os.dup(sock.fileno()))
+
+    @classmethod
+    def connect_soon(cls, path: Path | str) -> Self:
+        """To one that is about to listen: its path is there a moment before."""
+
+        def attempt() -> Self | None:
+            try:
+                return cls.connect(path)
+            except (FileNotFoundError, ConnectionRefusedError):
+                return None
+
+        found = until(attempt)
+        assert found is not None
+        return found
 
     def __enter__(self) -> Self:
         return self

@@ -356,6 +356,12 @@ def test_all_that_is_mistyped_is_said_at_once(conf: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("key", ["access", "writable", "network", "shell", "ssh-keys", "hook", "freeze", "passwords"])
+def test_a_key_that_is_like_none_and_may_restrict_stops_the_start(conf: Path, key: str) -> None:
+    conf.write_text(f"[general]\n{key}=0\n")
+    assert f"{conf}, line 2: unknown key {key!r}" in refused(environ={"QGA_CONF": str(conf)})
+
+
 def test_a_key_that_can_be_no_slip_and_restrict_nothing_is_a_warning(conf: Path) -> None:
     loaded = load_file(conf, "[general]\ndaemonize=true\n\nzzz=1\n")
     assert loaded.warnings == (
@@ -404,6 +410,15 @@ def test_a_file_named_by_c_must_exist_and_the_last_one_counts(conf: Path) -> Non
     assert config.load(["-c", "/nonexistent", "-c", str(conf)], {}).config.verbose
     assert refused("-c", "/nonexistent") == (
         "error loading configuration from path: /nonexistent, No such file or directory"
+    )
+
+
+def test_a_link_that_leads_nowhere_is_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    """Somebody has configured something, which is on a disk that is not mounted, say."""
+    path = tmp_path / "qemu-ga.conf"
+    path.symlink_to(tmp_path / "nowhere")
+    assert refused(environ={"QGA_CONF": str(path)}) == (
+        f"error loading configuration from path: {path}, No such file or directory"
     )
 
 

@@ -660,6 +660,31 @@ def test_a_daemon_reads_anew_where_it_was_started(tmp_path: Path, monkeypatch: p
     assert read.warnings == ()
 
 
+def test_a_file_that_was_read_once_must_be_there_at_a_reload(tmp_path: Path) -> None:
+    """What it has forbidden would be allowed otherwise: because an editor has failed, or a disk is gone."""
+    conf, policy = tmp_path / "ga.conf", tmp_path / "qga-policy.toml"
+    conf.write_text("[general]\nblock-rpcs=guest-exec\n")
+    environ = {"QGA_CONF": str(conf)}
+    started = config.load([], environ)
+    source = settings.Source(started.given, environ, schema.load(), started.config, str(policy))
+    policy.write_text('default = "deny"\n')
+    now = source.read(started.config)
+    assert now.rules is not None
+    for gone, said in ((conf, "No such file or directory"), (policy, f"policy {policy} is gone: expected a policy")):
+        away = gone.rename(tmp_path / "away")
+        for _ in range(2):
+            with pytest.raises(config.ConfigError, match=said):
+                source.read(now.config)
+        away.rename(gone)
+        assert source.read(now.config).config == now.config
+    policy.unlink()
+    conf.write_text("[general]\nprofile=full\n")  # that is to say so
+    now = source.read(now.config)
+    assert (now.rules, now.config.block_rpcs) == (None, ())
+    conf.write_text("")
+    assert source.read(now.config).rules is None
+
+
 def test_a_terminal_that_goes_ends_the_agent(tmp_path: Path) -> None:
     ours, theirs = os.openpty()
     path = tmp_path / "agent.sock"
@@ -667,8 +692,7 @@ def test_a_terminal_that_goes_ends_the_agent(tmp_path: Path) -> None:
     env = {**os.environ, "QGA_CONF": "/dev/null"}
     process = subprocess.Popen(argv, stdin=theirs, env=env)
     try:
-        until(path.exists)
-        with Lines.connect(path) as lines:
+        with Lines.connect_soon(path) as lines:
             Peer(lines).allowed("guest-ping")
         process.send_signal(signal.SIGHUP)
         assert process.wait(SOON) == 0
