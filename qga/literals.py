@@ -83,7 +83,7 @@ def string(token: bytes) -> str:
 def _as_rfc8259(text: bytes) -> bytes:
     """The same string in double quotes, with no escape that only the dialect has; ``text`` is sound."""
     text = text.replace(rb"\\", rb"\u005c")  # from here on each backslash begins an escape
-    text = text.replace(rb"\'", b"'").replace(rb'\"', b'"').replace(b'"', rb'\"')
+    text = text.replace(rb"\'", b"'").replace(rb"\"", b'"').replace(b'"', rb"\"")
     return b'"%s"' % text.replace(b"\xc0\x80", rb"\u0000")
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import logging
 import os
+import pwd
 import socket
 import stat
 from collections.abc import Callable
@@ -302,6 +303,18 @@ def test_unknown_user(execute: Execute, monkeypatch: pytest.MonkeyPatch, name: s
         assert execute(command, username=unknown, **keys) == failed(
             f"failed to lookup user '{unknown}': No such user"
         )
+
+
+def test_a_name_that_no_user_can_have_is_not_looked_up(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The C library is not made for a name of 8 MB: with nss-systemd(8) the process is aborted."""
+    asked: list[str] = []
+    monkeypatch.setattr(pwd, "getpwnam", asked.append)
+    for length in (256, 8 << 20):
+        with pytest.raises(KeyError):
+            GETPWNAM(host, "u" * length)
+    assert not asked
+    GETPWNAM(host, "u" * 255)
+    assert asked == ["u" * 255]
 
 
 def all_of_them(execute: Execute) -> list[dict[str, Any]]:

@@ -24,6 +24,8 @@ from qga.linux import rtnetlink
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
+LOGIN_NAME_MAX = 256  # with the NUL at the end: limits.h, sysconf(3)
+
 _PIECE = 64 * 1024  # bytes read at a time
 
 
@@ -222,7 +224,12 @@ class Host:
         time.clock_settime_ns(time.CLOCK_REALTIME, nanoseconds)
 
     def user(self, name: str) -> pwd.struct_passwd:
-        """getpwnam(3), whoever knows the user. Raises KeyError, and ValueError for what cannot be a name."""
+        """getpwnam(3), whoever knows the user. Raises KeyError, and ValueError for what cannot be a name.
+
+        What answers in libc is not made for megabytes: nss-systemd ends the process.
+        """
+        if len(name) >= LOGIN_NAME_MAX:
+            raise KeyError(name)
         return pwd.getpwnam(name)
 
     def signal_init(self, number: int) -> None:
