@@ -36,15 +36,13 @@ class Lines:
     def connect_soon(cls, path: Path | str) -> Self:
         """To one that is about to listen: its path is there a moment before."""
 
-        def attempt() -> Self | None:
+        def attempt() -> list[Self]:
             try:
-                return cls.connect(path)
+                return [cls.connect(path)]
             except (FileNotFoundError, ConnectionRefusedError):
-                return None
+                return []
 
-        found = until(attempt)
-        assert found is not None
-        return found
+        return until(attempt)[0]
 
     def __enter__(self) -> Self:
         return self
