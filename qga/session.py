@@ -74,9 +74,8 @@ class Session:
             if self._task is None:
                 if self._ahead:
                     self._read, size, message = self._ahead.popleft()
-                    if not self._ahead:
-                        self._ahead_size = 0
                 else:
+                    self._ahead_size = 0  # also where all of it is a part of one message
                     self._read, message = self._reads, next(self._incoming, _NONE)
                     if message is _NONE:
                         return None

@@ -146,6 +146,24 @@ def test_peer_that_goes_on_sending_has_to_wait(peer: Peer) -> None:
     assert not peer.session.full
 
 
+def test_one_long_request_that_has_to_wait_is_gone_on_with_afterwards(peer: Peer) -> None:
+    """Of one that has not ended nothing waits decoded, and all that was taken in counts."""
+    request = b'{"execute":"guest-ping","id":"' + b"x" * 2 * MAX_AHEAD + b'"}\n'
+    pieces = iter([request[at : at + 65536] for at in range(0, len(request), 65536)])
+    for _ in range(2):
+        peer.said.clear()
+        peer.send(SLOW)
+        while not peer.session.full:
+            peer.send(next(pieces))
+        peer.finish(len(peer.begun) - 1)
+        assert peer.said == [SLOWED]
+        assert not peer.session.full
+        for piece in pieces:
+            peer.send(piece)
+        assert [reply["id"] for reply in peer.said[1:]] == ["x" * 2 * MAX_AHEAD]
+        pieces = iter([request[at : at + 65536] for at in range(0, len(request), 65536)])
+
+
 def test_what_waits_is_bounded_in_messages_and_the_rest_stays_undecoded(peer: Peer) -> None:
     peer.send(SLOW)
     peer.send(b"".join(b'{"execute":"guest-sync-id","id":%d}\n' % number for number in range(MAX_MESSAGES)))
