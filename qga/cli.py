@@ -69,12 +69,13 @@ def _run(loaded: config.Loaded) -> int:
     if activated:
         os.environ["LISTEN_PID"] = str(os.getpid())  # it named the process that has just exited
     try:
-        return _serve(found, source, commands, freeze, link.ready)
+        try:
+            return _serve(found, source, commands, freeze, link.ready)
+        finally:
+            pidfile.release()
     except Exception as error:
-        link.failed(_words(error))
+        link.failed(_words(error))  # last: whoever hears of it may start another
         raise
-    finally:
-        pidfile.release()
 
 
 def _acquire(pidfile: PidFile) -> None:
