@@ -9,13 +9,13 @@ only a program's own output (exec, shell) is as the program wrote it.
 from __future__ import annotations
 
 import codecs
-import re
+import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 _LONGEST = 8192  # characters of a note: what a guest says may be longer
-_UNUSUAL = re.compile(r"[^\n -~]")
+_PIECE = 1 << 20  # characters that are escaped at a time: each may become twelve
 
 
 class Output(Protocol):
@@ -33,7 +33,9 @@ def json(value: Any) -> None:
         from qga import wire
 
         text = wire.encode(value).decode().rstrip("\n")
-    sys.stdout.write(_UNUSUAL.sub(_escaped, text) + "\n")
+    for start in range(0, len(text), _PIECE):
+        sys.stdout.write(text[start : start + _PIECE].translate(_IN_JSON))
+    sys.stdout.write("\n")
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -53,7 +55,7 @@ def clean(text: str, keep: str = "") -> str:
     """With U+FFFD for what could steer the terminal, but what is in ``keep``."""
     if text.isprintable():
         return text
-    return "".join(letter if letter.isprintable() or letter in keep else "�" for letter in text)
+    return text.translate(_in_text(keep))
 
 
 def note(text: object) -> None:
@@ -86,16 +88,33 @@ class _Text:
         sys.stdout.flush()
 
 
-def _escaped(found: re.Match[str]) -> str:
+class _Letters(dict[int, str]):
+    """What is shown of each letter, found once. For str.translate, whose result has no object for every letter."""
+
+    def __init__(self, keep: str, instead: Callable[[str], str]) -> None:
+        self._keep, self._instead = keep, instead
+
+    def __missing__(self, code: int) -> str:
+        letter = chr(code)
+        self[code] = letter if letter.isprintable() or letter in self._keep else self._instead(letter)
+        return self[code]
+
+
+def _escaped(letter: str) -> str:
     """In JSON: the same value, spelled with U+….
 
     UTF-16, as RFC 8259 has it: two of them beyond the first plane.
     """
-    letter = found[0]
-    if letter.isprintable():
-        return letter
     units = letter.encode("utf-16-be")
     return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+
+
+_IN_JSON = _Letters("\n", _escaped)
+
+
+@functools.cache
+def _in_text(keep: str) -> _Letters:
+    return _Letters(keep, lambda _: "�")
 
 
 def _rich_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> bool:
