@@ -84,3 +84,20 @@ def test_a_file_that_cannot_be_written_back_is_kept(address: str, file: Path) ->
     status, said = edited(address, inner, f"sh -c 'echo mine >>$1; mv {there} {there}.gone' sh")
     assert (status, said.count("\n")) == (exits.FAILED, 2)
     assert kept(said).read_text() == "first\nmine\n"
+
+
+def test_a_file_of_any_name(address: str, file: Path) -> None:
+    """One called .now was taken for the guest's, and what was written was lost, with status 0."""
+    for name in (".now", "-n", "a b'c"):
+        named = file.rename(file.with_name(name))
+        named.write_text("first\n")
+        assert edited(address, named, APPEND) == (0, "")
+        assert named.read_text() == "first\nmore\n"
+        file = named
+
+
+def test_an_editor_that_removes_the_file(address: str, file: Path) -> None:
+    status, said = edited(address, file, "rm")
+    assert (status, said.count("\n")) == (exits.HOST, 1)
+    assert "No such file or directory" in said
+    assert file.read_text() == "first\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import shlex
 import shutil
@@ -24,14 +25,14 @@ def edit(client: Client, options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="qga-edit-") as scratch:
         here = os.path.join(scratch, os.path.basename(path) or "file")
         client.download(path, here, preserve=False)
-        before = _content(here)
+        before = _digest(here)
         try:
             _run_editor(here)
-            if _content(here) == before:
+            if _digest(here) == before:
                 return show.note(f"{path} was not changed")
-            _write_back(client, here, path, before, scratch, options.insecure)
+            _write_back(client, here, path, before, options.insecure)
         except BaseException:
-            if _content(here) != before:
+            if os.path.exists(here) and _digest(here) != before:
                 show.note(f"what you have written is in {_kept(here)}")
             raise
     return None
@@ -48,22 +49,20 @@ def _run_editor(path: str) -> None:
         raise ClientError(f"{editor} ended with status {status}: the guest's file was left as it is")
 
 
-def _write_back(client: Client, here: str, path: str, before: bytes, scratch: str, insecure: bool) -> None:
-    now = os.path.join(scratch, ".now")
-    client.download(path, now, preserve=False)
-    if _content(now) != before:
-        raise ClientError(f"{path} was changed in the guest meanwhile: it was left as it is")
+def _write_back(client: Client, here: str, path: str, before: bytes, insecure: bool) -> None:
+    with tempfile.TemporaryFile(buffering=0) as now:
+        client.download(path, now, preserve=False)
+        now.seek(0)
+        if hashlib.file_digest(now, "blake2b").digest() != before:
+            raise ClientError(f"{path} was changed in the guest meanwhile: it was left as it is")
     for text in client.upload(here, path, preserve=False, insecure=insecure).notes:
         show.note(text)
 
 
-def _content(path: str) -> bytes:
-    """Nothing, where an editor has removed it."""
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        return b""
+def _digest(path: str) -> bytes:
+    """Of its content, which may be as large as the guest likes. Raises OSError where an editor has removed it."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "blake2b").digest()
 
 
 def _kept(path: str) -> str:
