@@ -14,6 +14,7 @@ import pytest
 
 from qga import b64
 from qga.client import Client, ClientError, CommandFailed, OutOfStep, download
+from qga.client.files import limits
 from qga.client.tool import exits
 from qga.testing import FakeGuest
 from tests.client_agents import agent
@@ -169,6 +170,23 @@ class TestDevice:
         )
         assert not wrong.exists()
 
+    def test_a_mistyped_name_for_stdin_or_stdout(self, address: str, tmp_path: Path) -> None:
+        """In the guest it was made: a file of /dev, which is memory."""
+        wrong = tmp_path / "vbd"
+        done = qga(address, "cp", "--device", "-", f":{wrong}", input="x")
+        assert (done.returncode, wrong.exists()) == (exits.USAGE, False)
+        assert (
+            done.stderr == f"qga: --device: expected a block device: neither stdin nor :{wrong} is known to be one\n"
+        )
+        done = qga(address, "cp", "--device", f":{wrong}", "-")
+        assert (done.returncode, done.stdout) == (exits.USAGE, "")
+
+    def test_from_stdin_and_to_stdout(self, address: str, disk: str) -> None:
+        data = os.urandom(5000)
+        subprocess.run([*TOOL, "-c", address, "cp", "--device", "-", f":{disk}"], input=data, check=True)
+        done = subprocess.run([*TOOL, "-c", address, "cp", "--device", f":{disk}", "-"], capture_output=True)
+        assert (done.returncode, done.stdout[:5000], len(done.stdout)) == (0, data, SIZE)
+
     def test_not_gone_on_with(self, address: str, tmp_path: Path, disk: str) -> None:
         (tmp_path / "a").write_bytes(b"x")
         done = qga(address, "cp", "--device", "--resume", str(tmp_path / "a"), f":{disk}")
@@ -294,6 +312,14 @@ class TestReplies:
         fake_guest.files["/a"] = bytearray(b"x" * 100)
         with Client(fake_guest.address) as client:
             yield client
+
+    def test_what_reads_back_without_end(self, guest: Client, fake_guest: FakeGuest, tmp_path: Path) -> None:
+        (tmp_path / "a").write_bytes(b"x" * 1000)
+        piece = b64.encode(b"x" * 500)
+        fake_guest.answer("guest-file-read", lambda **_: {"count": 500, "buf-b64": piece, "eof": False})
+        with pytest.raises(ClientError, match="reads back otherwise"):
+            guest.upload(str(tmp_path / "a"), "/b", insecure=True)
+        assert 3 <= fake_guest.commands.count("guest-file-read") <= 3 + guest.carry_out(limits()).window
 
     def test_reads_that_bring_nothing_are_the_end(self, guest: Client, fake_guest: FakeGuest, tmp_path: Path) -> None:
         fake_guest.answer("guest-file-read", {"count": 5, "buf-b64": "", "eof": False})

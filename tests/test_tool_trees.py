@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from qga.client import ClientError
 from qga.client.tool import exits, listing
 from qga.client.tool.localtree import LocalTree
 from tests.client_agents import agent
-from tests.test_tool import qga
+from tests.test_tool import TOOL, qga
 
 ROOT = (b"d", b"755", b"1600000000.5000000000", b"", b"")
 FILE = (b"f", b"644", b"1600000000.0", b"")  # and its name
@@ -316,3 +317,15 @@ class TestHostileGuest:
         guest.target.chmod(0o2775)  # new files are of its group, and so on below it
         guest.cp((b"d", b"700", b"0", b"", b"d"))
         assert stat.S_IMODE((guest.target / "tree" / "d").stat().st_mode) == 0o2700
+
+
+def test_more_files_than_a_process_may_open(guest: Guest, tmp_path: Path) -> None:
+    sources = [tmp_path / f"one-{number}" for number in range(60)]
+    for source in sources:
+        source.write_text(source.name)
+    words = [f":{source}" for source in sources] + [str(guest.target)]
+    limited = ["sh", "-c", 'ulimit -n 40; exec "$@"', "sh", *TOOL, "-c", guest.address, "cp", *words]
+    guest.target.mkdir(exist_ok=True)
+    done = subprocess.run(limited, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {path.name for path in guest.target.iterdir()} >= {source.name for source in sources}

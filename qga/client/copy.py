@@ -165,14 +165,26 @@ def _write_in_place(
         yield Ask("guest-file-flush", {"handle": handle})
         if verify:  # no program in the guest that could: read it back
             yield from transfer.seek(handle, 0)
-            yield from transfer.fetch(handle, theirs.update)
+            back = Count(0, whole, None, theirs)
+
+            def take(data: bytes) -> None:
+                back.hash(data)
+                back.add(len(data))
+                if back.done > count.done:  # it may have no end
+                    raise _otherwise(path)
+
+            yield from transfer.fetch(handle, take)
             outcome.verified = ours.digest() == theirs.digest()
             if not outcome.verified:
-                raise ClientError(f"{path}: what was written reads back otherwise")
+                raise _otherwise(path)
     except BaseException:
         yield from transfer.close_quietly(handle)
         raise
     yield Ask("guest-file-close", {"handle": handle})
+
+
+def _otherwise(path: str) -> ClientError:
+    return ClientError(f"{path}: what was written reads back otherwise")
 
 
 def _removed(part: str) -> Steps[None]:

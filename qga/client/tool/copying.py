@@ -108,6 +108,7 @@ def _down(
     _check_kind(target, here, options.device)
     into = _is_directory(here)
     _check_target(sources, target, into)
+    directory = stack.enter_context(LocalTree(target)) if into else None
     jobs: list[Job] = []
     made: list[Tree] = []
     for source in sources:
@@ -119,9 +120,8 @@ def _down(
             tree = stack.enter_context(LocalTree(target, name))
             made.append(trees.from_guest(client, source.rstrip("/") or "/", tree, options.keep_setuid))
             jobs += made[-1].files
-        elif into:
-            tree = stack.enter_context(LocalTree(target))
-            copy = partial(trees.download, client, source, tree, name, device=options.device)
+        elif directory is not None:
+            copy = partial(trees.download, client, source, directory, name, device=options.device)
             jobs.append(Job(source, os.path.join(target, name), copy))
         else:
             _check_device(source, there, target, here, options)
@@ -133,8 +133,11 @@ def _down(
 def _streamed(client: Client, source: str, target: str, options: argparse.Namespace) -> Job:
     device = options.device
     if source == _STREAM:
-        if _is_directory(_mode(client, target[1:], True)):
+        there = _mode(client, target[1:], True)
+        if _is_directory(there):
             raise UsageError(f"{target[1:]} is a directory: expected the name of a file for what is on stdin")
+        _check_kind(target, there, device)
+        _check_device("stdin", None, target, there, options)
         return Job(
             "stdin",
             target[1:],
@@ -144,6 +147,7 @@ def _streamed(client: Client, source: str, target: str, options: argparse.Namesp
     if _is_directory(there):
         raise UsageError(f"{source[1:]} is a directory: expected a file for stdout")
     _check_kind(source, there, device)
+    _check_device(source, there, "stdout", None, options)
     return Job(source[1:], "stdout", partial(client.download, source[1:], sys.stdout.buffer, device=device))
 
 
