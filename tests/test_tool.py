@@ -373,3 +373,23 @@ def test_words() -> None:
 
 def test_the_readme_has_the_exit_statuses() -> None:
     assert exits.markdown() in Path("README.md").read_text()
+
+
+CLOSED = [
+    ('"$@" ping >&-', 0, ""),
+    ('"$@" info >&-', exits.HOST, "qga: [Errno 9] Bad file descriptor\n"),
+    ('"$@" cp :/etc/passwd - >&-', exits.HOST, "qga: [Errno 9] Bad file descriptor\n"),
+    ('"$@" cp - :/tmp/qga-no-such <&-', exits.HOST, "qga: [Errno 9] Bad file descriptor\n"),
+    ('"$@" exec --stdin -- cat <&-', exits.OURS, "qga: [Errno 9] Bad file descriptor\n"),
+    ('"$@" exec -- sh -c "echo out; echo err >&2" <&- >&- 2>&-', exits.OURS, ""),
+    ('"$@" info >/dev/full', exits.HOST, "qga: [Errno 28] No space left on device\n"),
+    ('"$@" cat /no/such 2>&-', exits.FAILED, ""),
+]
+
+
+@pytest.mark.parametrize(("words", "status", "said"), CLOSED)
+def test_a_standard_stream_that_takes_or_gives_nothing(address: str, words: str, status: int, said: str) -> None:
+    """The first file that is opened had its number: what came from stdin was what the agent sent, for ever."""
+    done = subprocess.run(["sh", "-c", words, "sh", *TOOL, "-c", address], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", said)
+    assert not Path("/tmp/qga-no-such").exists()

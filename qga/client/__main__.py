@@ -6,6 +6,7 @@ default would be a traceback, and inside the import of an extension module a cra
 
 from __future__ import annotations
 
+import os
 import sys
 
 _INTERRUPTED = 130  # what a shell makes of an end by SIGINT
@@ -18,11 +19,27 @@ def main() -> int:
 
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+        _open_standard_streams()
     except KeyboardInterrupt:
         return _INTERRUPTED
     from qga.client.cli import main as run
 
-    return run()
+    status = run()
+    try:
+        sys.stdout.flush()
+    except OSError:  # which has been said; Python would try again at its end, and make 120 of the status
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status
+
+
+def _open_standard_streams() -> None:
+    """What is read from or written to one that was closed is an error, as with GNU's tools; but what is said is lost."""
+    for number, (name, flags, mode) in enumerate(
+        (("stdin", os.O_WRONLY, "r"), ("stdout", os.O_RDONLY, "w"), ("stderr", os.O_WRONLY, "w"))
+    ):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, flags)  # the lowest number that is free, as open(2) has it: this one
+            setattr(sys, name, open(number, mode, closefd=False) if opened == number else None)
 
 
 if __name__ == "__main__":
