@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from qga.client import Client, ClientError
+from qga.client import Client, ClientError, scripts
 from tests.attacker import UID, attacking, swap_directories, swap_parts
 from tests.client_agents import agent
 from tests.test_tool import qga
@@ -187,3 +187,51 @@ def test_a_link_of_others_is_refused_by_name(guest: Client, area: Area) -> None:
     with pytest.raises(ClientError, match=f"{area.his}/link: a symbolic link that others may change"):
         guest.upload(str(area.source), f"{area.his}/link/x")
     assert area.unharmed()
+
+
+@pytest.fixture
+def losing(tmp_path: Path) -> dict[str, str]:
+    """An environment in which he always wins: as soon as rm has removed a part, a link of his to ``trap`` is there."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    os.mkfifo(tmp_path / "trap")
+    for name, text in (
+        ("rm", '/bin/rm "$@"; for last; do :; done; /bin/ln -s "$TRAP" "$last"'),
+        ("ln", "exit 1"),  # as on another filesystem
+    ):
+        (programs / name).write_text(f"#!/bin/sh\n{text}\n")
+        (programs / name).chmod(0o755)
+    return {"PATH": f"{programs}:{os.environ['PATH']}", "TRAP": str(tmp_path / "trap")}
+
+
+@pytest.mark.parametrize("shell", [["dash"], ["bash", "--posix"], ["busybox", "sh"]], ids=lambda words: words[0])
+def test_what_is_no_regular_file_is_not_written_into(
+    area: Area, losing: dict[str, str], tmp_path: Path, shell: list[str]
+) -> None:
+    """set -C opens a device, or a FIFO, that is put there between rm and the shell's own open: a disk was written to."""
+    if shutil.which(shell[0]) is None:
+        pytest.skip(f"{shell[0]} is not installed")
+    trap = os.open(tmp_path / "trap", os.O_RDWR | os.O_NONBLOCK)
+    try:
+        part = area.root / "part"
+        part.write_bytes(CONTENT)
+        part.chmod(0o600)
+        words = [str(area.his / "x"), str(part), "644", ""]
+        done = subprocess.run(
+            [*shell, "-c", scripts.text("finish"), "sh", *words], env=losing, capture_output=True, text=True
+        )
+        assert done.returncode
+        assert "somebody has put something else in the place of the copy" in done.stderr
+        with pytest.raises(BlockingIOError):
+            os.read(trap, 1)
+        assert not (area.his / "x").exists()
+        part.unlink()
+        words = [str(area.his / "x"), ".x.part"]
+        done = subprocess.run(
+            [*shell, "-c", scripts.text("prepare"), "sh", *words], env=losing, capture_output=True, text=True
+        )
+        assert done.returncode
+        assert "somebody has put something else in its place" in done.stderr
+    finally:
+        os.close(trap)
+    (area.root / ".x.part").unlink()

@@ -30,6 +30,7 @@ else
     umask 077
     set -C
     exec 9>"$beside"
+    is_ours /proc/self/fd/9 -L || fail "$here: somebody has put something else in the place of the copy"
     cat <"$part" >&9 || {
         rm -f -- "$beside"
         exit 1

@@ -5,10 +5,11 @@ walk "$1"
 [ -f "./$name" ] || [ ! -e "./$name" ] || fail "$1 is not a regular file"
 part=${base%/}/$2
 size=0
-if [ "$(stat -c '%u %f %h' -- "$part" 2>/dev/null)" = "$me 8180 1" ]; then # a regular file, 0600
+if is_ours "$part"; then
     size=$(stat -c %s -- "$part")
 else
     rm -f -- "$part" && (umask 077 && set -C && : >"$part") || exit 1
+    is_ours "$part" || fail "$part: somebody has put something else in its place"
 fi
 for hasher in b2sum sha256sum ''; do command -v $hasher >/dev/null && break; done
 mode=
