@@ -33,13 +33,14 @@ def main() -> int:
 
 
 def _open_standard_streams() -> None:
-    """What is read from or written to one that was closed is an error, as with GNU's tools; but what is said is lost."""
-    for number, (name, flags, mode) in enumerate(
-        (("stdin", os.O_WRONLY, "r"), ("stdout", os.O_RDONLY, "w"), ("stderr", os.O_WRONLY, "w"))
+    """Reading or writing one that was closed is an error, as with GNU's tools; what is said on stderr is lost."""
+    for name, flags, mode in (
+        ("stdin", os.O_WRONLY, "r"),
+        ("stdout", os.O_RDONLY, "w"),
+        ("stderr", os.O_WRONLY, "w"),
     ):
-        if getattr(sys, name) is None:
-            opened = os.open(os.devnull, flags)  # the lowest number that is free, as open(2) has it: this one
-            setattr(sys, name, open(number, mode, closefd=False) if opened == number else None)
+        if getattr(sys, name) is None:  # then its number is the lowest that is free, which open(2) takes
+            setattr(sys, name, os.fdopen(os.open(os.devnull, flags), mode, closefd=False))
 
 
 if __name__ == "__main__":
