@@ -191,7 +191,7 @@ def test_a_link_of_others_is_refused_by_name(guest: Client, area: Area) -> None:
 
 @pytest.fixture
 def losing(tmp_path: Path) -> dict[str, str]:
-    """An environment in which he always wins: as soon as rm has removed a part, a link of his to ``trap`` is there."""
+    """An environment in which he always wins: when rm has removed a part, a link of his to ``trap`` is there."""
     programs = tmp_path / "programs"
     programs.mkdir()
     os.mkfifo(tmp_path / "trap")
@@ -208,7 +208,7 @@ def losing(tmp_path: Path) -> dict[str, str]:
 def test_what_is_no_regular_file_is_not_written_into(
     area: Area, losing: dict[str, str], tmp_path: Path, shell: list[str]
 ) -> None:
-    """set -C opens a device, or a FIFO, that is put there between rm and the shell's own open: a disk was written to."""
+    """set -C opens a device or a FIFO that is put there between rm and the open: a disk was written to."""
     if shutil.which(shell[0]) is None:
         pytest.skip(f"{shell[0]} is not installed")
     trap = os.open(tmp_path / "trap", os.O_RDWR | os.O_NONBLOCK)

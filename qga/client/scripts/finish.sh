@@ -30,7 +30,9 @@ else
     umask 077
     set -C
     exec 9>"$beside"
-    is_ours /proc/self/fd/9 -L || fail "$here: somebody has put something else in the place of the copy"
+    # It opens what is there meanwhile and is not a regular file, as a device, or a link to one.
+    [ "$(stat -L -c '%u %f %h' /proc/self/fd/9)" = "$me 8180 1" ] ||
+        fail "$here: somebody has put something else in the place of the copy"
     cat <"$part" >&9 || {
         rm -f -- "$beside"
         exit 1

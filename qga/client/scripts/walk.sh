@@ -13,13 +13,6 @@ is_here() { # PATH
     [ "$(readlink -n /proc/self/cwd && echo x)" = "${1}x" ]
 }
 
-# A regular file of the agent's user alone, 0600, without another name. That is not known of what set -C has opened: it
-# makes a new file or opens what is there and is not a regular file, as a device or what a link leads to.
-is_ours() { # FILE [-L]
-    # shellcheck disable=SC2086
-    [ "$(stat $2 -c '%u %f %h' -- "$1" 2>/dev/null)" = "$me 8180 1" ]
-}
-
 # Sets trust: "all" names in the working directory can be changed by root and the agent's user only, or those that
 # are their "own", or "none". And base, the innermost directory on the way where what is ours stays as it is.
 judge() {
