@@ -113,6 +113,16 @@ def test_a_guest_that_does_not_freeze(machine: str, fake_guest: FakeGuest, tmp_p
     assert fake_guest.commands[-1] == "guest-fsfreeze-thaw"
 
 
+def test_a_guest_that_was_thawed_too_early(machine: str, fake_guest: FakeGuest, tmp_path: Path) -> None:
+    """The disks have new files by then, which their owner must know."""
+    fake_guest.fault("guest-fsfreeze-thaw", error="the filesystems were thawed already")
+    done = qga(fake_guest.address, "snapshot", "--qmp", machine, "--name", "late")
+    assert (done.returncode, done.stdout) == (exits.FAILED, "")
+    assert "thawed already; the disks are written to " in done.stderr
+    assert all(f"{tmp_path}/{name}" in done.stderr for name in overlays(tmp_path))
+    assert len(overlays(tmp_path)) == 2
+
+
 def test_ctrl_c_thaws(machine: str, fake_guest: FakeGuest, tmp_path: Path) -> None:
     fake_guest.fault("guest-fsfreeze-freeze", delay=1.0)
     process = subprocess.Popen(

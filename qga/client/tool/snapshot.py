@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 
 from qga.client.client import Client
+from qga.client.errors import ClientError
 from qga.client.tool import show
 from qga.client.tool.exits import UsageError
 from qga.client.tool.monitor import Disk, Monitor, RefusedError
@@ -28,11 +29,18 @@ def snapshot(client: Client, options: argparse.Namespace) -> int:
                 raise UsageError(f"two disks would write to {overlay}: give them to two snapshots")
             if os.path.lexists(overlay):
                 raise FileExistsError(f"{overlay} is there already: expected a new --name")
+        taken = False
         with remembered() as came:
             held = client.freeze(timeout=options.limit)
-            with held:
-                if not came:
-                    _take(monitor, disks, overlays, options.limit)
+            try:
+                with held:
+                    if not came:
+                        _take(monitor, disks, overlays, options.limit)
+                        taken = True
+            except ClientError as error:  # of the thaw: the guest may not have been still all the time
+                if taken:
+                    error.add_note(f"the disks are written to {', '.join(overlays)} from now on all the same")
+                raise
         if came:
             return 128 + came[0]
     if options.json:
