@@ -329,3 +329,19 @@ def test_more_files_than_a_process_may_open(guest: Guest, tmp_path: Path) -> Non
     done = subprocess.run(limited, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert {path.name for path in guest.target.iterdir()} >= {source.name for source in sources}
+
+
+def test_a_typed_directory_keeps_its_mode(tmp_path: Path) -> None:
+    """A guest that called its tree 0777 had opened the home of who copied into it."""
+    there, home, new = (tmp_path / name for name in ("there", "home", "new"))
+    (there / "inner").mkdir(parents=True)
+    there.chmod(0o777)
+    (there / "inner").chmod(0o770)
+    home.mkdir(0o700)
+    address = tmp_path / "plain.sock"
+    with agent("ours", tmp_path, path=address):
+        for target, mode in ((home, 0o700), (new, 0o777)):
+            done = qga(str(address), "cp", "-r", f":{there}/.", str(target))
+            assert (done.returncode, done.stderr) == (0, "")
+            assert stat.S_IMODE(target.stat().st_mode) == mode
+            assert stat.S_IMODE((target / "inner").stat().st_mode) == 0o770

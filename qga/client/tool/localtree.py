@@ -29,6 +29,7 @@ class LocalTree:
 
     def __init__(self, path: str, name: str = "") -> None:
         self.path = os.path.join(path, name) if name else path
+        self._is_users = not name and os.path.isdir(path)
         os.makedirs(path, _PRIVATE, exist_ok=True)
         self._root = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         if name:
@@ -67,10 +68,12 @@ class LocalTree:
             parts.Target(above, last, self.shown(name)).link(os.fsdecode(_encoded(leads)))
 
     def settle(self, name: str, mode: int, modified: int, keep_setuid: bool) -> None:
-        """Give a directory its permissions and time of change.
+        """Give a directory its permissions and time of change; but not the root that was typed and was there.
 
         Where its setuid and setgid bits are not asked for, they are those that this machine gave it.
         """
+        if self._is_users and not name:
+            return
         with parts.named(self.shown(name)), self._directory(name) as walked:
             here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=walked)
             try:
