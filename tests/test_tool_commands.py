@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from qga.client.tool import exits
+from qga.client.tool import copying, exits
 from qga.errors import CommandError
 from qga.testing import FakeGuest
 from tests.test_tool import TOOL, qga
@@ -258,3 +259,27 @@ def drained(leader: int) -> bytes:
     except OSError:  # EIO: it has left
         pass
     return seen
+
+
+def test_a_list_that_is_cut_off(fake_guest: FakeGuest) -> None:
+    fake_guest.programs["ls"] = lambda words, data: (0, b"a\nb\n", b"")
+    cut = {"exited": True, "exitcode": 0, "out-data": "YQpiCg==", "out-truncated": True}
+    fake_guest.answer("guest-exec-status", lambda pid: cut)
+    done = qga(fake_guest.address, "ls", "/")
+    assert (done.returncode, done.stdout) == (exits.FAILED, "a\nb\n")
+    assert done.stderr == "qga: /: its list is too long: the end is missing\n"
+
+
+def test_a_bar_fits_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that wraps is not drawn over: a long name of the guest's filled the terminal."""
+    screen = io.StringIO()
+    screen.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(copying, "_REDRAW", 0.0)
+    bar = copying.Bar("/x" * 2000)
+    for done in (0, 1, 1 << 30, 1 << 40):
+        bar(done, 1 << 40)
+    bar.end()
+    drawn = screen.getvalue().replace("\033[K", "").split("\r")
+    assert 60 < max(map(len, drawn)) <= 80

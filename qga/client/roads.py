@@ -65,7 +65,7 @@ def parse(text: str | None = None) -> Address:
     host, _, port = rest.rpartition(":")
     bound = {"tcp": 2**16, "vsock": 2**32}.get(kind)
     if bound is None:
-        raise AddressError(f"{text!r}: there is no road {kind!r}: expected {FORMS}")
+        raise AddressError(f"{text!r}: {kind!r} is not a kind of address: expected {FORMS}")
     if not host or not _is_number(port, bound) or (kind == "vsock" and not _is_number(host, 2**32)):
         form = "tcp:host:port" if kind == "tcp" else "vsock:CID:PORT, two numbers"
         raise AddressError(f"{text!r} is no address: expected {form}")

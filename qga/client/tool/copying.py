@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import posixpath
+import shutil
 import stat
 import sys
 import time
@@ -21,12 +22,15 @@ from qga.client.tool.trees import Job, Tree
 
 _STREAM = "-"
 _REDRAW = 0.1  # seconds
+_BESIDE = 62  # columns of a bar beside its name, at most
 
 
 class Bar:
     """One line on a terminal: how far, how fast, how long still. Nothing where stderr is no terminal."""
 
     def __init__(self, name: str) -> None:
+        room = max(10, shutil.get_terminal_size().columns - _BESIDE)  # a line that wraps is not drawn over
+        name = name if len(name) <= room else f"…{name[1 - room :]}"
         self._name, self._start, self._drawn, self._first = show.clean(name), time.monotonic(), 0.0, -1
         self._on = sys.stderr.isatty()
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from qga.client.client import Client
-from qga.client.errors import CommandFailed
+from qga.client.errors import ClientError, CommandFailed
 from qga.client.tool import show
 
 _CHUNK = 1 << 20  # bytes asked at a time
@@ -25,5 +25,7 @@ def ls(client: Client, options: argparse.Namespace) -> None:
     """By the guest's own ls."""
     done = client.run(["ls", *(["-l"] if options.long else []), "--", options.path.removeprefix(":")])
     sys.stdout.write(show.clean(done.stdout.decode(errors="replace"), "\n"))
+    if done.truncated:
+        raise ClientError(f"{options.path}: its list is too long: the end is missing")
     if done.returncode:
         raise CommandFailed("ls", done.stderr.decode(errors="replace").strip().removeprefix("ls: "))
