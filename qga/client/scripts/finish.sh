@@ -31,7 +31,7 @@ else
     set -C
     exec 9>"$beside"
     # It opens what is there meanwhile and is not a regular file, as a device, or a link to one.
-    [ "$(stat -L -c '%u %f %h' /proc/self/fd/9)" = "$me 8180 1" ] ||
+    [ "$(stat -L -c '%u %f' /proc/self/fd/9)" = "$me 8180" ] ||
         fail "$here: somebody has put something else in the place of the copy"
     cat <"$part" >&9 || {
         rm -f -- "$beside"
