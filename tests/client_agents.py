@@ -17,6 +17,10 @@ import pytest
 
 from tests.running import RunningAgent
 
+# With whom a test is run: make test-fast leaves out all but ours.
+AGENTS = ["ours", pytest.param("debian", marks=pytest.mark.slow)]
+AGENTS_AND_BUSYBOX = [*AGENTS, pytest.param("busybox", marks=pytest.mark.slow)]
+
 DEBIANS = Path(os.environ.get("QGA_REFERENCE", "/usr/sbin/qemu-ga"))  # or another release of QEMU's
 BLOCKED = (
     "guest-fsfreeze-freeze,guest-fsfreeze-freeze-list,guest-fsfreeze-thaw,guest-fstrim,guest-shutdown,guest-suspend-ram,"

@@ -387,6 +387,7 @@ def test_file_exchanged_after_it_was_looked_at(
     assert told == (linked if Path(host.path(KEYS)).is_symlink() else {"return": {"keys": []}})
 
 
+@pytest.mark.slow
 def test_file_that_is_too_large(execute: Execute, host: Host) -> None:
     write(host, KEYS, "A\n" * (sshkeys.MAX_SIZE // 2))
     assert len(execute(GET, username="ann")["return"]["keys"]) == sshkeys.MAX_SIZE // 2

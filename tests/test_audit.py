@@ -246,6 +246,7 @@ def test_what_is_not_a_request_leaves_its_size_and_a_hash(
     assert other["hash"] != record["hash"]
 
 
+@pytest.mark.slow
 def test_the_byte_that_ends_what_was_left_half_said_is_not_malformed(host: Host, kept: Kept) -> None:
     """Clients send it before a sync, each time."""
     session = Session(Recorded(host, kept).dispatcher)

@@ -29,7 +29,7 @@ from qga.client import (
     OutOfStep,
 )
 from qga.testing import FakeGuest
-from tests.client_agents import agent
+from tests.client_agents import AGENTS, agent
 
 pytestmark = pytest.mark.forks
 LOOKING = [
@@ -39,7 +39,7 @@ LOOKING = [
 ]
 
 
-@pytest.fixture(params=["ours", "debian"])
+@pytest.fixture(params=AGENTS)
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     path = tmp_path / "agent.sock"
     with agent(request.param, tmp_path, path=path):
@@ -190,7 +190,7 @@ def test_errors_are_of_one_family() -> None:
         assert issubclass(kind, ClientError)
 
 
-@pytest.mark.parametrize("which", ["ours", "debian"])
+@pytest.mark.parametrize("which", AGENTS)
 def test_readmes_example_runs(which: str, tmp_path: Path) -> None:
     readme = (Path(__file__).parent.parent / "README.md").read_text()
     example = readme.split("<!-- for programs -->\n```python\n")[1].split("```\n<!-- /for programs -->")[0]

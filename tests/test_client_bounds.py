@@ -66,6 +66,7 @@ def test_a_reply_of_many_empty_lists_is_refused(size: int, why: str) -> None:
     assert most[0] <= 2 * min(size, MAX_REPLY) + 4 * MIB
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "marks"), [(b'{"a":{}},', 3), (b'{"a":1.5},', 2), (b'{"a":1.5,"b":1.5,"c":2.5},', 4), (b"[1.5],", 2)]
 )

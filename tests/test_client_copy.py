@@ -17,7 +17,7 @@ import pytest
 from qga.client import AgentUnreachable, AsyncClient, Client, ClientError, CommandFailed, GuestFile, parts
 from qga.client.tool import copying, table
 from qga.testing import FakeGuest
-from tests.client_agents import agent
+from tests.client_agents import AGENTS, AGENTS_AND_BUSYBOX, agent
 from tests.typing_at import TOOL
 
 pytestmark = pytest.mark.forks
@@ -25,7 +25,7 @@ SIZES = [0, 1, 4096, 192 * 1024, 3 * 1024 * 1024 + 17]
 WHEN = 1_600_000_000_123_456_789  # nanoseconds since 1970
 
 
-@pytest.fixture(params=["ours", "debian", "busybox"])
+@pytest.fixture(params=AGENTS_AND_BUSYBOX)
 def guest(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Client]:
     path = tmp_path / "agent.sock"
     with agent(request.param, tmp_path, path=path), Client.connect(str(path), wait=10) as client:
@@ -295,7 +295,7 @@ def test_asyncio_copies_too(guest: Client, tmp_path: Path) -> None:
     assert (tmp_path / "c").read_bytes() == source.read_bytes()
 
 
-@pytest.mark.parametrize("which", ["ours", "debian"])
+@pytest.mark.parametrize("which", AGENTS)
 def test_without_programs_nothing_is_written_that_was_not_allowed(which: str, tmp_path: Path) -> None:
     """A new file would be open to all, whatever its source is; of an old one nobody can tell."""
     source, old = make(tmp_path / "a", 500_000), make(tmp_path / "old", 10)
@@ -334,6 +334,7 @@ def test_a_connection_that_dies_in_a_copy(fake_guest: FakeGuest, tmp_path: Path,
         assert fake_guest._handles == {}, "the handle was closed over a new connection"
 
 
+@pytest.mark.slow
 def test_memory_is_flat(tmp_path: Path) -> None:
     """A copy of 192 MiB in a process of its own, which holds a third of that."""
     (tmp_path / "a").write_bytes(bytes(192 << 20))

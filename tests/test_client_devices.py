@@ -17,7 +17,7 @@ from qga.client import Client, ClientError, CommandFailed, OutOfStep, download
 from qga.client.files import limits
 from qga.client.tool import exits
 from qga.testing import FakeGuest
-from tests.client_agents import agent
+from tests.client_agents import AGENTS, agent
 from tests.test_tool import TOOL, qga
 
 pytestmark = pytest.mark.forks
@@ -25,7 +25,7 @@ SIZE = 4 << 20  # bytes of the loop device
 ZERO, FULL = os.makedev(1, 5), os.makedev(1, 7)
 
 
-@pytest.fixture(params=["ours", "debian"])
+@pytest.fixture(params=AGENTS)
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     path = tmp_path / "agent.sock"
     with agent(request.param, tmp_path, path=path):
@@ -72,6 +72,7 @@ SPECIAL = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "kind", "by_link"), SPECIAL)
 def test_special_files(address: str, tmp_path: Path, make: Callable[[Path], None], kind: str, by_link: bool) -> None:
     """Whichever side, and as source or target: one sentence, and what was there is there."""
@@ -194,6 +195,7 @@ class TestDevice:
 
 
 class TestStream:
+    @pytest.mark.slow
     @pytest.mark.parametrize("size", [0, 3_000_017])
     def test_there_and_back(self, address: str, tmp_path: Path, size: int) -> None:
         data, far = os.urandom(size), tmp_path / "far"
@@ -270,7 +272,7 @@ def test_files_that_say_that_they_are_empty(address: str, tmp_path: Path) -> Non
 
 
 class TestWithoutPrograms:
-    @pytest.fixture(params=["ours", "debian"])
+    @pytest.fixture(params=AGENTS)
     def guest(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Client]:
         path = tmp_path / "agent.sock"
         with agent(request.param, tmp_path, "guest-exec", path=path), Client.connect(str(path), wait=10) as guest:

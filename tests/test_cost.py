@@ -145,6 +145,7 @@ component = st.text("ab\n", min_size=1, max_size=3)
 glob = st.text("ab*\n", min_size=1, max_size=4).filter(lambda text: "**" not in text)
 
 
+@pytest.mark.slow
 @given(st.lists(glob | st.just("**"), max_size=6), st.lists(component, max_size=7))
 @example(["**", "**"], ["a"])
 @example(["a", "**", "b"], ["a", "b"])

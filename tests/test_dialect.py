@@ -356,6 +356,7 @@ def test_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
 SIZE = "JSON token size limit exceeded"
 
 
+@pytest.mark.slow
 def test_size_of_a_token() -> None:
     (longest,) = feed(b'"' + b"a" * (MAX_SIZE - 3) + b'"')
     assert longest == ["a" * (MAX_SIZE - 3)]
@@ -371,6 +372,7 @@ def test_size_of_a_token() -> None:
     assert stray.startswith(PARSE + "stray '\"aaa")
 
 
+@pytest.mark.slow
 def test_size_of_a_message() -> None:
     (value,) = feed(b'["' + b"a" * (MAX_SIZE - 8) + b'"   ,11]')
     assert isinstance(value, list)
@@ -415,6 +417,7 @@ def cut(data: bytes, at: list[int]) -> list[bytes]:
     return [data[begin:end] for begin, end in itertools.pairwise(edges)]
 
 
+@pytest.mark.slow
 @given(garbage, cuts)
 @settings(max_examples=500, deadline=None)
 def test_pieces_do_not_matter(data: bytes, at: list[int]) -> None:
@@ -445,6 +448,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(values, min_size=1), st.booleans())
 @settings(max_examples=300, deadline=None)
 def test_reads_what_json_writes(written: list[object], ascii_only: bool) -> None:

@@ -10,14 +10,14 @@ import pytest
 
 from qga.client import Client
 from qga.client.tool import exits
-from tests.client_agents import agent
+from tests.client_agents import AGENTS_AND_BUSYBOX, agent
 from tests.test_tool import qga
 
 pytestmark = pytest.mark.forks
 APPEND = "sh -c 'echo more >>$1' sh"
 
 
-@pytest.fixture(params=["ours", "debian", "busybox"])
+@pytest.fixture(params=AGENTS_AND_BUSYBOX)
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     path = tmp_path / "agent.sock"
     with agent(request.param, tmp_path, path=path):

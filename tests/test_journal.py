@@ -92,6 +92,7 @@ def test_what_journald_would_drop_for_its_rate_is_not_sent_but_counted(tmp_path:
     assert seen[-1] == len(seen) + sum(missing.values())
 
 
+@pytest.mark.slow
 @pytest.mark.forks
 @needs_journald
 def test_with_the_limits_of_the_unit_nothing_is_lost(tmp_path: Path, journal: Journald) -> None:

@@ -74,6 +74,7 @@ def test_what_is_not_utf8_harms_nobody_who_does_not_read_it() -> None:
     assert parse(b"# \xe4\n[g]\na=\xe4\nb=1\n")["g"]["b"].string() == "1"
 
 
+@pytest.mark.slow
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0")))
 def test_what_escape_writes_parse_reads(value: str) -> None:
     assert parse(f"[g]\nkey={escape(value)}\n".encode())["g"]["key"].string() == value

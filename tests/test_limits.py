@@ -122,6 +122,7 @@ def test_reply_that_cannot_is_refused(peer: Peer) -> None:
     assert json.loads(peer.lines.read_line(SOON))["id"] == 5
 
 
+@pytest.mark.slow
 def test_defaults_bound_a_thousand_of_each(tmp_path: Path) -> None:
     path = str(tmp_path / "agent.sock")
     with RunningAgent(tmp_path, "-m", "unix-listen", "-p", path) as agent, Lines.connect(path) as lines:

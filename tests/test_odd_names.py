@@ -12,7 +12,7 @@ import pytest
 from qga.client import Client, ClientError, quoting
 from qga.client.tool import exits
 from qga.testing import FakeGuest
-from tests.client_agents import agent
+from tests.client_agents import AGENTS_AND_BUSYBOX, agent
 from tests.test_tool import TOOL, facts, qga
 
 pytestmark = pytest.mark.forks
@@ -31,7 +31,7 @@ ODD = (
 )
 
 
-@pytest.fixture(params=["ours", "debian", "busybox"])
+@pytest.fixture(params=AGENTS_AND_BUSYBOX)
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     path = tmp_path / "agent.sock"
     with agent(request.param, tmp_path, path=path):
@@ -39,6 +39,7 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield str(path)
 
 
+@pytest.mark.slow
 def test_a_tree_of_them_goes_up_whole(address: str, tmp_path: Path) -> None:
     """As files, directories, and links with such a text; and below directories of such names."""
     tree, there = tmp_path / "tree", tmp_path / "there"
@@ -54,6 +55,7 @@ def test_a_tree_of_them_goes_up_whole(address: str, tmp_path: Path) -> None:
         assert facts(there / "tree", 10**9) == facts(tree, 10**9)
 
 
+@pytest.mark.slow
 def test_single_files(address: str, tmp_path: Path) -> None:
     for name in ODD:
         (tmp_path / "source").write_bytes(name)

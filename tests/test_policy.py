@@ -425,6 +425,7 @@ def race(peer: Peer, path: Path, tries: int) -> dict[str, int]:
     return counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["the link itself", "a directory on the way", "the file and a link"])
 def test_swapped_links_gain_nothing(tmp_path: Path, way: str) -> None:
     """Thousands of swaps while the agent opens and executes: it gets what it has looked at, or refuses."""
@@ -803,6 +804,7 @@ def explained(policy: Path, request: object, *options: str) -> tuple[int, str]:
     return done.returncode, (done.stdout + done.stderr).removeprefix("qemu-ga: ")
 
 
+@pytest.mark.slow
 def test_explain(tree: Path) -> None:
     policy = tree / "policy.toml"
     policy.write_text(reading(tree))

@@ -165,6 +165,7 @@ def test_helper_inherits_nothing_but_its_standard_descriptors() -> None:
     assert outcome.output.split() == [b"0", b"1", b"2", b"3"]  # 3 is the directory that ls itself reads
 
 
+@pytest.mark.slow
 def test_two_thousand_probes_leave_no_zombie_and_no_descriptor() -> None:
     """The agent's own loop reaps, told by SIGCHLD; nobody waits for a child in between."""
     children, loop = Children(), Loop()
@@ -194,6 +195,7 @@ def test_two_thousand_probes_leave_no_zombie_and_no_descriptor() -> None:
         loop.close()
 
 
+@pytest.mark.slow
 def test_probe_is_right_while_other_children_die_around_it() -> None:
     """Spawned programs end all the time, some with the same statuses, and are reaped between the probes."""
     children, loop = Children(), Loop()

@@ -87,6 +87,7 @@ def dirty(machine: Filesystems, mountpoint: str) -> None:
     machine.shell(f"dd if=/dev/urandom of={mountpoint}/dirty bs=1M count=4 status=none")
 
 
+@pytest.mark.slow
 def test_filesystem_in_a_file_of_an_overlay_is_frozen_before_what_the_overlay_lies_in(
     machine: Filesystems, tmp_path: Path
 ) -> None:
@@ -101,6 +102,7 @@ def test_filesystem_in_a_file_of_an_overlay_is_frozen_before_what_the_overlay_li
     assert not machine.frozen(inner)
 
 
+@pytest.mark.slow
 def test_freeze_in_an_order_that_hangs_is_undone_at_its_deadline(machine: Filesystems, tmp_path: Path) -> None:
     base, inner = nested(machine)
     options = ("--fsfreeze-timeout", "2")
@@ -143,6 +145,7 @@ def stuck(machine: Filesystems) -> Stuck:
     return Stuck(inner, third, let_go)
 
 
+@pytest.mark.slow
 def test_what_hangs_is_named_and_thawed_when_it_comes_back(
     machine: Filesystems, tmp_path: Path, stuck: Stuck
 ) -> None:
@@ -170,6 +173,7 @@ def test_what_hangs_is_named_and_thawed_when_it_comes_back(
     assert f"{HANG.format(stuck.inner, 5)}; {told}" in audit.read_text()
 
 
+@pytest.mark.slow
 def test_agent_ends_in_time_beside_a_freeze_that_hangs(machine: Filesystems, tmp_path: Path, stuck: Stuck) -> None:
     """And the next one thaws what that freezes at last, though nobody is left of those who began it."""
     with agent(machine, tmp_path, "--fsfreeze-timeout", "60") as (running, peer):
@@ -209,6 +213,7 @@ def test_freeze_whose_agent_is_killed_in_a_hook_freezes_nothing(machine: Filesys
     assert not machine.frozen(where)
 
 
+@pytest.mark.slow
 def test_any_mount_point_of_a_filesystem_names_it(machine: Filesystems, tmp_path: Path) -> None:
     at, data = machine.at, machine.ext4("data")
     machine.shell(f"mkdir {data}/part {at}/bound {at}/part; mount --bind {data} {at}/bound")
@@ -228,6 +233,7 @@ def test_any_mount_point_of_a_filesystem_names_it(machine: Filesystems, tmp_path
         assert peer.call("guest-fsfreeze-thaw") == 1
 
 
+@pytest.mark.slow
 @needs_btrfs
 def test_any_subvolume_names_its_filesystem(machine: Filesystems, tmp_path: Path) -> None:
     at = machine.at

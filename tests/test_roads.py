@@ -28,7 +28,7 @@ from qga.client import (
     CommandNotFound,
     roads,
 )
-from tests.client_agents import agent
+from tests.client_agents import AGENTS, agent
 
 pytestmark = pytest.mark.forks
 
@@ -61,7 +61,7 @@ def pass_on(source: socket.socket, target: socket.socket) -> None:
         target.sendall(data)
 
 
-@pytest.mark.parametrize("which", ["ours", "debian"])
+@pytest.mark.parametrize("which", AGENTS)
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_tcp(which: str, host: str, tmp_path: Path) -> None:
     path = tmp_path / "agent.sock"
@@ -73,7 +73,7 @@ def test_tcp(which: str, host: str, tmp_path: Path) -> None:
     assert (tmp_path / "b").read_bytes() == (tmp_path / "a").read_bytes()
 
 
-@pytest.fixture(params=["ours", "debian"])
+@pytest.fixture(params=AGENTS)
 def serial(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The client's end of two pseudo-terminals, joined; an agent's isa-serial is on the other."""
     theirs, agents = os.openpty()

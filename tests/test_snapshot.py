@@ -97,6 +97,7 @@ def test_what_cannot_be_is_one_sentence(
     assert fake_guest.commands.count("guest-fsfreeze-freeze") == fake_guest.commands.count("guest-fsfreeze-thaw")
 
 
+@pytest.mark.slow
 def test_no_monitor(fake_guest: FakeGuest, tmp_path: Path) -> None:
     for address in (str(tmp_path / "none"), "127.0.0.1:1", fake_guest.address):
         done = qga(fake_guest.address, "snapshot", "--qmp", address)

@@ -14,13 +14,13 @@ import pytest
 
 from qga.client import Client
 from qga.client.tool import exits
-from tests.client_agents import agent
+from tests.client_agents import AGENTS, agent
 from tests.test_tool import TOOL, qga
 
 pytestmark = pytest.mark.forks
 
 
-@pytest.fixture(params=["ours", "debian"])
+@pytest.fixture(params=AGENTS)
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     path = tmp_path / "agent.sock"
     with agent(request.param, tmp_path, path=path):
@@ -37,6 +37,7 @@ CONTENTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONTENTS)
 def test_prints_what_tail_prints(address: str, tmp_path: Path, name: str) -> None:
     path = tmp_path / "file"

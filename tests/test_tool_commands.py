@@ -67,6 +67,7 @@ class TestPower:
         told(fake_guest, word)
         assert ("guest-shutdown", {"mode": mode}) in fake_guest.requests
 
+    @pytest.mark.slow
     def test_waits_until_nobody_answers(self, fake_guest: FakeGuest) -> None:
         words = [*TOOL, "-c", fake_guest.address, "shutdown", "--wait"]
         with subprocess.Popen(words, stderr=subprocess.PIPE) as process:

@@ -15,7 +15,7 @@ import pytest
 from qga.client import Client
 from qga.client.tool.sampling import Sample, rates, sample
 from qga.testing import FakeGuest
-from tests.client_agents import agent
+from tests.client_agents import AGENTS, agent
 from tests.test_tool import TOOL, qga
 
 pytestmark = pytest.mark.forks
@@ -54,7 +54,7 @@ def test_partitions_and_disks_never_used_are_left_out(fake_guest: FakeGuest) -> 
     assert disks["sda"]["read"] == 1024
 
 
-@pytest.fixture(params=["ours", "debian"])
+@pytest.fixture(params=AGENTS)
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     path = tmp_path / "agent.sock"
     with agent(request.param, tmp_path, path=path):

@@ -100,6 +100,7 @@ def race_for_parts(guest: Client, area: Area) -> None:
     assert whole.is_symlink() or whole.read_bytes() == CONTENT
 
 
+@pytest.mark.slow
 def test_what_others_put_in_place_of_a_part_is_not_followed(guest: Client, area: Area) -> None:
     race_for_parts(guest, area)
 
@@ -119,6 +120,7 @@ def in_own_mounts(work: Callable[[], None]) -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
+@pytest.mark.slow
 def test_a_filesystem_of_others(tmp_path: Path, area: Area) -> None:
     """No directory of root's on it: the part grows on another, and is copied."""
 
@@ -134,6 +136,7 @@ def test_a_filesystem_of_others(tmp_path: Path, area: Area) -> None:
     in_own_mounts(work)
 
 
+@pytest.mark.slow
 def test_a_directory_that_others_swap_is_not_another(guest: Client, area: Area) -> None:
     inner = area.his / "inner"
     inner.mkdir()
@@ -151,6 +154,7 @@ def test_a_directory_that_others_swap_is_not_another(guest: Client, area: Area) 
     assert (inner / "x").read_bytes() == CONTENT
 
 
+@pytest.mark.slow
 def test_a_tree(address: str, area: Area) -> None:
     tree = area.root / "tree"
     (tree / "a" / "b").mkdir(parents=True)

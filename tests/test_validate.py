@@ -135,6 +135,7 @@ values = st.recursive(
 requests = st.dictionaries(st.sampled_from([*SHAPE["properties"], "x"]), values, max_size=5)
 
 
+@pytest.mark.slow
 @given(requests)
 def test_both_validators_agree_and_there_are_always_words(arguments: dict[str, object]) -> None:
     if Draft4Validator(SHAPE).is_valid(arguments):

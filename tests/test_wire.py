@@ -47,6 +47,7 @@ def cut(data: bytes, at: list[int]) -> list[bytes]:
     return [data[begin:end] for begin, end in itertools.pairwise(edges)]
 
 
+@pytest.mark.slow
 @given(fragments, cuts)
 @example(b'{"execute":"a"}{"execute":"b"}\n', [15])
 @example(b'{"a":0e1}\n', [])
@@ -59,12 +60,14 @@ def test_decoder_and_dialect_agree_in_whatever_pieces(data: bytes, at: list[int]
     assert fast(*cut(data, at)) == slow(data)
 
 
+@pytest.mark.slow
 @given(fragments, cuts)
 @settings(max_examples=300)
 def test_always_back_in_step_after_ff(data: bytes, at: list[int]) -> None:
     assert fast(*cut(data, at), b"\xff" + SYNC)[-1] == shown(json.loads(SYNC))
 
 
+@pytest.mark.slow
 @given(fragments, cuts)
 @settings(max_examples=600)
 def test_deferred_or_not(data: bytes, at: list[int]) -> None:
@@ -73,6 +76,7 @@ def test_deferred_or_not(data: bytes, at: list[int]) -> None:
         assert fast(*cut(data, at), b"\n") == slow(data + b"\n")
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=300), cuts)
 @settings(max_examples=300)
 def test_no_bytes_raise(data: bytes, at: list[int]) -> None:

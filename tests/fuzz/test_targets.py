@@ -39,6 +39,7 @@ FOUND = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_copes_with_whatever_comes(name: str) -> None:
     target = TARGETS[name]

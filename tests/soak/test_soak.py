@@ -50,6 +50,7 @@ def test_what_is_lost_or_doubled_is_noticed(agent: socket.socket, replies: bytes
     assert (report.lost, report.doubled) == (lost, doubled)
 
 
+@pytest.mark.slow
 @pytest.mark.forks
 def test_nothing_is_lost_doubled_or_left(tmp_path: Path) -> None:
     report = soak(5, 20, tmp_path)
