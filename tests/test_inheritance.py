@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import errno
 import os
+import re
 import resource
 import signal
 import time
@@ -38,6 +39,15 @@ EMFILE = os.strerror(errno.EMFILE)
 # What a program of a shell script has: the signals that are blocked, ignored and caught, and its descriptors.
 LOOK = "sed -nE '/^Sig(Ign|Cgt|Blk)/p' /proc/self/status; ls /proc/self/fd"
 UNTOUCHED = "".join(f"Sig{kind}:\t{0:016x}\n" for kind in ("Blk", "Ign", "Cgt")) + "0\n1\n2\n3\n"  # 3 is ls's own
+
+
+def found(text: str) -> str:
+    """What LOOK has printed, but for signals 32 and 33, which glibc keeps for its threads.
+
+    Its posix_spawn(3), by which make(1) starts us and the agent starts programs, ignores them, and sigaction(2) as
+    glibc has it changes neither.
+    """
+    return re.sub(r"(?<=SigIgn:\t0000000)[01][08](?=0000000\n)", "00", text)
 
 
 @pytest.fixture(autouse=True)
@@ -223,7 +233,7 @@ def everything_inherited() -> Iterator[None]:
 
 def test_helper_has_every_signal_at_its_default_and_nothing_open() -> None:
     with everything_inherited():
-        assert ask(("sh", "-c", LOOK)).output.decode() == UNTOUCHED
+        assert found(ask(("sh", "-c", LOOK)).output.decode()) == UNTOUCHED
 
 
 def test_helper_has_nothing_open_where_there_is_no_procfs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +245,7 @@ def test_helper_has_nothing_open_where_there_is_no_procfs(monkeypatch: pytest.Mo
     try:
         with monkeypatch.context() as context:
             context.setattr(os, "listdir", listdir)
-            assert ask(("sh", "-c", LOOK)).output.decode() == UNTOUCHED
+            assert found(ask(("sh", "-c", LOOK)).output.decode()) == UNTOUCHED
             keep_descriptors()
         assert not os.get_inheritable(descriptor)
     finally:
@@ -267,10 +277,9 @@ def test_programs_of_an_agent_in_the_foreground(machine: Machine, streams: str) 
             return base64.b64decode(status["out-data"]).decode() if status["exited"] else None
 
         program = until(said)
-    assert machine.said.read_text() == UNTOUCHED * 2
-    # glibc's posix_spawn(3) itself ignores the two that it keeps for its threads, 32 and 33: nobody else can set them
+    assert found(machine.said.read_text()) == UNTOUCHED * 2
     assert program is not None
-    assert program.replace("180000000\n", "000000000\n") == UNTOUCHED
+    assert found(program) == UNTOUCHED
 
 
 def test_watchdog_of_an_agent_without_a_descriptor_left_is_fed(tmp_path: Path) -> None:

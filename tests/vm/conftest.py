@@ -16,7 +16,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(os.path.dirname(__file__)):
             item.add_marker(pytest.mark.vm)
-            item.add_marker(pytest.mark.xdist_group(item.path.name))  # they share a guest
+            item.add_marker(pytest.mark.xdist_group("guest"))  # one at a time: each has two emulated processors
 
 
 @pytest.fixture(scope="session")
