@@ -86,7 +86,7 @@ def test_another_agent_that_holds_the_port(guest: Guest) -> None:
 def test_what_the_owner_has_left_open(guest: Guest) -> None:
     conf = "/etc/qemu/qemu-ga.conf"
     guest.check(
-        f"mkdir -p /etc/qemu /var/log/qga; printf '[general]\\naudit-log=/var/log/qga/audit\\nverbos=1\\n"
+        f"mkdir -p /etc/qemu /var/log/qga; printf '[general]\\naudit-log=/var/log/qga/audit\\ndaemonize=1\\n"
         f"fsfreeze-hook=/tmp/hook\\n' > {conf}; touch /var/log/qga/audit /tmp/hook; chmod 644 /var/log/qga/audit;"
         f"chmod 666 {conf}; chmod 777 /tmp/hook"
     )
