@@ -70,7 +70,7 @@ def start_tool(guest: Guest, port: str, *words: str, **options: Any) -> subproce
 
 
 def qga(address: Path | str, *words: str, status: int = 0, **options: Any) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(words_of(address, words), capture_output=True, text=True, timeout=120, **options)
+    done = subprocess.run(words_of(address, words), capture_output=True, text=True, timeout=600, **options)
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr
     return done
