@@ -84,11 +84,11 @@ def test_another_agent_that_holds_the_port(guest: Guest) -> None:
 
 
 def test_what_the_owner_has_left_open(guest: Guest) -> None:
-    conf = "/etc/qemu/qemu-ga.conf"
+    conf, hook = "/etc/qemu/qemu-ga.conf", "/etc/qemu/hook"
     guest.check(
         f"mkdir -p /etc/qemu /var/log/qga; printf '[general]\\naudit-log=/var/log/qga/audit\\ndaemonize=1\\n"
-        f"fsfreeze-hook=/tmp/hook\\n' > {conf}; touch /var/log/qga/audit /tmp/hook; chmod 644 /var/log/qga/audit;"
-        f"chmod 666 {conf}; chmod 777 /tmp/hook"
+        f"fsfreeze-hook={hook}\\n' > {conf}; touch /var/log/qga/audit {hook}; chmod 644 /var/log/qga/audit;"
+        f"chmod 666 {conf}; chmod 777 {hook}"
     )
     try:
         status, found = check_up(guest)
@@ -96,11 +96,11 @@ def test_what_the_owner_has_left_open(guest: Guest) -> None:
         assert {f["status"] for f in found["permissions"]} == {"problem", "warning"}
         assert worst(found["hooks"]) == "problem"
         assert worst(found["configuration"]) == "warning"
-        guest.check(f"chmod 600 {conf} /var/log/qga/audit; chmod 700 /tmp/hook")
+        guest.check(f"chmod 600 {conf} /var/log/qga/audit; chmod 700 {hook}")
         _, found = check_up(guest)
         assert worst(found["permissions"]) == worst(found["hooks"]) == "ok"
     finally:
-        guest.check(f"rm -r {conf} /var/log/qga /tmp/hook")
+        guest.check(f"rm -r {conf} /var/log/qga {hook}")
 
 
 def test_filesystems_that_are_not_frozen_and_why(guest: Guest) -> None:
