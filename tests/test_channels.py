@@ -21,7 +21,7 @@ from tests.lines import Closed, Lines
 from tests.running import RunningAgent
 from tests.until import until
 
-pytestmark = pytest.mark.forks
+pytestmark = [pytest.mark.forks, pytest.mark.slow]
 
 PING = b'{"execute":"guest-ping"}\n'
 PONG: dict[str, object] = {"return": {}}
@@ -93,7 +93,6 @@ def flood(peer: Lines) -> None:
             peer.send(b'{"execute":"guest-info"}\n' * 1000, timeout=1)
 
 
-@pytest.mark.slow
 def test_client_that_never_reads_is_not_read_either_and_costs_nothing(agent: RunningAgent, path: str) -> None:
     with Lines.connect(path) as peer:
         flood(peer)
@@ -301,7 +300,6 @@ def test_retry_path_waits_for_a_port_and_obeys_sigterm_meanwhile(tmp_path: Path)
         assert agent.terminate(timeout=3) == 0
 
 
-@pytest.mark.slow
 def test_retry_path_finds_what_appears_later(tmp_path: Path) -> None:
     line = SerialPair(tmp_path)
     elsewhere = line.path.rename(tmp_path / "later")

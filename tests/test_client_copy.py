@@ -20,7 +20,7 @@ from qga.testing import FakeGuest
 from tests.client_agents import AGENTS, AGENTS_AND_BUSYBOX, agent
 from tests.typing_at import TOOL
 
-pytestmark = pytest.mark.forks
+pytestmark = [pytest.mark.forks, pytest.mark.slow]
 SIZES = [0, 1, 4096, 192 * 1024, 3 * 1024 * 1024 + 17]
 WHEN = 1_600_000_000_123_456_789  # nanoseconds since 1970
 
@@ -334,7 +334,6 @@ def test_a_connection_that_dies_in_a_copy(fake_guest: FakeGuest, tmp_path: Path,
         assert fake_guest._handles == {}, "the handle was closed over a new connection"
 
 
-@pytest.mark.slow
 def test_memory_is_flat(tmp_path: Path) -> None:
     """A copy of 192 MiB in a process of its own, which holds a third of that."""
     (tmp_path / "a").write_bytes(bytes(192 << 20))

@@ -20,7 +20,7 @@ from qga.testing import FakeGuest
 from tests.client_agents import AGENTS, agent
 from tests.test_tool import TOOL, qga
 
-pytestmark = pytest.mark.forks
+pytestmark = [pytest.mark.forks, pytest.mark.slow]
 SIZE = 4 << 20  # bytes of the loop device
 ZERO, FULL = os.makedev(1, 5), os.makedev(1, 7)
 
@@ -72,7 +72,6 @@ SPECIAL = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("make", "kind", "by_link"), SPECIAL)
 def test_special_files(address: str, tmp_path: Path, make: Callable[[Path], None], kind: str, by_link: bool) -> None:
     """Whichever side, and as source or target: one sentence, and what was there is there."""
@@ -195,7 +194,6 @@ class TestDevice:
 
 
 class TestStream:
-    @pytest.mark.slow
     @pytest.mark.parametrize("size", [0, 3_000_017])
     def test_there_and_back(self, address: str, tmp_path: Path, size: int) -> None:
         data, far = os.urandom(size), tmp_path / "far"

@@ -18,7 +18,7 @@ from tests.client_agents import AGENTS_AND_BUSYBOX, agent
 from tests.typing_at import NAP, TOOL, There, becomes, nothing_left, processes
 from tests.until import unchanged, until
 
-pytestmark = pytest.mark.forks
+pytestmark = [pytest.mark.forks, pytest.mark.slow]
 
 
 @pytest.fixture
@@ -55,7 +55,6 @@ def test_much_on_stdin(words: list[str], tmp_path: Path) -> None:
     assert done.stdout == hashlib.md5(data).hexdigest().encode() + b"  -\n"
 
 
-@pytest.mark.slow
 def test_a_program_that_does_not_read(words: list[str], there: There, tmp_path: Path) -> None:
     """Not more is taken from stdin than the guest may hold; and the program's end is the end."""
     with subprocess.Popen(["yes"], stdout=subprocess.PIPE) as endless:
@@ -74,7 +73,6 @@ def test_a_program_that_does_not_read(words: list[str], there: There, tmp_path: 
         endless.kill()
 
 
-@pytest.mark.slow
 def test_a_timeout_ends_the_whole_group(words: list[str]) -> None:
     script = f"trap '' TERM; sleep {NAP} & sleep {NAP}; :"
     done = subprocess.run([*words, "--timeout", "500ms", "--", "sh", "-c", script], capture_output=True, timeout=60)
@@ -104,7 +102,6 @@ def test_ctrl_c_at_the_beginning(words: list[str], there: There) -> None:
         assert process.wait(20) == 130
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("more", [[], ["--stdin"]])
 def test_killed_it_leaves_nothing(words: list[str], there: There, more: list[str]) -> None:
     """What was started is ended, also where it ignores SIGTERM."""

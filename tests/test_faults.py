@@ -78,6 +78,7 @@ def ask(peer: Lines, name: str, **arguments: object) -> Any:
 
 
 @pytest.mark.forks
+@pytest.mark.slow
 def test_no_descriptors_left(agent: RunningAgent, path: str) -> None:
     """With none to spare, with one, with two…: each command succeeds or says that there are too many open files."""
     requests: list[tuple[str, dict[str, object]]] = [(name, {}) for name in LOOKING]
@@ -106,6 +107,7 @@ def test_no_descriptors_left(agent: RunningAgent, path: str) -> None:
 
 
 @pytest.mark.forks
+@pytest.mark.slow
 def test_host_that_leaves_at_every_point_of_a_reply(agent: RunningAgent, path: str) -> None:
     whole = 0
     with Lines.connect(path) as peer:
@@ -127,6 +129,7 @@ def test_host_that_leaves_at_every_point_of_a_reply(agent: RunningAgent, path: s
 
 
 @pytest.mark.forks
+@pytest.mark.slow
 def test_host_that_leaves_at_every_point_of_a_request(agent: RunningAgent, path: str) -> None:
     request = b'\xff{"execute":"guest-sync-delimited","arguments":{"id":77}}\n'
     for end in range(len(request) + 1):
@@ -147,6 +150,7 @@ STATES = {
 
 
 @pytest.mark.forks
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 @pytest.mark.parametrize("state", STATES)
 def test_told_to_end_in_every_state(tmp_path: Path, path: str, state: str, number: int) -> None:
@@ -163,6 +167,7 @@ def test_told_to_end_in_every_state(tmp_path: Path, path: str, state: str, numbe
 
 
 @pytest.mark.forks
+@pytest.mark.slow
 @pytest.mark.parametrize("state", STATES)
 def test_told_to_read_anew_in_every_state(tmp_path: Path, path: str, state: str) -> None:
     """SIGHUP: it goes on, and what was asked before is answered."""
@@ -186,6 +191,7 @@ def test_told_to_read_anew_in_every_state(tmp_path: Path, path: str, state: str)
 
 
 @pytest.mark.forks
+@pytest.mark.slow
 def test_every_reply_once_whoever_comes_and_goes(agent: RunningAgent, path: str) -> None:
     """Random cuts, with a seed; on each connection the ids come back in order, none twice, none left out."""
     rng = random.Random(4)

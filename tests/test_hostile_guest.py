@@ -20,7 +20,7 @@ from qga.client.tool.far import Far
 from qga.client.tool.starting import Wanted
 from tests import hostile
 
-pytestmark = pytest.mark.forks
+pytestmark = [pytest.mark.forks, pytest.mark.slow]
 
 
 @pytest.mark.parametrize("words", list(hostile.every_subcommand()), ids=" ".join)

@@ -21,7 +21,7 @@ from qga.policy import Policy
 from qga.schema import Schema
 from tests.filesystems import Filesystems, needs_btrfs, needs_loop
 
-pytestmark = [pytest.mark.forks, needs_loop]
+pytestmark = [pytest.mark.forks, pytest.mark.slow, needs_loop]
 
 HOUR = 3600.0
 

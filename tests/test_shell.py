@@ -27,7 +27,7 @@ from tests.client_agents import AGENTS, agent
 from tests.typing_at import NAP, SOON, TOOL, There, Typing, becomes, nothing_left, processes
 from tests.until import unchanged, until
 
-pytestmark = pytest.mark.forks
+pytestmark = [pytest.mark.forks, pytest.mark.slow]
 PROMPT = "here> "
 PLAIN = ("--", "env", f"PS1={PROMPT}", "bash", "--norc", "--noprofile", "--noediting")  # no colours to look past
 
@@ -88,7 +88,6 @@ def test_a_session(address: str, by: str) -> None:
         assert at.restored()
 
 
-@pytest.mark.slow
 def test_the_login_shell_of_a_user(address: str, by: str) -> None:
     with Typing(address, "shell", "--pty", by) as at:
         at.see("[#$] ")
@@ -119,7 +118,6 @@ def test_bytes_both_ways(address: str, by: str, tmp_path: Path) -> None:
         assert at.shown[begin:] == data + b"end\n"
 
 
-@pytest.mark.slow
 def test_exec_on_a_terminal(address: str, by: str) -> None:
     words = ("--", "sh", "-c", "test -t 0 && test -t 2 && echo $A; kill -9 $$")
     with Typing(address, "exec", "--tty", "--pty", by, "--env", "A=b c", *words) as at:
@@ -133,7 +131,6 @@ def test_exec_on_a_terminal(address: str, by: str) -> None:
         assert at.wait() == 127
 
 
-@pytest.mark.slow
 def test_killed_the_guest_cleans_up_by_itself(address: str, by: str) -> None:
     with Typing(address, "shell", "--pty", by, "--linger", "2s", *PLAIN) as at:
         at.see(PROMPT)
@@ -144,7 +141,6 @@ def test_killed_the_guest_cleans_up_by_itself(address: str, by: str) -> None:
         assert becomes(lambda: not processes(f"sleep {NAP}"), 2 + SOON)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_gives_the_terminal_back_and_ends_what_runs(address: str, by: str, number: int) -> None:
     with Typing(address, "shell", "--pty", by, *PLAIN) as at:
@@ -195,7 +191,6 @@ def test_a_lost_connection_is_one_sentence(tmp_path: Path, by: str) -> None:
         assert re.fullmatch(rf"qga: [^\n]+{why}[^\n]*; the program in the guest is ended within 1 s", said)
 
 
-@pytest.mark.slow
 def test_a_hung_guest_can_be_left(tmp_path: Path) -> None:
     path = str(tmp_path / "agent.sock")
     with agent("ours", tmp_path, path=path), Typing(path, "shell", "--linger", "2s", *PLAIN) as at:

@@ -17,7 +17,7 @@ from tests.lines import Lines
 from tests.running import RunningAgent
 from tests.until import until
 
-pytestmark = pytest.mark.forks
+pytestmark = [pytest.mark.forks, pytest.mark.slow]
 
 TRIM = b'{"execute":"guest-fstrim"}\n'
 PING = b'{"execute":"guest-ping"}\n'

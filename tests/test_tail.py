@@ -17,7 +17,7 @@ from qga.client.tool import exits
 from tests.client_agents import AGENTS, agent
 from tests.test_tool import TOOL, qga
 
-pytestmark = pytest.mark.forks
+pytestmark = [pytest.mark.forks, pytest.mark.slow]
 
 
 @pytest.fixture(params=AGENTS)
@@ -37,7 +37,6 @@ CONTENTS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", CONTENTS)
 def test_prints_what_tail_prints(address: str, tmp_path: Path, name: str) -> None:
     path = tmp_path / "file"

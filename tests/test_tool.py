@@ -21,7 +21,7 @@ from tests.client_agents import AGENTS_AND_BUSYBOX, agent
 from tests.typing_at import nothing_left
 from tests.until import until
 
-pytestmark = pytest.mark.forks
+pytestmark = [pytest.mark.forks, pytest.mark.slow]
 TOOL = [sys.executable, "-m", "qga.client"]
 
 
@@ -42,7 +42,6 @@ def address(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         yield str(path)
 
 
-@pytest.mark.slow
 def test_ask(address: str) -> None:
     assert json.loads(qga(address, "info", "--json").stdout)["version"]
     assert "guest-ping" in qga(address, "info").stdout
@@ -53,7 +52,6 @@ def test_ask(address: str) -> None:
     assert "memory     [" in qga(address, "status").stdout
 
 
-@pytest.mark.slow
 def test_exec(address: str) -> None:
     done = qga(address, "exec", "--env", "A=b c", "--", "sh", "-c", 'echo "$A"; echo bad >&2; exit 7')
     assert (done.returncode, done.stdout, done.stderr) == (7, "b c\n", "bad\n")
@@ -74,7 +72,6 @@ def test_output_comes_while_the_program_runs_and_ctrl_c_leaves_nothing(address: 
     assert subprocess.run(["pgrep", "-f", "^sleep 61[.]5$"], capture_output=True).stdout == b""
 
 
-@pytest.mark.slow
 def test_copies(address: str, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     (tree / "in ner").mkdir(parents=True)
@@ -101,7 +98,6 @@ def facts(tree: Path, unit: int = 1) -> dict[str, tuple[int, int, bytes]]:
     return found
 
 
-@pytest.mark.slow
 def test_trees(address: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     unit = 10**9 if "busybox" in request.node.name else 1  # its touch sets whole seconds
     tree = tmp_path / "-tree"
@@ -141,7 +137,6 @@ def test_a_tree_does_not_leave_its_target(address: str, tmp_path: Path) -> None:
     assert list(elsewhere.iterdir()) == []
 
 
-@pytest.mark.slow
 def test_a_typed_link_to_a_directory_is_what_it_leads_to(address: str, tmp_path: Path) -> None:
     """On either side; links within are copied as links."""
     (tmp_path / "real").mkdir()
@@ -153,7 +148,6 @@ def test_a_typed_link_to_a_directory_is_what_it_leads_to(address: str, tmp_path:
         assert (tmp_path / str(number) / "a").read_bytes() == b"a"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("when", [-12_250_000_000, -1, 0, 1_600_000_000_000_000_001])
 def test_times_before_and_after_1970(address: str, tmp_path: Path, when: int, request: pytest.FixtureRequest) -> None:
     whole = "busybox" in request.node.name  # its touch sets whole seconds
@@ -295,7 +289,6 @@ def test_a_connection_lost_in_a_copy_leaves_the_old_file(fake_guest: FakeGuest, 
     assert os.listdir(tmp_path) == ["old"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("up", [True, False])
 def test_ctrl_c_in_a_copy_leaves_the_old_file(address: str, tmp_path: Path, up: bool) -> None:
     source, far = tmp_path / "big", tmp_path / "far"
@@ -312,7 +305,6 @@ def test_ctrl_c_in_a_copy_leaves_the_old_file(address: str, tmp_path: Path, up: 
     assert os.listdir(far) == ["big"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("up", [True, False])
 def test_a_copy_that_broke_is_resumed(address: str, tmp_path: Path, up: bool) -> None:
     source, far = tmp_path / "big", tmp_path / "far"

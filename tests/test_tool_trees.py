@@ -208,6 +208,7 @@ def facts_of(directory: Path) -> list[tuple[str, int, int, int]]:
 
 
 @pytest.mark.forks
+@pytest.mark.slow
 class TestHostileGuest:
     def test_a_link_and_then_a_file(self, guest: Guest) -> None:
         """The attack: the second copy must not write through what the first has made."""
@@ -219,7 +220,6 @@ class TestHostileGuest:
         assert not (guest.target / "tree" / "evil").is_symlink()
         assert (guest.target / "tree" / "evil").read_bytes() == b"ours"
 
-    @pytest.mark.slow
     def test_a_link_and_then_a_directory(self, guest: Guest) -> None:
         guest.target.mkdir()
         guest.cp((b"l", b"777", b"0", str(guest.outside).encode(), b"evil"))
@@ -250,7 +250,6 @@ class TestHostileGuest:
         assert not (guest.target / "file").is_symlink()
         assert (guest.target / "file").read_bytes() == b"ours"
 
-    @pytest.mark.slow
     def test_the_links_of_a_typed_target_are_followed(self, guest: Guest) -> None:
         elsewhere = guest.tree.parent / "elsewhere"
         elsewhere.mkdir()
