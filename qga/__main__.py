@@ -1,21 +1,7 @@
-"""The entry of the agent: ``qemu-ga``, and ``python -m qga``."""
+"""``python -m qga`` is ``qemu-ga``."""
 
 import sys
 
+from qga.agent.__main__ import main
 
-def main() -> int:
-    """The agent's exit status. Until its loop takes signals, ctrl-C ends it without the traceback of an exception."""
-    try:
-        import signal
-
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-    except KeyboardInterrupt:
-        return 130  # what a shell makes of an end by SIGINT
-    from qga.cli import main as run
-
-    return run()
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+sys.exit(main())

@@ -15,9 +15,10 @@ from typing import Any
 
 import orjson
 
-from qga import schema
+from qga.protocol import schema
+from tests.repository import REPOSITORY
 
-PACKAGE = Path(schema.__file__).parent / "client"
+PACKAGE = REPOSITORY / "qga" / "client"
 WORDS = {"int": "int", "uint64": "int", "bool": "bool", "str": "str", "number": "float"}
 HEAD = "{doc}\n\nGenerated from schema/ by tests/client_source.py: change that, not this.\n"
 

@@ -17,14 +17,15 @@ import pytest
 from hypothesis import settings
 from jsonschema import Draft4Validator
 
-from qga import log, schema
-from qga.binding import bind
-from qga.context import Context
-from qga.dispatch import Dispatcher, Reply
-from qga.linux.host import Host, Outcome
-from qga.policy import Policy
-from qga.session import Session
-from qga.waiting import Pending, Task
+from qga.agent.binding import bind
+from qga.agent.context import Context
+from qga.agent.dispatch import Dispatcher, Reply
+from qga.agent.linux.host import Host, Outcome
+from qga.agent.policy import Policy
+from qga.agent.service import log
+from qga.agent.session import Session
+from qga.agent.tasks import Pending, Task
+from qga.protocol import schema
 
 T = TypeVar("T")
 

@@ -151,10 +151,11 @@ def _tell(writing: int) -> None:
 
 
 def _serve(directory: Path, line: str, ready: Callable[[], None]) -> int:
-    from qga import config, schema
-    from qga.agent import Agent
-    from qga.linux.host import Host as Guest
-    from qga.processes import ask
+    from qga.agent import config
+    from qga.agent.app import Agent
+    from qga.agent.linux.host import Host as Guest
+    from qga.agent.processes import ask
+    from qga.protocol import schema
 
     root = directory / "root"
     root.mkdir()

@@ -20,8 +20,8 @@ from typing import Self, TypeVar
 
 import pytest
 
-from qga.linux.host import Host, Outcome
-from qga.processes import begin
+from qga.agent.linux.host import Host, Outcome
+from qga.agent.processes import begin
 
 T = TypeVar("T")
 

@@ -3,10 +3,10 @@
 import sys
 from collections.abc import Sequence
 
-from qga.cli import main
-from qga.linux import freezing
-from qga.linux.host import Host
-from qga.linux.mounts import Mount
+from qga.agent.cli import main
+from qga.agent.linux import freezing
+from qga.agent.linux.host import Host
+from qga.agent.linux.mounts import Mount
 
 
 def _in_the_order_of_mounting(host: Host, mounts: Sequence[Mount]) -> list[Mount]:

@@ -14,10 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from unittest import mock
 
-from qga import schema
-from qga.client import cli
-from qga.client.tool import exits, table
+from qga.protocol import schema
 from qga.testing import FakeGuest
+from qga.tool import cli, exits, subcommands
 
 LEAVES: list[Any] = [
     *(None, True, False, {}, [], [[]], {"a": 1}, "", "0", 0, 1, -1, 2, 255, 4096),
@@ -184,7 +183,7 @@ def complaint(words: Sequence[str], status: int, out: bytes, err: str) -> str | 
 
 
 def every_subcommand() -> Iterator[list[str]]:
-    known = {*table.COMMANDS, *schema.load().commands}
+    known = {*subcommands.COMMANDS, *schema.load().commands}
     words = [*WORDS, *generated()]
     assert {one[0] for one in words} == known, "a subcommand that is not tried"
     yield from words

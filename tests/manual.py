@@ -8,12 +8,12 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from qga import __version__
-from qga.client.tool import exits, table
+from qga.tool import exits, subcommands
+from tests.repository import REPOSITORY
 
-PAGE = Path(__file__).parent.parent / "docs" / "qga.1"
+PAGE = REPOSITORY / "docs" / "qga.1"
 
 _ADDRESSES = {
     "unix:/PATH, or a path": "a chardev's socket",
@@ -37,15 +37,15 @@ _EXAMPLES = (
 
 
 def page() -> str:
-    whole = table.parser(None)
+    whole = subcommands.parser(None)
     (subparsers,) = (action for action in whole._actions if isinstance(action, argparse._SubParsersAction))
-    generated = {name: parser for name, parser in subparsers.choices.items() if name not in table.COMMANDS}
+    generated = {name: parser for name, parser in subparsers.choices.items() if name not in subcommands.COMMANDS}
     lines = [
         f'.TH QGA 1 "" "qga {__version__}" "Guest agents of QEMU"',
         *(".SH NAME", r"qga \- talk to the guest agent of a QEMU guest"),
         *(".SH SYNOPSIS", r".B qga", r"[\fIOPTION\fR]... \fICOMMAND\fR [\fIARGUMENT\fR]..."),
         *(".SH OPTIONS", *_arguments(whole)),
-        *(".SH COMMANDS", *_commands({name: subparsers.choices[name] for name in table.COMMANDS})),
+        *(".SH COMMANDS", *_commands({name: subparsers.choices[name] for name in subcommands.COMMANDS})),
         ".SH COMMANDS OF THE AGENT",
         "Each takes its arguments as options, in JSON where they are no texts, and prints what it returns as JSON.",
         *_commands(generated),

@@ -6,7 +6,7 @@ import socket
 import struct
 from collections.abc import Iterable
 
-from qga.linux import rtnetlink
+from qga.agent.linux import rtnetlink
 
 NEWLINK, NEWADDR = 16, 20
 

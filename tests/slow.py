@@ -8,11 +8,11 @@ from __future__ import annotations
 import sys
 import time
 
-from qga.cli import main
-from qga.commands import filesystem
-from qga.linux.host import Host
-from qga.linux.mounts import Mount
-from qga.linux.trimming import FITRIM
+from qga.agent.cli import main
+from qga.agent.commands import filesystem
+from qga.agent.linux.host import Host
+from qga.agent.linux.mounts import Mount
+from qga.agent.linux.trimming import FITRIM
 
 TEN_MINUTES = 600.0
 

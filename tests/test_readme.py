@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-from qga import options, schema
+from qga.agent.config import options
+from qga.protocol import schema
+from tests.repository import REPOSITORY
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+README = (REPOSITORY / "README.md").read_text()
 
 
 def test_options_table_is_the_tables() -> None:

@@ -20,7 +20,7 @@ from typing import Any, Self
 
 import pytest
 
-TOOL = [sys.executable, "-m", "qga.client"]
+TOOL = [sys.executable, "-m", "qga.tool"]
 PATIENCE = 30.0  # seconds: this may be a busy machine
 SOON = 15.0
 NAP = f"61.{os.getpid()}"  # seconds that no other test sleeps

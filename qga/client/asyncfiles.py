@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import pybase64
 
+from qga.client.commands import AsyncCommands
 from qga.client.errors import ClientError
-from qga.client.files import WHENCE, limits, payload, placed, written
-
-if TYPE_CHECKING:
-    from qga.client.asynchronous import AsyncClient
+from qga.client.operations.requests import Limits
+from qga.client.payload import WHENCE, payload, placed, written
 
 
 class AsyncGuestFile:
@@ -22,13 +21,17 @@ class AsyncGuestFile:
     Its methods raise ClientError, and ValueError where it is not open.
     """
 
-    def __init__(self, client: AsyncClient, path: str, mode: str = "r") -> None:
+    def __init__(
+        self, client: AsyncCommands, limits: Callable[[], Awaitable[Limits]], path: str, mode: str = "r"
+    ) -> None:
+        """``limits`` gives what one request of the client carries."""
         self.name, self.mode = path, mode
         self._client = client
+        self._ask_limits = limits
         self._handle: int | None = None
 
     async def __aenter__(self) -> Self:
-        self._limits = await self._client.carry_out(limits())
+        self._limits = await self._ask_limits()
         self._handle = await self._client.guest_file_open(self.name, self.mode)
         return self
 

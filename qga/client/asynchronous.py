@@ -9,10 +9,11 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 
-from qga.client import roads
-from qga.client.asynclines import AsyncLibvirtLine, AsyncLine, AsyncStreamLine
+from qga.client import transport
+from qga.client.asyncconnection import AsyncLibvirtLine, AsyncLine, AsyncStreamLine
 from qga.client.client import RETRY, TIMEOUT, Waiting
 from qga.client.commands import SILENT, AsyncCommands
+from qga.client.connection import SYNC_TIMEOUT
 from qga.client.errors import (
     AgentTimeout,
     AgentUnreachable,
@@ -23,13 +24,12 @@ from qga.client.errors import (
     OutOfStep,
 )
 from qga.client.freezing import THAW_TIMEOUT
-from qga.client.lines import SYNC_TIMEOUT
-from qga.client.steps import LONGER, SETTLED, Ask, Collect, Limits, Pause, Step, Steps, Submit, Write
+from qga.client.operations.requests import LONGER, SETTLED, Ask, Collect, Limits, Pause, Step, Steps, Submit, Write
 
 if TYPE_CHECKING:
     from qga.client.asyncfiles import AsyncGuestFile
-    from qga.client.outcome import Outcome
-    from qga.client.running import Completed
+    from qga.client.operations.outcome import Outcome
+    from qga.client.operations.run import Completed
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ class AsyncClient(AsyncCommands):
 
     def __init__(self, address: str | None = None, *, timeout: float | None = None) -> None:
         """Raises AddressError; does not connect yet."""
-        self.address = roads.parse(address)
+        self.address = transport.parse(address)
         self.timeout = timeout
         self._line: AsyncLine | None = None
         self._connecting = asyncio.Lock()
@@ -105,8 +105,9 @@ class AsyncClient(AsyncCommands):
     def open(self, path: str, mode: str = "r") -> AsyncGuestFile:
         """``async with client.open(path) as file:``, a file of the guest in a mode of fopen(3)."""
         from qga.client.asyncfiles import AsyncGuestFile
+        from qga.client.payload import limits
 
-        return AsyncGuestFile(self, path, mode)
+        return AsyncGuestFile(self, lambda: self.carry_out(limits()), path, mode)
 
     async def run(
         self,
@@ -120,20 +121,20 @@ class AsyncClient(AsyncCommands):
         text: bool = False,
     ) -> Completed:
         """As ``Client.run``."""
-        from qga.client import running
+        from qga.client.operations import run
 
-        steps = running.run(list(argv), input, env, timeout, capture_output=capture_output, text=text)
-        return running.checked(await self.carry_out(steps), check=check)
+        steps = run.run(list(argv), input, env, timeout, capture_output=capture_output, text=text)
+        return run.checked(await self.carry_out(steps), check=check)
 
     async def download(self, source: str, target: str | BinaryIO, **options: Any) -> Outcome:
         """As ``Client.download``."""
-        from qga.client.download import download
+        from qga.client.operations.download import download
 
         return await self.carry_out(download(source, target, **options))
 
     async def upload(self, source: str | BinaryIO, target: str, **options: Any) -> Outcome:
         """As ``Client.upload``."""
-        from qga.client import copy
+        from qga.client.operations import copy
 
         return await self.carry_out(copy.upload(source, target, **options))
 

@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 
-from qga.client import roads
+from qga.client import transport
 from qga.client.commands import SILENT, Commands
+from qga.client.connection import SYNC_TIMEOUT, Line, StreamLine
 from qga.client.errors import AgentTimeout, AgentUnreachable
-from qga.client.lines import SYNC_TIMEOUT, Line, StreamLine
-from qga.client.steps import LONGER, SETTLED, Ask, Collect, Limits, Pause, Step, Steps, Submit, Write
+from qga.client.operations.requests import LONGER, SETTLED, Ask, Collect, Limits, Pause, Step, Steps, Submit, Write
 
 if TYPE_CHECKING:
     from qga.client.files import GuestFile
     from qga.client.freezing import Freeze
-    from qga.client.outcome import Outcome
-    from qga.client.running import Completed
+    from qga.client.operations.outcome import Outcome
+    from qga.client.operations.run import Completed
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ Waiting = Callable[[float, Exception], None]
 
 
 class Client(Commands):
-    """Talks to the agent at ``address`` ($QGA_CONNECT by default: ``qga.client.roads``), one command at a time.
+    """Talks to the agent at ``address`` ($QGA_CONNECT by default: ``qga.client.transport``), one command at a time.
 
     ``timeout``: seconds that a command has, if the call says nothing; without it 30, more for the few that take long.
     It connects when first asked, and again after the connection broke; what broke with it is not asked again.
@@ -37,7 +37,7 @@ class Client(Commands):
 
     def __init__(self, address: str | None = None, *, timeout: float | None = None) -> None:
         """Raises AddressError; does not connect yet."""
-        self.address = roads.parse(address)
+        self.address = transport.parse(address)
         self.timeout = timeout
         self._line: Line | None = None
 
@@ -105,14 +105,15 @@ class Client(Commands):
     def open(self, path: str, mode: str = "r") -> GuestFile:
         """A file of the guest, binary and unbuffered, in a mode of fopen(3): an ``io.RawIOBase``."""
         from qga.client.files import GuestFile
+        from qga.client.payload import limits
 
-        return GuestFile(self, path, mode)
+        return GuestFile(self, self.carry_out(limits()), path, mode)
 
     def freeze(self, *, timeout: float | None = None, mountpoints: Iterable[str] | None = None) -> Freeze:
         """``with client.freeze():`` holds the guest's filesystems still, and thaws them whatever happens."""
         from qga.client.freezing import Freeze
 
-        return Freeze(self, timeout, mountpoints)
+        return Freeze(self, self.close, timeout, mountpoints)
 
     def run(
         self,
@@ -130,21 +131,21 @@ class Client(Commands):
         ``env`` is its whole environment. After ``timeout`` seconds (none by default) it is killed, where the guest
         has kill(1), and AgentTimeout raised. Output beyond 16 MiB of a stream is lost: ``truncated`` says so.
         """
-        from qga.client import running
+        from qga.client.operations import run
 
         words = list(argv)
-        steps = running.run(words, input, env, timeout, capture_output=capture_output, text=text)
-        return running.checked(self.carry_out(steps), check=check)
+        steps = run.run(words, input, env, timeout, capture_output=capture_output, text=text)
+        return run.checked(self.carry_out(steps), check=check)
 
     def download(self, source: str, target: str | BinaryIO, **options: Any) -> Outcome:
-        """Copy a file of the guest to this machine: ``qga.client.download.download`` has the options."""
-        from qga.client.download import download
+        """Copy a file of the guest to this machine: ``qga.client.operations.download.download`` has the options."""
+        from qga.client.operations.download import download
 
         return self.carry_out(download(source, target, **options))
 
     def upload(self, source: str | BinaryIO, target: str, **options: Any) -> Outcome:
-        """Copy a file of this machine into the guest: ``qga.client.copy.upload`` has the options."""
-        from qga.client import copy
+        """Copy a file of this machine into the guest: ``qga.client.operations.copy.upload`` has the options."""
+        from qga.client.operations import copy
 
         return self.carry_out(copy.upload(source, target, **options))
 

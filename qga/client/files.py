@@ -5,18 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pybase64
 
-from qga.client.errors import ClientError, MalformedReply
-from qga.client.reading import shown
-from qga.client.steps import Limits, Steps
-
-if TYPE_CHECKING:
-    from qga.client.client import Client
-
-WHENCE = {os.SEEK_SET: "set", os.SEEK_CUR: "cur", os.SEEK_END: "end"}
+from qga.client.commands import Commands
+from qga.client.errors import ClientError
+from qga.client.operations.requests import Limits
+from qga.client.payload import WHENCE, payload, placed, written
 
 
 class GuestFile(io.RawIOBase):
@@ -26,13 +22,14 @@ class GuestFile(io.RawIOBase):
     io.UnsupportedOperation. An open file holds a handle in the guest until it is closed.
     """
 
-    def __init__(self, client: Client, path: str, mode: str = "r") -> None:
+    def __init__(self, client: Commands, limits: Limits, path: str, mode: str = "r") -> None:
+        """``limits``: what one request of the client carries."""
         self._handle: int | None = None
         super().__init__()
         self.name = path
         self.mode = mode
         self._client = client
-        self._limits = client.carry_out(limits())
+        self._limits = limits
         self._handle = client.guest_file_open(path, mode)
 
     def readable(self) -> bool:
@@ -103,44 +100,3 @@ class GuestFile(io.RawIOBase):
         if self._handle is None:
             raise ValueError("I/O operation on closed file")
         return self._handle
-
-
-def limits() -> Steps[Limits]:
-    got: Limits = yield Limits()
-    return got
-
-
-def payload(encoded: str, count: int, asked: int) -> bytes:
-    """The bytes of a guest-file-read of at most ``asked``, of which the reply says that they are ``count``.
-
-    Raises MalformedReply.
-    """
-    data = decoded(encoded)
-    if not len(data) == count <= asked:
-        raise MalformedReply(
-            "guest-file-read", f"expected at most {asked} bytes, got {len(data)} and a count of {count}"
-        )
-    return data
-
-
-def written(count: int, sent: int) -> int:
-    """How many of ``sent`` bytes, which are some, a guest-file-write has written. Raises MalformedReply."""
-    if not 0 < count <= sent:
-        raise MalformedReply("guest-file-write", f"count: expected 1 to {sent}, got {count}")
-    return count
-
-
-def placed(position: int) -> int:
-    """Where a guest-file-seek has gone. Raises MalformedReply."""
-    if position < 0:
-        raise MalformedReply("guest-file-seek", f"position: expected one in the file, got {position}")
-    return position
-
-
-def decoded(text: str, command: str = "guest-file-read", member: str = "buf-b64") -> bytes:
-    """Raises MalformedReply for what is not base64."""
-    try:
-        data: bytes = pybase64.b64decode(text, validate=True)
-    except ValueError:
-        raise MalformedReply(command, f"{member}: expected base64, got {shown(text)}") from None
-    return data

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
+from qga.client.commands import Commands
 from qga.client.errors import (
     AgentTimeout,
     AgentUnreachable,
@@ -16,9 +17,6 @@ from qga.client.errors import (
     MalformedReply,
     OutOfStep,
 )
-
-if TYPE_CHECKING:
-    from qga.client.client import Client
 
 THAW_TIMEOUT = 180.0  # seconds in which the thaw is tried again, over new connections too
 RETRY = 0.5  # seconds between two tries
@@ -32,8 +30,16 @@ class Freeze:
     Python does not leave a ``with`` block on SIGTERM: a program that wants the thaw then makes an exception of it.
     """
 
-    def __init__(self, client: Client, timeout: float | None, mountpoints: Iterable[str] | None) -> None:
+    def __init__(
+        self,
+        client: Commands,
+        disconnect: Callable[[], None],
+        timeout: float | None,
+        mountpoints: Iterable[str] | None,
+    ) -> None:
+        """``disconnect`` ends the client's connection, so that its next command makes a new one."""
         self._client = client
+        self._disconnect = disconnect
         self._timeout = timeout
         self._mountpoints = None if mountpoints is None else list(mountpoints)
         self._since = 0.0
@@ -82,7 +88,7 @@ class Freeze:
             except MalformedReply:
                 raise  # it would be no better the next time
             except _LOST:
-                self._client.close()
+                self._disconnect()
                 if time.monotonic() >= deadline:
                     raise
                 time.sleep(RETRY)

@@ -18,7 +18,7 @@ import orjson
 
 from qga.client import reading
 from qga.client.errors import AddressError, AgentTimeout, AgentUnreachable, ClientError, OutOfStep, failure
-from qga.client.roads import Address
+from qga.client.transport import Address
 
 CONNECTING = 5.0  # seconds more than the agent's for virsh itself, and its ssh
 

@@ -15,9 +15,10 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from qga import wire
-from qga.client import quoting, reading
+from qga.client import reading
 from qga.client.errors import ClientError, MalformedReply, OutOfStep
+from qga.client.operations import quoting
+from qga.protocol import wire
 
 MAX_NOISE = 1024 * 1024  # bytes without a newline that are kept while out of step
 AHEAD = 4096  # bytes of requests that may be under way together

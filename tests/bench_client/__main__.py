@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from qga.client import Client
-from qga.client.lines import StreamLine
+from qga.client.connection import StreamLine
 from tests.bench.client import Client as RawClient
 from tests.bench.client import request
 from tests.running import RunningAgent
@@ -78,7 +78,7 @@ def pipelined(sock: socket.socket, asked: bytes, count: int) -> None:
 
 def starts(address: str) -> None:
     taken = {}
-    for name, words in (("python", ["-c", ""]), ("qga ping", ["-m", "qga.client", "-c", address, "ping"])):
+    for name, words in (("python", ["-c", ""]), ("qga ping", ["-m", "qga.tool", "-c", address, "ping"])):
         times = []
         for _ in range(2 * RUNS):
             begun = time.perf_counter()

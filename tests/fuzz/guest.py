@@ -14,18 +14,20 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-from qga import b64, cmdline, config, keyfile, rules
-from qga.binding import bind
-from qga.context import Context
-from qga.errors import RequestError
-from qga.files import STATE_FILE, FileTable
-from qga.linux import block, nvme, osrelease, sshkeys, users
-from qga.linux.diskaddress import disk_address
-from qga.linux.host import Host, Outcome
-from qga.policy import Policy
-from qga.schema import INT64_MAX
-from qga.validate import Validator, compile_validator
-from qga.wire import encode
+from qga.agent import config
+from qga.agent.binding import bind
+from qga.agent.config import cmdline, keyfile
+from qga.agent.context import Context
+from qga.agent.linux import block, nvme, osrelease, sshkeys, users
+from qga.agent.linux.diskaddress import disk_address
+from qga.agent.linux.host import Host, Outcome
+from qga.agent.policy import Policy, rules
+from qga.agent.state.handles import STATE_FILE, FileTable
+from qga.protocol import base64
+from qga.protocol.errors import RequestError
+from qga.protocol.schema import INT64_MAX
+from qga.protocol.validate import Validator, compile_validator
+from qga.protocol.wire import encode
 from tests.conftest import now
 from tests.fuzz.protocol import SCHEMA
 from tests.netlink import payloads
@@ -169,9 +171,9 @@ def program_output(data: bytes) -> None:
     outcome.require("hook", "do it")
 
 
-def base64(data: bytes) -> None:
-    decoded = b64.decode(_text(data))
-    assert b64.decode(b64.encode(decoded)) == decoded
+def base64_text(data: bytes) -> None:
+    decoded = base64.decode(_text(data))
+    assert base64.decode(base64.encode(decoded)) == decoded
 
 
 def key_file(data: bytes) -> None:

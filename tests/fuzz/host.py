@@ -11,11 +11,12 @@ from typing import Any
 
 import orjson
 
-from qga import schema
 from qga.client.commands import Commands
 from qga.client.reading import checked, parsed
 from qga.client.session import AHEAD, Session
-from qga.client.tool import sampling, show, status
+from qga.protocol import schema
+from qga.tool import output
+from qga.tool.commands import sampling, status
 from tests.fuzz.choices import Choices
 
 _SCHEMA = schema.load()
@@ -101,14 +102,14 @@ def shapes(data: bytes) -> None:
 def printed(data: bytes) -> None:
     """Text of a guest's, in JSON and out of it."""
     text = data.decode(errors="replace")
-    for shown in (_shown({text: [text]}), show.clean(text, "\n")):
+    for shown in (_shown({text: [text]}), output.clean(text, "\n")):
         assert all(letter.isprintable() or letter == "\n" for letter in shown)
     assert json.loads(_shown({text: [text]})) == {text: [text]}
 
 
 def _shown(value: object) -> str:
     with contextlib.redirect_stdout(io.StringIO()) as out:
-        show.json(value)
+        output.json(value)
     return out.getvalue()
 
 

@@ -8,13 +8,13 @@ import tempfile
 from pathlib import Path
 from typing import Any, cast
 
-from qga.client import parts
 from qga.client.client import Client
 from qga.client.errors import ClientError
-from qga.client.outcome import Outcome
-from qga.client.running import Completed
-from qga.client.tool import listing, trees
-from qga.client.tool.localtree import LocalTree
+from qga.client.operations import parts
+from qga.client.operations.outcome import Outcome
+from qga.client.operations.run import Completed
+from qga.tool.commands import listing, trees
+from qga.tool.commands.localtree import LocalTree
 from tests.fuzz.choices import Choices
 
 

@@ -10,19 +10,19 @@ from functools import cache
 
 from jsonschema import Draft4Validator
 
-from qga import dialect, literals, schema, wire
-from qga.audit import Audit, Entry
-from qga.binding import bind
-from qga.context import Context
-from qga.dialect import Dialect
-from qga.dispatch import Dispatcher
-from qga.errors import RequestError
-from qga.filesink import FileSink
-from qga.linux.host import Host, Outcome
-from qga.policy import Policy
-from qga.session import Session
-from qga.validate import Validator
-from qga.wire import Decoder
+from qga.agent.audit import Audit, Entry
+from qga.agent.audit.filesink import FileSink
+from qga.agent.binding import bind
+from qga.agent.context import Context
+from qga.agent.dispatch import Dispatcher
+from qga.agent.linux.host import Host, Outcome
+from qga.agent.policy import Policy
+from qga.agent.session import Session
+from qga.protocol import dialect, schema, tokens, wire
+from qga.protocol.dialect import Dialect
+from qga.protocol.errors import RequestError
+from qga.protocol.validate import Validator
+from qga.protocol.wire import Decoder
 from tests.fuzz.choices import Choices
 
 SYNC = b'{"execute":"guest-sync-delimited","arguments":{"id":99}}'
@@ -55,7 +55,7 @@ def meaning(data: bytes) -> None:
     """What is JSON by the book means the same in the dialect, or is complained of."""
     try:
         text = data.decode()
-        expected = json.loads(text, parse_int=lambda digits: literals.number(digits.encode()))
+        expected = json.loads(text, parse_int=lambda digits: tokens.number(digits.encode()))
     except (ValueError, RecursionError):
         return
     for kind in (Decoder, Dialect):

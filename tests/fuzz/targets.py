@@ -10,12 +10,12 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from qga.agent.config.keyfile import KeyFileError
+from qga.agent.config.options import ConfigError
+from qga.agent.linux import routes
+from qga.agent.policy.rules import PolicyError
 from qga.client.errors import ClientError, MalformedReply, OutOfStep
-from qga.errors import CommandError
-from qga.keyfile import KeyFileError
-from qga.linux import routes
-from qga.options import ConfigError
-from qga.rules import PolicyError
+from qga.protocol.errors import CommandError
 from tests.fuzz import guest, host, listings, protocol
 from tests.netlink import address, link
 
@@ -149,7 +149,7 @@ TARGETS: dict[str, Target] = {
     ),
     "password": Target(guest.password, (b"ann|c2VjcmV0",), (CommandError,)),
     "program output": Target(guest.program_output, (b"no swap\n",), (CommandError,)),
-    "base64": Target(guest.base64, (b"QUJD\nQUI=\n", b"QQ==QUJDQQ"), (CommandError,)),
+    "base64": Target(guest.base64_text, (b"QUJD\nQUI=\n", b"QQ==QUJDQQ"), (CommandError,)),
     "key file": Target(
         guest.key_file, (b"\xef\xbb\xbf[general]\n# no\n path = /a\\sb\\n\\\\ \r\n[other]\nk=\n",), (KeyFileError,)
     ),

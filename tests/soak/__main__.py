@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from qga.channel.stream import LULL
+from qga.agent.channel.stream import LULL
 from tests.lines import Closed
 from tests.running import RunningAgent
 from tests.soak import acts

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qga import schema
+from qga.protocol import schema
 from tests.soak.peer import PATIENCE, Broken, Peer
 from tests.soak.report import Report
 

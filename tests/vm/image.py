@@ -20,8 +20,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.repository import REPOSITORY
+
 HERE = Path(__file__).parent
-REPOSITORY = HERE.parent.parent
+
 RELEASE = "bookworm"
 DISK_SIZE = "4G"
 ROOT_LABEL = "qga-root"

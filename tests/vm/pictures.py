@@ -20,8 +20,8 @@ import pyte
 from rich.console import Console
 from rich.text import Text
 
+from tests.repository import REPOSITORY
 from tests.vm.guest import AGENT_PORT, Guest
-from tests.vm.image import REPOSITORY
 from tests.vm.prepare import prepare
 
 COLUMNS, ROWS = 96, 30
@@ -47,7 +47,7 @@ class Terminal:
         self._pid, self.leader = pty.fork()
         if self._pid == 0:
             os.environ.update(TERM="xterm-256color", QGA_CONNECT=NAME)
-            os.execv(sys.executable, [sys.executable, "-m", "qga.client", *words])
+            os.execv(sys.executable, [sys.executable, "-m", "qga.tool", *words])
         fcntl.ioctl(self.leader, termios.TIOCSWINSZ, struct.pack("4H", ROWS, COLUMNS, 0, 0))
 
     def watch(self, until: Callable[[str], bool]) -> None:

@@ -15,8 +15,9 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+from tests.repository import REPOSITORY
 from tests.vm.guest import Disk, Guest
-from tests.vm.image import REPOSITORY, Image, build, cached, missing_programs, run, say
+from tests.vm.image import Image, build, cached, missing_programs, run, say
 
 GUEST_PYTHON = ["--python-version", "3.11", "--implementation", "cp", "--platform", "manylinux2014_x86_64"]
 PAYLOAD_SIZE = "64M"

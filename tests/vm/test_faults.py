@@ -1,7 +1,7 @@
 """What happens to a guest whose agent, disk, host or clock fails, above all while its filesystems are frozen.
 
 After each fault every filesystem takes writes again, and the agent answers. What needs no machine of its own is in
-tests/test_faults.py.
+tests/agent/test_faults.py.
 """
 
 from __future__ import annotations

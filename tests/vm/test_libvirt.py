@@ -110,7 +110,7 @@ def test_accounts(domain: Domain) -> None:
 
 def test_the_tools_own_road(domain: Domain, libvirt: Libvirt, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIBVIRT_DEFAULT_URI", libvirt.uri)
-    words = [sys.executable, "-m", "qga.client", "-c", f"libvirt:{domain.name}"]
+    words = [sys.executable, "-m", "qga.tool", "-c", f"libvirt:{domain.name}"]
     done = subprocess.run(
         [*words, "exec", "--", "sh", "-c", "cat /etc/hostname; exit 3"], capture_output=True, timeout=60
     )

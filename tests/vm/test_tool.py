@@ -26,7 +26,7 @@ from tests.vm.interesting import REFERENCE_UNIT, start_reference
 
 MIB = 1 << 20
 DATA = "/srv/data"
-TOOL = [sys.executable, "-m", "qga.client"]
+TOOL = [sys.executable, "-m", "qga.tool"]
 AGENTS = pytest.mark.parametrize("port", [AGENT_PORT, REFERENCE_PORT], ids=["ours", "debian"])
 HOLD = "touch {0}/held; while [ ! -e {0}/go ]; do sleep 0.05; done; exit 7"
 

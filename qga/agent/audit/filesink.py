@@ -1,0 +1,130 @@
+"""The audit log in a file: a JSON object a line.
+
+The rule it keeps: the file that the records are in is the one that the owner has named, and each line of it is a
+whole record. So, while there is something to write, it is checked once a second whether the file is still in its
+place; no symbolic link is followed; and what a full disk cuts off is taken away again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import time
+
+from qga.agent.audit.sinks import Moved, Record
+from qga.protocol.wire import encode
+
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+
+
+class FileSink:
+    """Appends to a file, which only its owner can read if it is made here."""
+
+    def __init__(self, path: str) -> None:
+        self.name = path
+        self._descriptor: int | None = None
+        self._identity = (0, 0)  # its device and inode
+        self._type = 0  # of the file, once it was open: it is not to become another
+        self._torn = False  # the file ends within a line
+        self._second, self._stamp = -1, ""
+        self._unseen = 0  # records since the file was last seen in its place
+
+    def fileno(self) -> int | None:
+        return self._descriptor
+
+    def open(self) -> None:
+        self.close()
+        try:
+            descriptor = os.open(self.name, _FLAGS, 0o600)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise OSError(errno.ELOOP, "a symbolic link is in its place, which is not followed") from None
+            raise
+        status = os.fstat(descriptor)
+        if self._type not in (0, stat.S_IFMT(status.st_mode)):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "a file of another type is in its place")
+        self._descriptor = descriptor
+        self._identity, self._type = (status.st_dev, status.st_ino), stat.S_IFMT(status.st_mode)
+        size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+        self._torn = size > 0 and not _ends_line(descriptor, size)
+        self._unseen = 0
+
+    def write(self, record: Record) -> None:
+        at = record["time"]
+        assert isinstance(at, float)
+        if int(at) != self._second:
+            self._second, self._stamp = int(at), time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
+            if self._descriptor is not None:
+                self._check_place()
+        if self._descriptor is None:
+            self.open()
+        assert self._descriptor is not None
+        line = encode(self._timed(record, at))
+        if self._torn:
+            line = b"\n" + line
+        try:
+            written = os.write(self._descriptor, line)
+        except BlockingIOError:
+            raise
+        except OSError:
+            self.close()  # the next try opens it anew: the file may have come back elsewhere
+            raise
+        if written < len(line):
+            self._take_back(written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._torn = False
+        self._unseen += 1
+
+    def hurry(self) -> None:
+        pass
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError):
+                os.close(self._descriptor)
+            self._descriptor = None
+
+    def _check_place(self) -> None:
+        """Raises Moved, with the file closed, if it is not what its path leads to."""
+        assert self._descriptor is not None
+        with contextlib.suppress(FileNotFoundError):
+            status = os.lstat(self.name)
+            if (status.st_dev, status.st_ino) == self._identity:
+                self._unseen = 0
+                return
+        removed = os.fstat(self._descriptor).st_nlink == 0
+        self.close()
+        raise Moved(self._unseen if removed else 0)
+
+    def _take_back(self, written: int) -> None:
+        """The beginning of a line for which there was no room; where that cannot be, the next begins a line."""
+        assert self._descriptor is not None
+        try:
+            end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+            if os.fstat(self._descriptor).st_size == end:  # nobody has appended since
+                os.ftruncate(self._descriptor, end - written)
+                return
+        except OSError:  # a device, or a file that can only grow: chattr(1), attribute a
+            pass
+        self._torn = True
+
+    def _timed(self, record: Record, at: float) -> Record:
+        """With its time in ISO 8601, UTC, most of which is the same for a second; spans in microseconds."""
+        timed = {**record, "time": f"{self._stamp}.{int(at % 1 * 1e6):06d}Z"}
+        if "seconds" in timed:
+            timed["seconds"] = round(timed["seconds"], 6)  # type: ignore[call-overload]
+        return timed
+
+
+def _ends_line(descriptor: int, size: int) -> bool:
+    """Whether the file's last byte is a newline: not so after a crash. If it cannot be read, it is taken for none."""
+    with contextlib.suppress(OSError):
+        reading = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.pread(reading, 1, size - 1) == b"\n"
+        finally:
+            os.close(reading)
+    return False

@@ -1,0 +1,220 @@
+"""What a log may show of a request: never a secret, never a payload, and little of what is long.
+
+The rule it keeps: what the schema does not know of is not shown either, also not within an error's text. A value that
+came in the wrong place is as secret as in the right one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+from qga.protocol import base64
+from qga.protocol.errors import CommandError, RequestError
+from qga.protocol.schema import Command
+
+NOT_SHOWN = "(not shown)"
+MAX_TEXT = 256  # characters of a value
+MAX_ELEMENTS = 32  # of a list
+MAX_LIST = 2048  # characters of its elements together
+MAX_ERROR = 4096  # characters of an error: a hook or a helper can say much
+MAX_LOOKS = 100_000  # comparisons of a word with a place in an error; a thousand arguments need some thousand
+
+_MAX_LOGGED = 200  # characters of a value: a log line is for people
+_COMMAND = re.compile("guest(-[a-z0-9]{1,20}){1,8}")
+_QUOTING = re.compile(r"['\\]")
+_ENVELOPE = ("execute", "arguments", "id")
+_TYPES: dict[str, type | tuple[type, ...]] = {"integer": int, "number": (int, float), "boolean": bool}
+_WORD = 4  # characters: what is shorter is a part of many words, and is looked for within quotes only
+
+
+def shown(
+    command: Command | None, arguments: Mapping[str, object], hashed: Callable[[bytes], str]
+) -> dict[str, object]:
+    """Arguments, valid or not: of a payload its size and hash, of a secret its size, of what is long its beginning.
+
+    Nothing is shown of a value that does not fit its place; of members that the command does not have, their number.
+    """
+    shapes = {} if command is None else command.arguments["properties"]
+    told: dict[str, object] = {}
+    unknown = 0
+    for name, value in arguments.items():
+        if command is None or name not in shapes:
+            unknown += 1
+        elif not _fits(shapes[name], value):
+            told[name] = NOT_SHOWN
+        elif name in command.payload:
+            content = _content(value)
+            told[name] = {"bytes": len(content), "hash": hashed(content)}
+        elif name in command.secret:
+            told[name] = {"bytes": len(_content(value))}
+        else:
+            told[name] = _short(value)
+    return {**told, NOT_SHOWN: unknown} if unknown else told
+
+
+class Called:
+    """A command and its arguments as one line of a log, made only if a log wants it."""
+
+    def __init__(self, command: Command, arguments: Mapping[str, object]) -> None:
+        self._command = command
+        self._arguments = arguments
+
+    def __str__(self) -> str:
+        hidden = self._command.secret | self._command.payload
+        told = (
+            f", {name}: {NOT_SHOWN if name in hidden else repr(_short(value))[:_MAX_LOGGED]}"
+            for name, value in self._arguments.items()
+        )
+        return f"{self._command.name} called{''.join(told)}"
+
+
+def name_of(message: Mapping[str, object]) -> str:
+    """What an unknown command was called, if it looks like the name of one."""
+    name = message.get("execute")
+    return name if isinstance(name, str) and _COMMAND.fullmatch(name) else NOT_SHOWN
+
+
+def words(error: Exception, message: Mapping[str, object], command: Command | None, text: str | None = None) -> str:
+    """The text of an error that ``message`` led to, without what the message has and no log may show.
+
+    Or another ``text`` that speaks of it, as a traceback does. Of a long text the beginning: it is cut before it is
+    searched, and each string of the message is looked up once, so the work grows with the message as reading it does.
+    """
+    text = str(error) if text is None else text
+    shown = _without(text[: 2 * MAX_ERROR], *_hidden(error, message, command))
+    return shown if len(text) <= MAX_ERROR else f"{shown}... ({len(text)} characters)"
+
+
+def _without(text: str, hidden: Iterable[str], known: Collection[str]) -> str:
+    """The first MAX_ERROR characters of a text, with NOT_SHOWN for whatever is ``hidden`` and not ``known``.
+
+    What is hidden and goes on behind them must be whole in the text, or its first MAX_ERROR characters: so no part of
+    it is left at the end. Where there is so much that looks alike that it takes MAX_LOOKS to tell, nothing is shown.
+    """
+    places = _places(text)
+    found = {word for word in hidden if word[:_WORD] in places}.difference(known)
+    looks = 0
+    spans: list[tuple[int, int]] = []
+    for word in found:
+        looks += len(places[word[:_WORD]])
+        if looks > MAX_LOOKS:
+            return NOT_SHOWN
+        beginning = word[:MAX_ERROR]
+        spans += [(at, at + len(word)) for at in places[word[:_WORD]] if text.startswith(beginning, at)]
+    pieces: list[str] = []
+    end = 0
+    for start, stop in sorted(spans):
+        if start >= end:
+            pieces += (text[end:start], NOT_SHOWN)
+        end = max(end, stop)
+    return "".join((*pieces, text[end:MAX_ERROR]))
+
+
+def _places(text: str) -> dict[str, list[int]]:
+    """Where what is hidden may begin, by its first _WORD characters, or all of what is shorter and within quotes."""
+    places: dict[str, list[int]] = {}
+    for at in range(min(len(text), MAX_ERROR)):
+        if at + _WORD <= len(text):
+            places.setdefault(text[at : at + _WORD], []).append(at)
+        if text[at] == "'":
+            for end in range(at + 2, at + 1 + _WORD):
+                if text[end : end + 1] == "'":
+                    places.setdefault(text[at + 1 : end], []).append(at + 1)
+    return places
+
+
+def _hidden(
+    error: Exception, message: Mapping[str, object], command: Command | None
+) -> tuple[list[str], Collection[str]]:
+    """The strings of a request that may not be shown, but for the second: of an invalid one all but names of ours."""
+    known = {*_ENVELOPE, name_of(message)}
+    arguments = message.get("arguments")
+    if command is None or not isinstance(arguments, dict) or isinstance(error, RequestError):
+        return _strings(message), known.union(() if command is None else command.members)
+    secret = [arguments[name] for name in (command.secret | command.payload) & arguments.keys()]
+    decoded = [plain for value in secret if isinstance(value, str) for plain in _decoded(value)]
+    return [*_strings(secret), *decoded, *_strings(message.get("id"))], ()
+
+
+def unquoted(text: str) -> str:
+    """A complaint about what is not JSON, without what it quotes, and what follows: a token or an escape."""
+    if quoting := _QUOTING.search(text):
+        quote = quoting.group().strip("\\")
+        return f"{text[: quoting.start()]}{quote}{NOT_SHOWN}{quote}"
+    return text[:MAX_TEXT]
+
+
+def _strings(value: object) -> list[str]:
+    """Every string in a value, keys too; it nests as deep as a request may."""
+    found: list[str] = []
+    parts = [value]
+    for part in parts:
+        if isinstance(part, str):
+            found.append(part)
+        elif isinstance(part, dict):
+            parts += (*part, *part.values())
+        elif isinstance(part, list):
+            parts += part
+    return found
+
+
+def _decoded(text: str) -> Iterator[str]:
+    """What base64 stands for, where a helper that was given it may have quoted it."""
+    if len(text) <= MAX_ERROR:
+        try:
+            plain = base64.decode(text).decode(errors="replace").strip()
+        except CommandError:
+            return
+        if plain:
+            yield plain
+
+
+def _fits(shape: Mapping[str, Any], value: object) -> bool:
+    """Whether a value is of a shape of the schema (protocol/schema.py makes no others), without a validator's import."""
+    if "anyOf" in shape:
+        return any(_fits(branch, value) for branch in shape["anyOf"])
+    kind = shape["type"]
+    if kind == "string":
+        return isinstance(value, str) and ("enum" not in shape or value in shape["enum"])
+    if kind == "array":
+        return isinstance(value, list) and all(_fits(shape["items"], item) for item in value)
+    if kind == "object":
+        members = shape["properties"]
+        return isinstance(value, dict) and all(
+            name in members and _fits(members[name], member) for name, member in value.items()
+        )
+    return isinstance(value, _TYPES[kind]) and (kind == "boolean" or not isinstance(value, bool))
+
+
+def _content(value: object) -> bytes:
+    """What a payload stands for: base64 decoded; of a list each element with a NUL after it, as proc(5) has argv."""
+    if isinstance(value, list):
+        return b"".join(_raw(str(element)) + b"\0" for element in value)
+    text = str(value)
+    try:
+        return base64.decode(text)
+    except CommandError:
+        return _raw(text)
+
+
+def _raw(text: str) -> bytes:
+    return text.encode(errors="surrogatepass")
+
+
+def _short(value: object) -> object:
+    if isinstance(value, str):
+        return value if len(value) <= MAX_TEXT else f"{value[:MAX_TEXT]}... ({len(value)} characters)"
+    if isinstance(value, list):
+        told: list[object] = []
+        room = MAX_LIST
+        for element in value[:MAX_ELEMENTS]:
+            told.append(_short(element))
+            room -= len(str(told[-1]))
+            if room <= 0:
+                break
+        return told if len(told) == len(value) else [*told, f"... ({len(value)} elements)"]
+    if isinstance(value, dict):
+        return {name: _short(member) for name, member in value.items()}
+    return value

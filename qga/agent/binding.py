@@ -1,0 +1,73 @@
+"""The handler of every command: bound to the schema by name, both ways, when the agent starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from types import ModuleType
+
+import qga.agent.commands
+from qga.protocol.schema import Command, Schema, SchemaError
+
+Handler = Callable[..., object]
+
+_COROUTINE = 0x80  # of co_flags: the inspect module, which has a name for it, takes long to import
+
+
+def bind(schema: Schema) -> dict[str, Handler]:
+    """The handler of every command. Raises SchemaError where schema and handlers do not match, either way."""
+    handlers: dict[str, Handler] = {}
+    modules = {area: import_module(f"{qga.agent.commands.__name__}.{area}") for area in _areas()}
+    for command in schema.commands.values():
+        module = modules.get(command.area)
+        handler = getattr(module, command.function, None)
+        if handler is None:
+            raise SchemaError(
+                f"schema/{command.area}.json: {command.name} has no handler:"
+                f" expected {command.function}() in qga/agent/commands/{command.area}.py"
+            )
+        _check_signature(command, handler)
+        handlers[command.name] = handler
+    for area, module in modules.items():
+        for name in _handler_names(module):
+            if getattr(module, name) not in handlers.values():
+                raise SchemaError(
+                    f"qga/agent/commands/{area}.py: {name}() has no entry:"
+                    f" expected {name.replace('_', '-')} in schema/{area}.json"
+                )
+    return handlers
+
+
+def _areas() -> list[str]:
+    """The modules of qga.agent.commands. (The pkgutil module, which has a function for it, takes long to import.)"""
+    files = sorted(os.listdir(qga.agent.commands.__path__[0]))
+    return [name.removesuffix(".py") for name in files if name.endswith(".py") and name != "__init__.py"]
+
+
+def _handler_names(module: ModuleType) -> list[str]:
+    return [name for name in vars(module) if name.startswith("guest_")]
+
+
+def _check_signature(command: Command, handler: Handler) -> None:
+    """Every argument of the schema is a keyword of the handler, optional where it is optional, and no other."""
+    required = set(command.arguments.get("required", ()))
+    expected = {name.replace("-", "_"): name in required for name in command.members}
+    code, defaults = handler.__code__, handler.__kwdefaults__ or {}
+    keywords = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+    taken = {name: name not in defaults for name in keywords}
+    if taken != expected:
+        raise SchemaError(
+            f"qga/agent/commands/{command.area}.py: {command.function}() takes {_spell(taken)}:"
+            f" expected {_spell(expected)}, as in schema/{command.area}.json"
+        )
+    if command.slow != bool(code.co_flags & _COROUTINE):
+        told, expected_of = ("slow", "a coroutine") if command.slow else ("not slow", "no coroutine")
+        raise SchemaError(
+            f"qga/agent/commands/{command.area}.py: {command.function}() must be {expected_of}:"
+            f" {command.name} is {told} in schema/{command.area}.json"
+        )
+
+
+def _spell(arguments: Mapping[str, bool]) -> str:
+    return ", ".join(name if required else f"{name}=…" for name, required in arguments.items()) or "nothing"

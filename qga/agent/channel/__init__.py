@@ -1,0 +1,55 @@
+"""How a host reaches the agent: one channel a process, opened by the method that the configuration names."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from qga.agent.channel.listener import Listener, listen_unix, listen_vsock
+from qga.agent.channel.peers import Peers
+from qga.agent.channel.serial import open_serial
+from qga.agent.channel.stream import NewSession
+from qga.agent.channel.virtio import open_port
+from qga.agent.linux.host import Host
+from qga.agent.loop import Loop
+
+__all__ = ["Channel", "ChannelError", "Peers", "open_channel"]
+
+
+class Channel(Protocol):
+    def close(self) -> None: ...
+
+
+class ChannelError(Exception):
+    """The channel cannot be opened: which, and why."""
+
+
+def open_channel(
+    loop: Loop,
+    host: Host,
+    method: str,
+    path: str,
+    new_session: NewSession,
+    on_lost: Callable[[str], None],
+    inherited: socket.socket | None = None,
+    admits: Callable[[socket.socket], bool] = lambda connection: True,
+) -> Channel:
+    """Open the channel; a listening socket that was ``inherited`` takes the place of method and path.
+
+    ``on_lost`` is called with the reason when the channel itself, not only its peer, is gone. ``admits`` tells if
+    a socket's client may stay. Raises ChannelError.
+    """
+    if inherited is not None:
+        return Listener(loop, inherited, new_session, admits)
+    try:
+        if method == "virtio-serial":
+            return open_port(loop, host, path, new_session, on_lost)
+        if method == "isa-serial":
+            return open_serial(loop, path, new_session, on_lost)
+        if method == "unix-listen":
+            return Listener(loop, listen_unix(path), new_session, admits)
+        cid, port = path.split(":")
+        return Listener(loop, listen_vsock(int(cid), int(port)), new_session, admits)
+    except OSError as error:
+        raise ChannelError(f"error opening channel '{path}': {error.strerror or error}") from error

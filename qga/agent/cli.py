@@ -1,0 +1,207 @@
+"""The program: argv → Config → Agent, and the exit status.
+
+The rule it keeps: a start that fails says why in one line on stderr, ``qemu-ga: …``, and exits with 1; there
+is never a traceback, save in the log with --debug. With -d these words come from the starting process, which
+waits for the daemon.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from qga import __version__
+from qga.agent import config
+from qga.agent.config import cmdline
+from qga.agent.config.options import Action
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from qga.agent.config.reload import Settings, Source
+    from qga.agent.service.pidfile import PidFile
+    from qga.agent.state.freeze import FreezeState
+    from qga.protocol.schema import Schema
+
+OK, FAILED, NO_REQUEST, DENIED = 0, 1, 2, 3
+PASSED_SOCKET = 3  # the first descriptor under socket activation, sd_listen_fds(3)
+
+logger = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the agent; ``argv`` is without the program's name. Returns the exit status."""
+    try:
+        loaded = config.load(sys.argv[1:] if argv is None else argv, os.environ)
+        return _ACTIONS[loaded.action](loaded)
+    except (BrokenPipeError, KeyboardInterrupt):
+        return FAILED  # nobody reads what was asked for, or somebody thought better of it
+    except Exception as error:
+        print(f"{cmdline.PROGRAM}: {_words(error)}", file=sys.stderr)
+        return FAILED
+
+
+def _run(loaded: config.Loaded) -> int:
+    """Check what can be checked in sight of the caller, go to the background if asked, serve."""
+    from qga.agent.config import reload
+    from qga.agent.processes import keep_descriptors
+    from qga.agent.service.daemonize import daemonize, occupy_standard_streams
+    from qga.agent.state.freeze import FreezeState
+    from qga.protocol import schema
+
+    occupy_standard_streams()
+    keep_descriptors()
+    commands = schema.load()
+    source = reload.Source(loaded.given, os.environ, commands, loaded.config)
+    wanted = config.absolute_paths(loaded.config) if loaded.config.daemon else loaded.config
+    found = reload.complete(wanted, commands, loaded.warnings)
+    if not wanted.daemon:
+        freeze = FreezeState(wanted.statedir, wanted.fsfreeze_timeout)
+        return _serve(found, source, commands, freeze, lambda: None)
+
+    from qga.agent.service.pidfile import PidFile
+
+    freeze, pidfile = FreezeState(wanted.statedir, wanted.fsfreeze_timeout), PidFile(wanted.pidfile)
+    activated = wanted.path is None
+    # A frozen filesystem takes no pid file: the write would hang, and with it the agent that is to thaw it.
+    link = daemonize(cmdline.PROGRAM, None if freeze.frozen else pidfile, [PASSED_SOCKET] if activated else [])
+    if freeze.frozen:
+        freeze.subscribe(lambda frozen: None if frozen else _acquire(pidfile))
+    if activated:
+        os.environ["LISTEN_PID"] = str(os.getpid())  # it named the process that has just exited
+    try:
+        try:
+            return _serve(found, source, commands, freeze, link.ready)
+        finally:
+            pidfile.release()
+    except Exception as error:
+        link.failed(_words(error))  # last: whoever hears of it may start another
+        raise
+
+
+def _acquire(pidfile: PidFile) -> None:
+    """Take the pid file after all, now that it can be written. The agent runs on if it cannot: somebody needs it."""
+    from qga.agent.service.pidfile import PidFileError
+
+    try:
+        if not pidfile.held:
+            pidfile.acquire()
+    except PidFileError as error:
+        logger.error("%s", error)
+
+
+def _serve(found: Settings, source: Source, commands: Schema, freeze: FreezeState, ready: Callable[[], None]) -> int:
+    from qga.agent.app import Agent
+    from qga.agent.audit import sinks
+    from qga.agent.channel.allocator import collect_rarely
+    from qga.agent.service import log
+    from qga.agent.service.syslog import DEV_LOG
+
+    collect_rarely()
+    settings = found.config
+    recorded = sinks.destination(settings.audit_log, os.environ) != "off"
+    lines = log.setup(
+        logfile=settings.logfile,
+        verbose=settings.verbose,
+        debug=settings.debug,
+        paused=freeze.frozen,
+        syslog=None if recorded else DEV_LOG,
+    )
+    freeze.subscribe(lambda frozen: lines.pause() if frozen else lines.resume())
+    for warning in (*freeze.found, *found.warnings):
+        logger.warning("%s", warning)
+    # On a terminal SIGHUP says that it has gone, and whoever ran the agent there with it.
+    reread = None if os.isatty(0) else source.read
+    try:
+        agent = Agent(settings, commands, freeze=freeze, rules=found.rules, reread=reread, called=lines.called)
+        return agent.run(ready)
+    except Exception as error:
+        if settings.logfile is not None:
+            logger.critical("%s", _words(error))
+        logger.debug("where it came from:", exc_info=True)
+        raise
+
+
+def _dump(loaded: config.Loaded) -> int:
+    return _show(config.dump(loaded.config))
+
+
+def _print_unit(loaded: config.Loaded) -> int:
+    from qga.agent.service import unit
+
+    return _show(unit.drop_in(loaded.config))
+
+
+def _self_test(loaded: config.Loaded) -> int:
+    from qga.agent import selftest
+
+    report = selftest.check_up(loaded)
+    _show(selftest.as_json(report) if loaded.given.json else selftest.as_text(report))
+    return selftest.status(report)
+
+
+def _explain(loaded: config.Loaded) -> int:
+    from qga.agent.selftest import explain
+    from qga.protocol.errors import QgaError
+
+    try:
+        allowed, text = explain.explain(loaded, os.environ)
+    except QgaError as error:
+        print(f"{cmdline.PROGRAM}: {error}", file=sys.stderr)
+        return NO_REQUEST
+    _show(text)
+    return OK if allowed else DENIED
+
+
+def _check(loaded: config.Loaded) -> int:
+    from qga.agent.selftest import explain
+
+    sound, text = explain.check(loaded.given, os.environ)
+    _show(text)
+    return OK if sound else FAILED
+
+
+def _help(loaded: config.Loaded) -> int:
+    return _show(cmdline.usage())
+
+
+def _version(loaded: config.Loaded) -> int:
+    from qga.protocol.schema import INTERFACE_VERSION
+
+    return _show(f"QEMU Guest Agent {INTERFACE_VERSION}\nqga {__version__}\n")
+
+
+def _list_commands(loaded: config.Loaded) -> int:
+    from qga.protocol import schema
+
+    return _show("".join(f"{name}\n" for name in schema.load().commands))
+
+
+_ACTIONS: dict[Action, Callable[[config.Loaded], int]] = {
+    Action.RUN: _run,
+    Action.DUMP: _dump,
+    Action.EXPLAIN: _explain,
+    Action.CHECK: _check,
+    Action.HELP: _help,
+    Action.VERSION: _version,
+    Action.LIST_COMMANDS: _list_commands,
+    Action.PRINT_UNIT: _print_unit,
+    Action.SELF_TEST: _self_test,
+}
+
+
+def _show(text: str) -> int:
+    """Print ``text``, which may hold file names that are no UTF-8."""
+    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+    sys.stdout.flush()
+    return OK
+
+
+def _words(error: Exception) -> str:
+    """One line for an error. One that nobody foresaw carries its type's name, for its text may say little."""
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.strerror}: '{error.filename}'"
+    return text if text and type(error).__module__.startswith("qga.") else f"{type(error).__name__}: {text}"

@@ -1,0 +1,70 @@
+"""Programs of the guest, started for the host and asked about later."""
+
+from __future__ import annotations
+
+import os
+
+from qga.agent.context import Context, payload_room
+from qga.agent.linux.limits import check_program
+from qga.agent.linux.programs import environment
+from qga.agent.state.programs import NOTHING, Capture, Output
+from qga.protocol import base64
+from qga.protocol.errors import CommandError
+from qga.protocol.tokens import c_string
+
+_SEPARATED = Capture(out=True, err=True)
+_CAPTURES = {
+    "none": NOTHING,
+    "stdout": Capture(out=True),
+    "stderr": Capture(err=True),
+    "separated": _SEPARATED,
+    "merged": Capture(out=True, err=True, merged=True),
+    False: NOTHING,
+    True: _SEPARATED,
+}
+
+
+def guest_exec(
+    ctx: Context,
+    *,
+    path: str,
+    arg: list[str] | None = None,
+    env: list[str] | None = None,
+    input_data: str | None = None,
+    capture_output: bool | str = False,
+) -> dict[str, object]:
+    stdin = None if input_data is None else base64.decode(input_data)
+    asked = {"path": path, "arg": arg, "env": env, "input-data": input_data, "capture-output": capture_output}
+    try:
+        check_program(path, arg, env)
+        argv = [c_string(text) for text in (path, *(arg or ()))]
+        pid = ctx.execs.start(argv, environment(env), stdin, _CAPTURES[capture_output], ctx.target, asked)
+    except OSError as error:
+        raise CommandError(f"Failed to execute child process “{path}” ({error.strerror})") from error
+    return {"pid": pid}
+
+
+def guest_exec_status(ctx: Context, *, pid: int) -> dict[str, object]:
+    program = ctx.execs.find(pid)
+    if program is None:
+        raise CommandError(f"PID {pid} does not exist")
+    if program.status is None or not program.exited:
+        return {"exited": False}
+    ctx.execs.forget(program)
+    code = os.waitstatus_to_exitcode(program.status)
+    ended = {"exitcode": code} if code >= 0 else {"signal": -code}
+    room = payload_room(ctx.config)
+    of_out = max(room - program.err.size, room // 2)
+    out = _told("out", program.out, of_out)
+    err = _told("err", program.err, room - min(of_out, program.out.size))
+    return {"exited": True, **ended, **out, **err}
+
+
+def _told(stream: str, output: Output, room: int) -> dict[str, object]:
+    """What was captured, as much of it as there is room for in the reply (bytes)."""
+    if not output.size:
+        return {}
+    return {
+        f"{stream}-data": base64.encode(output.data()[:room]),
+        f"{stream}-truncated": output.truncated or output.size > room,
+    }

@@ -1,0 +1,88 @@
+"""The guest's mounted filesystems: what they are, and trimming them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+
+from qga.agent.context import Context
+from qga.agent.linux import block, trimming
+from qga.agent.linux.diskaddress import disk_address
+from qga.agent.linux.mounts import GoneError, Mount, list_mounts, opened, without
+
+log = logging.getLogger(__name__)
+
+TRIM_LIMIT = 86400.0  # seconds: a large disk behind a slow network takes hours
+
+
+def guest_get_fsinfo(ctx: Context) -> list[dict[str, object]]:
+    found = (_filesystem(ctx, mount) for mount in reversed(_mounts(ctx)))
+    return [filesystem for filesystem in found if filesystem is not None]
+
+
+def _mounts(ctx: Context) -> list[Mount]:
+    return without(list_mounts(ctx.host), ctx.config.exclude_fs)
+
+
+def _filesystem(ctx: Context, mount: Mount) -> dict[str, object] | None:
+    """None for one that has been unmounted meanwhile."""
+    sizes = _sizes(ctx, mount)
+    if sizes is None:
+        return None
+    number = f"{mount.major}:{mount.minor}"
+    name, addresses = number, []
+    try:
+        path = block.resolved(ctx.host.path(f"/sys/dev/block/{number}"))
+        disks = block.list_hardware(ctx.host, path)
+        name = os.path.basename(path)
+        addresses = [disk_address(ctx.host, disk) for disk in disks]
+    except OSError as error:
+        log.debug("%s: no device %s: %s", mount.mountpoint, number, error)
+    return {
+        "name": name,
+        "mountpoint": mount.mountpoint,
+        "type": mount.fstype,
+        **sizes,
+        "disk": [address for address in addresses if address is not None],
+    }
+
+
+def _sizes(ctx: Context, mount: Mount) -> dict[str, int] | None:
+    """Bytes: statvfs(3). Nothing where it cannot be asked; None if the mount has gone."""
+    try:
+        with opened(ctx.host, mount, os.O_PATH) as descriptor:
+            stat = ctx.host.statvfs(descriptor)
+    except GoneError:
+        return {} if mount.hidden else None
+    except OSError:
+        return {}
+    used = stat.f_blocks - stat.f_bfree
+    return {
+        "used-bytes": used * stat.f_frsize,
+        "total-bytes": (used + stat.f_bavail) * stat.f_frsize,
+        "total-bytes-privileged": stat.f_blocks * stat.f_frsize,
+    }
+
+
+async def guest_fstrim(ctx: Context, *, minimum: int = 0) -> dict[str, object]:
+    return {"paths": await ctx.workers(lambda: _trim_all(ctx, minimum), TRIM_LIMIT, signal.SIGKILL)}
+
+
+def _trim_all(ctx: Context, minimum: int) -> list[dict[str, object]]:
+    found = (_trim(ctx, mount, minimum) for mount in reversed(_mounts(ctx)))
+    return [trimmed for trimmed in found if trimmed is not None]
+
+
+def _trim(ctx: Context, mount: Mount, minimum: int) -> dict[str, object] | None:
+    """None for one that has been unmounted meanwhile."""
+    outcome = trimming.trim(ctx.host, mount, minimum)
+    if outcome is None:
+        return None
+    told = {
+        "path": mount.mountpoint,
+        "trimmed": outcome.trimmed,
+        "minimum": outcome.minimum,
+        "error": outcome.error,
+    }
+    return {name: value for name, value in told.items() if value is not None}

@@ -1,0 +1,36 @@
+"""Sleep and shutdown. On success there is nothing to say: the guest is gone, or was."""
+
+from __future__ import annotations
+
+from qga.agent.context import Context
+from qga.agent.linux import power
+from qga.protocol.errors import CommandError
+
+SUSPEND_LIMIT = 2400.0  # seconds, awake ones: three methods, each with a few helpers that may take SLEEP_TIMEOUT
+
+
+async def guest_shutdown(ctx: Context, *, mode: str = "powerdown") -> None:
+    if mode not in power.SHUTDOWN_MODES:
+        raise CommandError("mode is invalid (valid values are: halt|powerdown|reboot")
+    refusals = await ctx.workers(lambda: power.shut_down(ctx.host, mode))
+    if refusals:
+        raise CommandError(f"failed to shut down ({mode}): {'; '.join(refusals)}")
+
+
+async def guest_suspend_disk(ctx: Context) -> None:
+    await _suspend(ctx, power.DISK)
+
+
+async def guest_suspend_ram(ctx: Context) -> None:
+    await _suspend(ctx, power.RAM)
+
+
+async def guest_suspend_hybrid(ctx: Context) -> None:
+    await _suspend(ctx, power.HYBRID)
+
+
+async def _suspend(ctx: Context, mode: power.SleepMode) -> None:
+    supported, refusals = await ctx.workers(lambda: power.suspend(ctx.host, mode), limit=SUSPEND_LIMIT)
+    if refusals:
+        what = "failed to suspend" if supported else "the requested suspend mode is not supported by the guest"
+        raise CommandError(f"{what} ({mode.name}): {'; '.join(refusals)}")

@@ -1,0 +1,208 @@
+"""The command line: argv → the texts given for each option, built from the table of options.
+
+The rule it keeps: it reads words and judges no values; the texts go on, in their order, to qga.agent.config.
+
+It reads what getopt_long(3) reads: unambiguous abbreviations of long options, bundled short ones, a value in the next
+word whatever that looks like, words that are no options anywhere. These are ignored, as the reference does, but never
+silently; $POSIXLY_CORRECT does not make the first of them the end of the options, which would lose all that follow.
+(Python's getopt module has no options that may be given without a value.)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from qga.agent.config.options import (
+    ACTIONS,
+    BOOL,
+    CONFIG_FILE,
+    EXPLAIN,
+    GONE,
+    JSON,
+    NAMES,
+    OPTIONS,
+    OUR_ACTIONS,
+    Action,
+    ConfigError,
+)
+from qga.agent.spelling import may_restrict, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+PROGRAM = "qemu-ga"
+LIST_WORDS = ("help", "?")
+
+_ROWS = {flag: option for option in OPTIONS for flag in option.flags}
+_ALL_ACTIONS = (*ACTIONS, *OUR_ACTIONS)
+_ACTIONS = {flag: action for flags, action, _ in _ALL_ACTIONS for flag in flags}
+_VALUED = {flag for flag, option in _ROWS.items() if option.kind is not BOOL} | {*CONFIG_FILE[0], *EXPLAIN[0], "-s"}
+# The last is for Windows: QEMU's agent swallows it elsewhere.
+_FLAGS = (*_ROWS, *_ACTIONS, *CONFIG_FILE[0], *EXPLAIN[0], *JSON[0], "-s")
+_BARE = {flag: option.bare for flag, option in _ROWS.items() if option.bare is not None}
+_LONG = [flag for flag in _FLAGS if flag.startswith("--")]
+# An abbreviation that QEMU's agent understands is understood: no option of ours may make it ambiguous.
+_REFERENCE = [flag for option in OPTIONS if not option.ours for flag in option.flags]
+_REFERENCE += [flag for flags, action, _ in ACTIONS if action is not Action.CHECK for flag in flags]
+_REFERENCE += CONFIG_FILE[0]
+
+_DASHES = "-\u2010\u2011\u2012\u2013\u2014\u2212"  # what word processors make of a hyphen begins no option
+_NEAR = 0.75  # how much of a word must agree with an option's name for it to be one that was mistyped
+
+
+class Given(NamedTuple):
+    """What argv said: ``texts`` has the values by key of the option, in their order, unjudged.
+
+    ``config_path`` is None if no -c was given; ``request`` is that of --explain. ``warnings`` are of words that are
+    ignored.
+    """
+
+    action: Action
+    config_path: str | None
+    texts: dict[str, list[str]]
+    request: str = ""
+    json: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+def usage() -> str:
+    """The text of --help."""
+    import textwrap
+
+    rows = [(_spelled(option.flags, option.metavar, option.bare), option.help) for option in OPTIONS]
+    rows += [(_spelled(*row[:2]), row[2]) for row in (CONFIG_FILE, EXPLAIN)]
+    rows += [(_spelled(flags), text) for flags, _, text in _ALL_ACTIONS]
+    rows.append((_spelled(JSON[0]), JSON[1]))
+    lines = [
+        f"usage: {PROGRAM} [-m METHOD -p PATH] [options]",
+        "",
+        "The guest agent: serves requests of the host.",
+        "",
+    ]
+    for spelled, text in rows:
+        lines.append(f"  {spelled}")
+        lines += textwrap.wrap(text, 78, initial_indent=" " * 8, subsequent_indent=" " * 8)
+    return "\n".join(lines) + "\n"
+
+
+def _spelled(flags: tuple[str, ...], metavar: str = "", bare: str | None = None) -> str:
+    """-m, --method METHOD"""
+    if not metavar:
+        return ", ".join(flags)
+    if bare is not None:
+        return ", ".join(f"{flag}[{'=' * flag.startswith('--')}{metavar}]" for flag in flags)
+    return f"{', '.join(flags)} {metavar}"
+
+
+def parse(argv: Sequence[str]) -> Given:
+    """Read the words after the program's name. Raises ConfigError for what cannot be meant."""
+    texts: dict[str, list[str]] = {option.key: [] for option in OPTIONS}
+    actions, stray, config_path, request, json = [], [], None, None, False
+    for flag, text in _scan(argv):
+        if flag in _ROWS:
+            option = _ROWS[flag]
+            texts[option.key].append("true" if option.kind is BOOL else text)
+        elif flag in _ACTIONS:
+            actions.append(_ACTIONS[flag])
+        elif flag in CONFIG_FILE[0]:
+            config_path = text
+        elif flag in EXPLAIN[0]:
+            request = text
+        elif flag in JSON[0]:
+            json = True
+        elif not flag:
+            stray.append(text)
+    action = _action(actions, texts)
+    if action is Action.RUN and request is not None:
+        action = Action.EXPLAIN
+    if action not in (Action.HELP, Action.VERSION, Action.LIST_COMMANDS):
+        _refuse_lost(texts, stray)
+    ignored = tuple(f"{word!r} on the command line is ignored: it is not an option" for word in stray)
+    return Given(action, config_path, texts, request or "", json, ignored)
+
+
+def _scan(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Each option in full with its value, "" if it takes none; of a word that is not an option, "" and the word."""
+    words = iter(argv)
+    for word in words:
+        if word == "--":
+            yield from (("", stray) for stray in words)
+        elif word.startswith("--"):
+            name, equals, value = word.partition("=")
+            flag = _in_full(name)
+            if equals and flag not in _VALUED:
+                raise _wrong(f"option {flag} must not have an argument")
+            yield flag, value if equals else _value(flag, words)
+        elif word.startswith("-") and word != "-":
+            for at, letter in enumerate(word[1:], 2):
+                flag = f"-{letter}"
+                if flag not in _FLAGS:
+                    raise _wrong(f"option {flag} not recognized")
+                rest = word[at:] if flag in _VALUED else ""
+                yield flag, rest or _value(flag, words)
+                if rest:
+                    break
+        else:
+            yield "", word
+
+
+def _value(flag: str, words: Iterator[str]) -> str:
+    """The value of an option that has none attached: the next word, whatever it looks like, if it needs one."""
+    if flag not in _VALUED or flag in _BARE:
+        return _BARE.get(flag, "")
+    value = next(words, None)
+    if value is None:
+        raise _wrong(f"option {flag} requires argument")
+    return value
+
+
+def _in_full(name: str) -> str:
+    """The long option that this is, or abbreviates."""
+    if name in _LONG:
+        return name
+    close = [flag for flag in _LONG if flag.startswith(name)]
+    meant = [flag for flag in close if flag in _REFERENCE]
+    if len(meant) == 1 or len(close) == 1:
+        return (meant if len(meant) == 1 else close)[0]
+    if close:
+        raise _wrong(f"option {name} not a unique prefix (did you mean {' or '.join(close)}?)")
+    if name[2:] in GONE:
+        raise _wrong(f"option {name} not recognized: it is gone, use --{GONE[name[2:]]}")
+    likely = nearest(name, _LONG)
+    raise _wrong(f"option {name} not recognized" + (f" (did you mean {likely}?)" if likely else ""))
+
+
+def _wrong(text: str) -> ConfigError:
+    return ConfigError(f"{text}; try '{PROGRAM} --help'")
+
+
+def _refuse_lost(texts: dict[str, list[str]], stray: Sequence[str]) -> None:
+    """Raise ConfigError where something that restricts would be lost with a word or value that is not used."""
+    names = [flag.lstrip("-") for flag in _LONG]
+    problems = []
+    for word in stray:
+        name = word.lstrip(_DASHES).partition("=")[0]
+        if word.startswith("guest-"):
+            problems.append(f"{word!r} is not an option: names in a list are separated by ',' without blanks")
+        elif "/" not in name and (likely := nearest(name, names, _NEAR)):
+            problems.append(f"{word!r} is not an option (did you mean --{likely}?)")
+        elif "/" not in name and may_restrict(name):
+            problems.append(f"{word!r} is not an option, and may be meant to restrict something")
+    for option in OPTIONS:  # QEMU's own keep to its rule, which is that the last one counts
+        given = texts[option.key]
+        if option.ours and not option.kind.add_up and len(set(given)) > 1:
+            shown = " and ".join(map(repr, given))
+            problems.append(f"option {option.flags[-1]} is given as {shown}: expected one of them")
+    if problems:
+        raise ConfigError(*problems)
+
+
+def _action(actions: Sequence[Action], texts: dict[str, list[str]]) -> Action:
+    """--help and --version answer whatever else is given, then 'help' for a list, and only then those that read."""
+    for action in actions:
+        if action in (Action.HELP, Action.VERSION):
+            return action
+    lists = [text for option in OPTIONS if option.kind is NAMES for text in texts[option.key]]
+    if any(text in LIST_WORDS for text in lists):
+        return Action.LIST_COMMANDS
+    return actions[0] if actions else Action.RUN

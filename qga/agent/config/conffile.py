@@ -1,0 +1,78 @@
+"""qemu-ga.conf: a key-file with one group, held to the keys that there are.
+
+The rule it keeps: what its writer meant to restrict is never ignored. A group or key that may be a misspelling, or
+that could be there to restrict something, is a problem, which stops the start. A key that can be neither is only
+warned of, for the reference ignores it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from qga.agent.config import keyfile
+from qga.agent.config.options import GONE, OF_OTHERS, OPTIONS, ConfigError
+from qga.agent.spelling import hint, may_restrict, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+GROUP = "general"
+
+
+def read(path: str, *, must_exist: bool) -> keyfile.Groups:
+    """Return the file's groups; none if it does not exist and need not. Raises ConfigError."""
+    try:
+        with open(path, "rb") as file:
+            return keyfile.parse(file.read())
+    except FileNotFoundError as error:
+        if must_exist or os.path.islink(path):  # a link that leads nowhere: somebody has configured something
+            raise _unloadable(path, str(error.strerror)) from None
+        return {}
+    except OSError as error:
+        raise _unloadable(path, str(error.strerror)) from None
+    except keyfile.KeyFileError as error:
+        raise _unloadable(path, str(error)) from None
+
+
+def entries(groups: keyfile.Groups) -> Mapping[str, keyfile.Entry]:
+    """The group that counts; empty if it is not there."""
+    return groups.get(GROUP, keyfile.Group())
+
+
+def judge(path: str, groups: keyfile.Groups) -> tuple[list[str], list[str]]:
+    """Return the problems with groups and keys that must not be ignored, and warnings of the keys that are."""
+    known = [option.key for option in OPTIONS]
+    problems = [
+        f"{path}, line {group.line}: unknown group {name!r}, expected [{GROUP}] and no other"
+        for name, group in groups.items()
+        if name != GROUP
+    ]
+    warnings = []
+    for key, entry in entries(groups).items():
+        where = f"{path}, line {entry.line}"
+        if key in known:
+            continue
+        if key in GONE:
+            problems.append(f"{where}: the key {key!r} is gone, use {GONE[key]!r}")
+        elif key in OF_OTHERS:
+            warnings.append(f"{where}: {key!r} is ignored: {OF_OTHERS[key]}")
+        elif nearest(key, known):
+            problems.append(f"{where}: unknown key {key!r}{hint(key, known)}")
+        elif may_restrict(key):
+            problems.append(f"{where}: unknown key {key!r}: it may be meant to restrict something, and would not")
+        else:
+            warnings.append(f"{where}: unknown key {key!r} ignored")
+    return problems, warnings
+
+
+def string(path: str, key: str, entry: keyfile.Entry) -> str:
+    """Return the value of a key, its escapes undone. Raises ConfigError."""
+    try:
+        return entry.string()
+    except keyfile.KeyFileError as error:
+        raise _unloadable(path, f"{error} ({key})") from None
+
+
+def _unloadable(path: str, text: str) -> ConfigError:
+    return ConfigError(f"error loading configuration from path: {path}, {text}")

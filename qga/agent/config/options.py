@@ -1,0 +1,419 @@
+"""The table of options: what the command line, qemu-ga.conf, --dump-conf and the README know of them.
+
+The rule it keeps: an option is one row here and one field of Config. What it does follows from its kind;
+no other list of options exists.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from qga.agent.config import keyfile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+CONFIG_PATH = "/etc/qemu/qemu-ga.conf"
+FSFREEZE_HOOK = "/etc/qemu/fsfreeze-hook"
+DEFAULT_PATHS = {
+    "virtio-serial": "/dev/virtio-ports/org.qemu.guest_agent.0",
+    "isa-serial": "/dev/ttyS0",
+}
+METHODS = ("virtio-serial", "isa-serial", "unix-listen", "vsock-listen")
+
+# Keys and options that once did something safety depends on, and their successors. To ignore one would be
+# to block nothing.
+GONE = {"blacklist": "block-rpcs"}
+
+# Keys of the group that this agent does not have, and of which none restricts anything: with these a file of QEMU's
+# agent is fit for this one all the same. To be added to as QEMU's releases add keys.
+OF_OTHERS = {"daemonize": "it is in the manual of QEMU's agent, and no agent reads it: the key is 'daemon'"}
+
+POLICY = "/etc/qemu/qga-policy.toml"
+PROFILES = ("full", "info", "backup", "managed", "confidential")
+
+
+class ConfigError(Exception):
+    """The options given cannot be meant. A text for each problem: the place, what was wrong and what was expected."""
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return self.args
+
+    def __str__(self) -> str:
+        return "; ".join(self.problems)
+
+
+class Kind(NamedTuple):
+    """How values of one sort are read, written and combined.
+
+    ``parse`` raises ValueError or KeyError, and ``expected`` then says what it wanted. An empty text counts
+    as not given, unless ``may_be_empty`` is False: then it is an error. Of values given several times the
+    last one counts, or they are joined if they ``add_up``.
+    """
+
+    parse: Callable[[str], Any]
+    expected: str
+    write: Callable[[Any], str] = keyfile.escape
+    may_be_empty: bool = True
+    add_up: bool = False
+
+
+def _boolean(text: str) -> bool:
+    return {"true": True, "1": True, "false": False, "0": False}[text]
+
+
+def _method(text: str) -> str:
+    return METHODS[METHODS.index(text)]
+
+
+class Names(tuple[str, ...]):
+    """Names, and how --dump-conf of the reference shows the list: each text reversed at ``,`` but not at ``;``."""
+
+    shown: str
+
+    def __new__(cls, names: Iterable[str] = (), shown: str = "") -> Names:
+        made = super().__new__(cls, names)
+        made.shown = shown
+        return made
+
+    def __add__(self, other: object) -> Names:
+        if not isinstance(other, Names):
+            return NotImplemented
+        return Names((*self, *other), ",".join(filter(None, (self.shown, other.shown))))
+
+
+def _names(text: str) -> Names:
+    """Split at ``,`` and ``;``."""
+    parts = [[name for word in part.split(";") if (name := word.strip())] for part in text.split(",")[::-1]]
+    names = Names((name for part in parts for name in part), ",".join(";".join(part) for part in parts if part))
+    if not names:
+        raise ValueError(text)
+    return names
+
+
+BOOL = Kind(_boolean, "true, false, 1 or 0", lambda value: "true" if value else "false", may_be_empty=False)
+
+
+def _number(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,15}", text):
+        raise ValueError(text)
+    return int(text)
+
+
+def _globs(text: str) -> tuple[str, ...]:
+    globs = tuple(glob for part in re.split("[,;]", text) if (glob := part.strip()))
+    if not globs:
+        raise ValueError(text)
+    return globs
+
+
+def _file(text: str) -> str:
+    if not text:
+        raise ValueError(text)
+    return text
+
+
+def _profile(text: str) -> str:
+    return PROFILES[PROFILES.index(text)]
+
+
+METHOD = Kind(_method, "one of " + ", ".join(METHODS), may_be_empty=False)
+
+
+def _audit_log(text: str) -> str:
+    if text not in ("journal", "off") and not text.startswith("/"):
+        raise ValueError(text)
+    return text
+
+
+STRING = Kind(str, "a text")
+AUDIT_LOG = Kind(_audit_log, "journal, off or an absolute path", may_be_empty=False)
+PATH = Kind(str, "a path")
+FILE = Kind(_file, "a path", may_be_empty=False)
+PROFILE = Kind(_profile, "one of " + ", ".join(PROFILES), may_be_empty=False)
+NUMBER = Kind(_number, "a number, in decimal digits", str)
+USERS = Kind(
+    _globs,
+    "names or numbers of users separated by ',' or ';'",
+    lambda users: keyfile.escape(",".join(users)),
+    may_be_empty=False,
+    add_up=True,
+)
+GLOBS = Kind(
+    _globs,
+    "patterns separated by ',' or ';'",
+    lambda globs: keyfile.escape(",".join(globs)),
+    add_up=True,
+)
+NAMES = Kind(
+    _names,
+    "command names separated by ',' or ';'",
+    lambda names: keyfile.escape(names.shown if isinstance(names, Names) else ",".join(names)),
+    add_up=True,
+)
+
+
+class Option(NamedTuple):
+    """A row: the key in qemu-ga.conf, the options of the command line, and what they mean.
+
+    ``bare`` is the value of an option that may be given without one, and then takes it only attached
+    (``-F/x``, ``--fsfreeze-hook=/x``). A BOOL takes none. --dump-conf shows every value but None, and of what is
+    ``ours`` and not QEMU's only what was changed: without that, it prints what QEMU's agent would.
+    """
+
+    key: str
+    flags: tuple[str, ...]
+    kind: Kind
+    default: Any
+    help: str
+    metavar: str = ""
+    bare: str | None = None
+    ours: bool = False
+
+    @property
+    def field(self) -> str:
+        """The name of the field of Config."""
+        return self.key.replace("-", "_")
+
+
+# In the order of --dump-conf.
+OPTIONS: tuple[Option, ...] = (
+    Option("daemon", ("-d", "--daemonize"), BOOL, False, "run in the background, with a pid file"),
+    Option("method", ("-m", "--method"), METHOD, "virtio-serial", f"transport: {METHOD.expected}", "METHOD"),
+    Option(
+        "path",
+        ("-p", "--path"),
+        STRING,
+        None,
+        "device or socket, or CID:PORT for vsock-listen; by default "
+        + " and ".join(f"{path} for {method}" for method, path in DEFAULT_PATHS.items()),
+        "PATH",
+    ),
+    Option("logfile", ("-l", "--logfile"), PATH, None, "append the log to this file, not to stderr", "PATH"),
+    Option("pidfile", ("-f", "--pidfile"), PATH, "/var/run/qemu-ga.pid", "pid file, with -d only", "PATH"),
+    Option(
+        "fsfreeze-hook",
+        ("-F", "--fsfreeze-hook"),
+        PATH,
+        None,
+        "run this script with 'freeze' before freezing and with 'thaw' after thawing; the path must be "
+        f"attached (-F/x, --fsfreeze-hook=/x), and is {FSFREEZE_HOOK} if the option is given without one",
+        "PATH",
+        bare=FSFREEZE_HOOK,
+    ),
+    Option("statedir", ("-t", "--statedir"), PATH, "/var/run", "existing directory for state files", "DIR"),
+    Option("verbose", ("-v", "--verbose"), BOOL, False, "log messages and audit lines as well"),
+    Option("debug", ("--debug",), BOOL, False, "log everything, tracebacks too"),
+    Option(
+        "retry-path",
+        ("-r", "--retry-path"),
+        BOOL,
+        False,
+        "if the path cannot be opened or fails, wait and try again",
+    ),
+    Option(
+        "block-rpcs",
+        ("-b", "--block-rpcs"),
+        NAMES,
+        Names(),
+        "commands to refuse, separated by ',' or ';'; 'help' lists all commands",
+        "LIST",
+    ),
+    Option(
+        "allow-rpcs",
+        ("-a", "--allow-rpcs"),
+        NAMES,
+        Names(),
+        "the only commands to permit, separated by ',' or ';'; 'help' lists all commands",
+        "LIST",
+    ),
+    Option(
+        "policy",
+        ("--policy",),
+        FILE,
+        None,
+        f"rules about commands and their arguments, in TOML; by default {POLICY} if that exists",
+        "FILE",
+        ours=True,
+    ),
+    Option(
+        "profile",
+        ("--profile",),
+        PROFILE,
+        None,
+        f"a ready policy instead: {PROFILE.expected}",
+        "NAME",
+        ours=True,
+    ),
+    Option(
+        "fsfreeze-timeout",
+        ("--fsfreeze-timeout",),
+        NUMBER,
+        600,
+        "seconds after which frozen filesystems are thawed, whoever forgot it; 0 is never",
+        "SECONDS",
+        ours=True,
+    ),
+    Option(
+        "fsfreeze-hook-timeout",
+        ("--fsfreeze-hook-timeout",),
+        NUMBER,
+        30,
+        "seconds after which a hook is ended; 0 is never",
+        "SECONDS",
+        ours=True,
+    ),
+    Option(
+        "exclude-fs",
+        ("--exclude-fs",),
+        GLOBS,
+        (),
+        "filesystems not to freeze, trim or tell of: patterns of devices (/dev/…), mount points (/…) or types",
+        "LIST",
+        ours=True,
+    ),
+    Option(
+        "exclude-nics",
+        ("--exclude-nics",),
+        GLOBS,
+        (),
+        "network interfaces not to tell of: patterns of names",
+        "LIST",
+        ours=True,
+    ),
+    Option(
+        "primary-nics",
+        ("--primary-nics",),
+        GLOBS,
+        (),
+        "network interfaces to tell of first: patterns of names",
+        "LIST",
+        ours=True,
+    ),
+    Option(
+        "max-handles",
+        ("--max-handles",),
+        NUMBER,
+        512,
+        "files that a host may have open at a time; 0 is no limit",
+        "NUMBER",
+        ours=True,
+    ),
+    Option(
+        "max-execs",
+        ("--max-execs",),
+        NUMBER,
+        128,
+        "programs of guest-exec that may run at a time; 0 is no limit",
+        "NUMBER",
+        ours=True,
+    ),
+    Option(
+        "max-captured",
+        ("--max-captured",),
+        NUMBER,
+        256 * 1024 * 1024,
+        "bytes of their output, of all together, that are kept; what is more counts as truncated; 0 is no limit",
+        "BYTES",
+        ours=True,
+    ),
+    Option(
+        "max-reply",
+        ("--max-reply",),
+        NUMBER,
+        0,
+        "bytes of a reply: one that would be larger is cut short where it can say so, else refused; 0 is no limit",
+        "BYTES",
+        ours=True,
+    ),
+    Option(
+        "audit-log",
+        ("--audit-log",),
+        AUDIT_LOG,
+        None,
+        "where a record of every command goes: journal, a file, or off; by default journal for a service of systemd, "
+        "else off",
+        "WHERE",
+        ours=True,
+    ),
+    Option(
+        "audit-required",
+        ("--audit-required",),
+        BOOL,
+        False,
+        "refuse what is not allowed while frozen as long as the audit log cannot be written",
+        ours=True,
+    ),
+    Option(
+        "socket-users",
+        ("--socket-users",),
+        USERS,
+        (),
+        "the only users that may connect to a unix socket, by name or number; by default whoever can open it",
+        "LIST",
+        ours=True,
+    ),
+)
+
+# What only the command line knows.
+EXPLAIN = (
+    ("--explain",),
+    "REQUEST",
+    "say whether a request would be allowed, and which rule decides; 0, or 3 if not",
+)
+CONFIG_FILE = (("-c", "--config"), "PATH", f"configuration file, by default $QGA_CONF or {CONFIG_PATH}")
+
+
+class Action(Enum):
+    """What the start is for."""
+
+    RUN = "run"
+    DUMP = "dump"
+    EXPLAIN = "explain"
+    CHECK = "check"
+    HELP = "help"
+    VERSION = "version"
+    LIST_COMMANDS = "list"
+    PRINT_UNIT = "print-unit"
+    SELF_TEST = "self-test"
+
+
+ACTIONS = (
+    (("-D", "--dump-conf"), Action.DUMP, "print the configuration in effect as a configuration file"),
+    (("--check-config",), Action.CHECK, "check all that is configured, and say what is wrong with it; 0, or 1"),
+    (("-V", "--version"), Action.VERSION, "print the version"),
+    (("-h", "--help"), Action.HELP, "print this help"),
+)
+OUR_ACTIONS = (
+    (("--print-unit",), Action.PRINT_UNIT, "print a drop-in for qemu-ga.service that limits it to what it needs"),
+    (
+        ("--self-test",),
+        Action.SELF_TEST,
+        "look at everything that the agent needs, change nothing, and say what is wrong",
+    ),
+)
+JSON = (("--json",), "with --self-test: print JSON")
+
+
+def markdown() -> str:
+    """The options as a Markdown table, for the README; every line ended by a newline."""
+    rows = [(option.flags, option.metavar, option.key, _default(option), option.help) for option in OPTIONS]
+    rows += [(flags, metavar, "", "", text) for flags, metavar, text in (CONFIG_FILE, EXPLAIN)]
+    rows += [(flags, "", "", "", text) for flags, _, text in (*ACTIONS, *OUR_ACTIONS)]
+    rows.append((JSON[0], "", "", "", JSON[1]))
+    lines = ["| option | key in qemu-ga.conf | default | meaning |", "|---|---|---|---|"]
+    for flags, metavar, key, default, text in rows:
+        option = f"{', '.join(map(_code, flags))} {metavar}".strip()
+        lines.append(f"| {option} | {_code(key)} | {_code(default)} | {text} |")
+    return "\n".join(lines) + "\n"
+
+
+def _default(option: Option) -> str:
+    return "" if option.default is None else option.kind.write(option.default)
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""

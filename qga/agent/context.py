@@ -1,0 +1,68 @@
+"""What a handler may touch. It is passed to every handler; there is no module-level state anywhere."""
+
+from __future__ import annotations
+
+import sys
+from copy import copy
+from typing import TYPE_CHECKING
+
+from qga.agent.config import Config, defaults
+from qga.agent.linux.host import Host
+from qga.agent.policy import Policy
+from qga.agent.processes import Workers
+from qga.agent.state.freeze import FreezeState
+from qga.agent.state.handles import FileTable
+from qga.agent.state.programs import Execs
+from qga.protocol.schema import Schema
+
+if TYPE_CHECKING:
+    from qga.agent.linux.pathwalk import Target
+    from qga.agent.policy.rules import Rules
+
+
+class Context:
+    """``workers`` is for what may take long: ``await ctx.workers(work)``. ``target`` is the file that the policy has
+    looked at for this request: it is to be used, and not its path. None: no rule is about it.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        schema: Schema,
+        policy: Policy,
+        files: FileTable | None = None,
+        execs: Execs | None = None,
+        freeze: FreezeState | None = None,
+        config: Config | None = None,
+    ) -> None:
+        self.host = host
+        self.schema = schema
+        self.policy = policy
+        self.files = files or FileTable()
+        self.execs = execs or Execs()
+        self.freeze = freeze or FreezeState()
+        self.workers = Workers()
+        self.config = config or defaults()
+        self.target: Target | None = None
+
+    def about(self, target: Target) -> Context:
+        """The same for a request about this file."""
+        other = copy(self)
+        other.target = target
+        return other
+
+    def configure(self, config: Config, rules: Rules | None) -> None:
+        """From now on this counts. What is frozen stays as it is; what is open and runs is for qga.agent.review."""
+        self.policy.configure(config.allow_rpcs, config.block_rpcs, rules)
+        self.files.limit = config.max_handles
+        self.execs.limit(config.max_execs, config.max_captured)
+        self.freeze.timeout = config.fsfreeze_timeout
+        self.config = config
+
+
+_BESIDE_PAYLOAD = 512  # bytes of a reply: the members around it, and a short id
+
+
+def payload_room(config: Config) -> int:
+    """Bytes that fit into a reply in base64, by ``max-reply``."""
+    return max(1, (config.max_reply - _BESIDE_PAYLOAD) // 4 * 3) if config.max_reply else sys.maxsize

@@ -1,0 +1,166 @@
+"""What a forked child does: let go of all that is the agent's, and give the result of its work through a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import marshal
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
+
+from qga.protocol.errors import CommandError
+
+log = logging.getLogger(__name__)
+
+_CHUNK = 64 * 1024  # bytes read at a time
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+# All whose disposition a process can change: signal(7). Python ignores two of them, the agent handles some, and what
+# started the agent may have ignored any.
+CHANGEABLE = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+
+MAX_UNLISTED = 65536  # descriptors that are looked for one by one
+
+_PYTHONS = (signal.SIGPIPE, signal.SIGXFSZ)  # ignored by Python, which makes an OSError of what they say
+
+
+class NotStartedError(CommandError):
+    """There is no process to do it in."""
+
+
+class WorkerDiedError(CommandError):
+    """The process has ended, or was ended, before it had told how it went. Nobody knows how much it did."""
+
+
+def fork(child: Callable[[int], NoReturn]) -> tuple[int, int]:
+    """Fork; ``child(report)`` is called in the child. Returns its pid and a descriptor to read its report from."""
+    try:
+        reading, writing = os.pipe()
+    except OSError as error:
+        raise NotStartedError("cannot create pipe FDs") from error
+    try:
+        pid = os.fork()
+    except OSError as error:
+        os.close(reading)
+        os.close(writing)
+        raise NotStartedError(f"failed to create child process: {error.strerror}") from error
+    if pid == 0:
+        os.close(reading)
+        child(writing)
+    os.close(writing)
+    return pid, reading
+
+
+def leave_the_agent() -> None:
+    """In a child that goes on in Python: signals of this process must not write to the agent's wake-up pipe."""
+    signal.set_wakeup_fd(-1)
+    for number in CHANGEABLE.difference(_PYTHONS):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def default_signals() -> None:
+    """Before an exec: the program has every signal at its default, and none blocked."""
+    for number in CHANGEABLE:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def close_all_but(*kept: int, first: int = 0) -> None:
+    """Let a child hold nothing of the agent's open, from the descriptor ``first`` on: no channel, no socket."""
+    for descriptor in _open_descriptors():
+        if descriptor >= first and descriptor not in kept:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+
+def keep_descriptors() -> None:
+    """Let no program inherit what this process was started with, beyond its standard streams."""
+    for descriptor in _open_descriptors():
+        if descriptor > 2:
+            with contextlib.suppress(OSError):
+                os.set_inheritable(descriptor, False)
+
+
+def _open_descriptors() -> Iterable[int]:
+    """Those that are open, and some that are not, such as the one that listed them.
+
+    The limit does not bound them: it may have been lowered since, or be a billion. To list them takes one.
+    """
+    try:
+        return [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:  # no procfs
+        return range(min(os.sysconf("SC_OPEN_MAX"), MAX_UNLISTED))
+
+
+def end_with(parent: int, number: int) -> None:
+    """Have this process be sent a signal when its parent, which is ``parent``, has ended: prctl(2).
+
+    The agent has no threads: it would also be sent when the thread ends that has forked.
+    """
+    import ctypes  # here: the agent itself does without
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(number), 0, 0, 0)
+    if os.getppid() != parent:  # it ended before that
+        os.kill(os.getpid(), number)
+
+
+def tell(report: int, work: Callable[[], Any]) -> None:
+    """Carry out ``work`` and write down how it went: what was logged, and its result, which must suit marshal."""
+    records = _Records()
+    logging.getLogger().handlers[:] = [records]
+    failure, result = None, None
+    try:
+        result = work()
+    except CommandError as error:
+        failure = str(error)
+    except Exception as error:
+        failure = f"internal error: {type(error).__name__}: {error}"
+        log.error("%s", failure)
+    with open(report, "wb") as pipe:
+        marshal.dump((records.kept, failure, result), pipe)
+
+
+def told(report: bytes, who: str) -> Any:
+    """The result that a child wrote down; what it logged is logged now.
+
+    Raises CommandError: the one that its work raised, or that it died before it had told all.
+    """
+    try:
+        records, failure, result = marshal.loads(report)  # noqa: S302, nobody else writes to that pipe
+    except (EOFError, ValueError, TypeError):
+        raise WorkerDiedError(f"{who} ended without a result") from None
+    for name, level, text in records:
+        logging.getLogger(name).log(level, "%s", text)
+    if failure is not None:
+        raise CommandError(failure)
+    return result
+
+
+def read_to_end(descriptor: int, timeout: float) -> bytes:
+    """What is written to a pipe until nobody holds it any more, at most ``timeout`` seconds. Raises TimeoutError."""
+    deadline = time.monotonic() + timeout
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    text = bytearray()
+    while poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        data = os.read(descriptor, _CHUNK)
+        if not data:
+            return bytes(text)
+        text += data
+    raise TimeoutError
+
+
+class _Records(logging.Handler):
+    """Keeps what is logged, for the agent to log: it knows where to, and when."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[tuple[str, int, str]] = []  # logger, level, text
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.kept.append((record.name, record.levelno, record.getMessage()))

@@ -1,0 +1,58 @@
+"""At a reload: what a host has opened and started is judged by the new policy, as if it were asked for now.
+
+The rule it keeps: no handle and no program outlives the permission for it. A handle that the new policy would not
+give is closed; a program that it would not start is ended, with what it has started, and tells nothing more. Each is
+in the log and in the audit log. What cannot be judged is not permitted.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from qga.agent.context import Context
+from qga.protocol.errors import CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from qga.agent.audit import Audit
+    from qga.protocol.schema import Command
+
+log = logging.getLogger(__name__)
+
+
+def review_files(ctx: Context, audit: Audit | None) -> None:
+    """Not while filesystems are frozen: to close the last handle of a removed file writes to its filesystem."""
+    command = ctx.schema.commands["guest-file-open"]
+    for handle, file in ctx.files.opened():
+        rule = _refusal(ctx, command, file.asked, file.place())
+        if rule is None:
+            continue
+        log.warning("handle %d of %s (mode %s) is closed: %s", handle, file.place(), file.asked["mode"], rule)
+        try:
+            ctx.files.close(handle)
+        except CommandError as error:
+            log.error("handle %d: %s", handle, error)
+        if audit is not None:
+            audit.revoked(command.name, rule, handle=handle)
+
+
+def review_programs(ctx: Context, audit: Audit | None) -> None:
+    command = ctx.schema.commands["guest-exec"]
+    for program in ctx.execs.started():
+        rule = _refusal(ctx, command, program.asked, program.file)
+        if rule is None:
+            continue
+        what = "is forgotten" if program.exited else "is ended"
+        log.warning("program %d (%s) %s: %s", program.pid, program.file, what, rule)
+        if audit is not None:
+            audit.revoked(command.name, rule, pid=program.pid)
+        ctx.execs.revoke(program)
+
+
+def _refusal(ctx: Context, command: Command, asked: Mapping[str, object] | None, path: str) -> str | None:
+    try:
+        return ctx.policy.review(command, asked, path)
+    except Exception as error:  # whatever one of them is, the others are to be judged, and the agent goes on
+        return f"it cannot be judged: {type(error).__name__}: {error}"

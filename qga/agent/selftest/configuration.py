@@ -1,0 +1,101 @@
+"""What the owner has said, and where the agent writes: policy, audit log, and who else can read or change them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+
+from qga.agent.audit import sinks
+from qga.agent.config import reload
+from qga.agent.config.options import POLICY, ConfigError
+from qga.agent.linux.ownership import not_only_roots
+from qga.agent.policy import Policy
+from qga.agent.policy.rules import PolicyError
+from qga.agent.selftest.finding import Finding, Subject, ok, problem, warning
+from qga.protocol import schema
+
+
+def policy(subject: Subject) -> Iterator[Finding]:
+    config, commands = subject.config, schema.load()
+    try:
+        found = reload.complete(config, commands)
+        path = reload.policy_file(config)
+    except (ConfigError, PolicyError) as error:
+        yield problem(str(error), "qemu-ga --check-config says all that is wrong")
+        return
+    decides = Policy(config.allow_rpcs, config.block_rpcs, commands.allowed_while_frozen, found.rules)
+    refused = [name for name in commands.commands if not decides.permits(name)]
+    by = f" by the profile {config.profile}" if config.profile else f" by {path}" if path else ""
+    for text in found.warnings:
+        yield warning(text, "qemu-ga --check-config says more")
+    yield ok(f"{len(commands.commands) - len(refused)} of {len(commands.commands)} commands are allowed{by}")
+    dangerous = [name for name in ("guest-exec", "guest-file-open", "guest-set-user-password") if name not in refused]
+    if dangerous:
+        yield ok(f"the host can become root in this guest, by {', '.join(dangerous)}")
+
+
+def configuration(subject: Subject) -> Iterator[Finding]:
+    there = os.path.exists(subject.host.path(subject.path))
+    yield ok(f"{subject.path} " + ("is read" if there else "is not there: everything is as built in"))
+    for text in subject.warnings:
+        yield warning(text, "correct it, or take it out")
+
+
+def audit_log(subject: Subject) -> Iterator[Finding]:
+    """By default that is the service's business, not that of the terminal which runs this."""
+    host, setting = subject.host, subject.config.audit_log
+    if setting == "off":
+        yield ok("no audit log is kept: audit-log is off")
+    elif setting is None or setting == "journal":
+        if os.path.exists(host.path(sinks.JOURNAL)):
+            yield ok(
+                "the audit log goes to the journal" + (", if systemd starts the agent" if setting is None else "")
+            )
+        elif setting is None:
+            yield ok("no audit log is kept: there is no journal, and audit-log is not given")
+        else:
+            yield problem(f"there is no journal at {sinks.JOURNAL}", "audit-log = a file")
+    else:
+        directory = os.path.dirname(setting)
+        if os.path.islink(host.path(setting)):
+            yield problem(
+                f"the audit log {setting} is a symbolic link, which is not followed",
+                f"audit-log = {os.path.realpath(host.path(setting))}",
+            )
+        elif os.path.isdir(host.path(directory)):
+            yield ok(f"the audit log goes to {setting}")
+        else:
+            yield problem(f"the audit log's directory {directory} is not there", f"mkdir -p {directory}")
+
+
+def permissions(subject: Subject) -> Iterator[Finding]:
+    """What says what the host may do must be root's alone to change, and what tells what it did, root's to read."""
+    host, config = subject.host, subject.config
+    audit = config.audit_log if config.audit_log not in (None, "journal", "off") else None
+    read = {"log": config.logfile, "audit log": audit}
+    changed = {"configuration": subject.path, "policy": config.policy or POLICY, **read}
+    sound = []
+    for name, path in changed.items():
+        if path is None or not os.path.exists(host.path(path)):
+            continue
+        mode = stat.S_IMODE(os.stat(host.path(path)).st_mode)
+        refusal = not_only_roots(host, path)
+        if refusal is not None:
+            yield problem(f"the {name} {path} is not root's alone: {refusal}", "chown root, chmod go-w")
+        elif name in read and mode & (stat.S_IRGRP | stat.S_IROTH):
+            yield warning(f"others than root can read the {name} {path} (mode {mode:04o})", f"chmod 600 {path}")
+        else:
+            sound.append(path)
+    if sound:
+        yield ok(f"only root can change {', '.join(sound)}")
+
+
+def state_directory(subject: Subject) -> Iterator[Finding]:
+    directory = subject.config.statedir
+    if not os.path.isdir(subject.host.path(directory)):
+        yield problem(f"the state directory {directory} is not there", f"mkdir -p {directory}: no file can be opened")
+    elif not os.access(subject.host.path(directory), os.W_OK):
+        yield warning(f"the state directory {directory} cannot be written to", "run the check-up as root")
+    else:
+        yield ok(f"the state directory {directory} can be written to")

@@ -1,0 +1,120 @@
+"""What of the guest the commands will meet: filesystems to freeze, hooks, ways to sleep; and which software it is."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+
+from qga import __version__
+from qga.agent.config.options import FSFREEZE_HOOK
+from qga.agent.linux import hooks, power
+from qga.agent.linux.mounts import list_mounts, without
+from qga.agent.linux.osrelease import read_os_release
+from qga.agent.selftest.finding import Finding, Subject, ok, problem, warning
+from qga.agent.state import marker
+from qga.protocol.errors import CommandError
+from qga.protocol.schema import INTERFACE_VERSION
+
+# Types that the kernel can freeze, on one block device: those with freeze_fs or freeze_super. Others say EOPNOTSUPP.
+_FREEZABLE = {
+    "bcachefs",
+    "btrfs",
+    "ext2",
+    "ext3",
+    "ext4",
+    "f2fs",
+    "gfs2",
+    "jfs",
+    "nilfs2",
+    "ocfs2",
+    "reiserfs",
+    "xfs",
+}
+
+_LEFT = {
+    marker.MARKER: "filesystems are frozen now, or an agent that was killed has left them so",
+    marker.HOOKS: "hooks were run with 'freeze', no filesystem is frozen, and nobody has thawed yet",
+    marker.NOTE: "the last freeze ended before a host ended it: the next thaw is an error that says why",
+}
+
+
+def versions(subject: Subject) -> Iterator[Finding]:
+    name = read_os_release(subject.host).get("PRETTY_NAME", "an unknown distribution")
+    release = subject.host.uname().release
+    yield ok(
+        f"qga {__version__}, interface of QEMU {INTERFACE_VERSION}, Python {platform.python_version()},"
+        f" Linux {release}, {name}"
+    )
+
+
+def freezing(subject: Subject) -> Iterator[Finding]:
+    """Which filesystems guest-fsfreeze-freeze holds still, and why not the others."""
+    host, config = subject.host, subject.config
+    for name, state in _LEFT.items():
+        if os.path.lexists(host.path(os.path.join(config.statedir, name))):
+            yield warning(state, "guest-fsfreeze-thaw")
+    try:
+        mounts = list_mounts(host)
+    except CommandError as error:
+        yield problem(str(error), "see that /proc is mounted")
+        return
+    kept = without(mounts, config.exclude_fs)
+    can = [mount for mount in kept if mount.fstype in _FREEZABLE and not mount.hidden]
+    for mount in mounts:
+        where = f"{mount.mountpoint} ({mount.fstype} on {mount.source})"
+        if mount in can:
+            yield ok(f"{where} can be frozen")
+        elif mount not in kept:
+            yield ok(f"{where} is left out: exclude-fs")
+        elif mount.hidden:
+            yield warning(f"{where} is left out: another mount hides it", "unmount one of the two")
+        else:
+            yield ok(f"{where} is left out: the kernel cannot freeze {mount.fstype}")
+    if not can:
+        yield warning("no filesystem of this guest can be frozen", "snapshots of its disks are as after a power cut")
+
+
+def hooks_valid(subject: Subject) -> Iterator[Finding]:
+    host, path = subject.host, subject.config.fsfreeze_hook
+    if path is None:
+        if os.path.exists(host.path(FSFREEZE_HOOK)):
+            yield ok(f"no fsfreeze-hook is configured; {FSFREEZE_HOOK} is there", f"fsfreeze-hook={FSFREEZE_HOOK}")
+        else:
+            yield ok("no fsfreeze-hook is configured")
+        return
+    todo = "nothing can be frozen until it is right, or fsfreeze-hook is taken out"
+    if not os.path.exists(host.path(path)):
+        yield problem(f"the fsfreeze hook {path} is not there", todo)
+        return
+    try:
+        found = hooks.list_hooks(host, path)
+    except CommandError as error:
+        yield problem(str(error), todo)
+        return
+    unfit = [hook for hook in found if not os.access(host.path(hook), os.X_OK)]
+    if unfit:
+        yield problem(f"the fsfreeze hook {unfit[0]} cannot be executed", todo)
+    else:
+        yield ok(f"fsfreeze hooks: {', '.join(found) or f'{path} has none'}")
+
+
+def sleeping(subject: Subject) -> Iterator[Finding]:
+    """For each way to sleep, which method would be taken: only asked, never done."""
+    for mode in (power.RAM, power.DISK, power.HYBRID):
+        refusals: list[str] = []
+        for method in power.SLEEP_METHODS:
+            refusal = method.probe(subject.host, mode)
+            if refusal is None:
+                yield ok(f"guest-suspend-{mode.name} would be done by {method.name}{_before(refusals)}")
+                break
+            refusals.append(f"{method.name}: {refusal}")
+        else:
+            todo = "if it is wanted: the host must let the machine sleep (libvirt: <pm>)"
+            if mode is not power.RAM:
+                todo += "; to disk also needs swap space"
+            yield ok(f"guest-suspend-{mode.name} is not possible: {'; '.join(refusals)}", todo)
+
+
+def _before(refusals: list[str]) -> str:
+    return f" ({'; '.join(refusals)})" if refusals else ""

@@ -1,0 +1,159 @@
+"""The way to the host: is the port there, who holds it, is a host at the other end.
+
+The rule it keeps: a port that somebody holds is not opened, and no byte is read from any.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import stat
+from collections.abc import Iterator
+
+from qga.agent.linux.host import Host
+from qga.agent.linux.ports import find_port
+from qga.agent.selftest.finding import Finding, Subject, ok, problem, warning
+
+_DRIVER = "/sys/bus/virtio/drivers/virtio_console"
+_DEBUG = "/sys/kernel/debug/virtio-ports"  # linux/drivers/char/virtio_console.c
+_RULES = (
+    "/etc/udev/rules.d",
+    "/run/udev/rules.d",
+    "/usr/local/lib/udev/rules.d",
+    "/usr/lib/udev/rules.d",
+    "/lib/udev/rules.d",
+)
+_STARTS_US = re.compile(r"^[^#]*qemu-ga\.service", re.MULTILINE)
+
+
+def kernel_and_udev(subject: Subject) -> Iterator[Finding]:
+    host = subject.host
+    if subject.config.method == "virtio-serial":
+        if os.path.isdir(host.path(_DRIVER)):
+            yield ok("the kernel has the driver virtio_console")
+        else:
+            yield problem("the kernel has no driver virtio_console", "modprobe virtio_console")
+    if not os.path.exists(host.path("/run/udev/control")):
+        yield warning("udev does not run", "without it nobody starts the agent when the port appears")
+    elif _has_rule(host):
+        yield ok("udev runs, and has a rule that starts the agent with its port")
+    else:
+        yield warning(
+            "udev has no rule that starts the agent with its port", "link 60-qemu-ga.rules to /etc/udev/rules.d"
+        )
+
+
+def port(subject: Subject) -> Iterator[Finding]:
+    """Of virtio-serial and isa-serial; of a socket, whether it is there."""
+    host, config = subject.host, subject.config
+    if config.path is None or config.method == "vsock-listen":
+        yield ok(f"{config.method} {config.path or '(a socket of systemd)'} is not looked at")
+        return
+    path = find_port(host, config.path)
+    if not os.path.exists(host.path(path)):
+        todo = "give the guest a virtio-serial port of that name (libvirt: <channel>)"
+        if config.method != "virtio-serial":
+            todo = "start the agent" if config.method == "unix-listen" else "name the device with 'path'"
+        yield problem(f"{config.path} is not there", todo)
+        return
+    if path != config.path:
+        yield warning(f"udev makes no link {config.path}, {path} is taken for it", "see that udev runs in this guest")
+    if config.method == "unix-listen":
+        yield ok(f"{path} is there")
+        return
+    device = os.path.realpath(host.path(path))
+    holders = _holders(host, device)
+    if not holders:
+        yield _unheld(device)
+    for pid, program in holders:
+        if _is_ours(program):
+            yield ok(f"{device} is held by process {pid}: {program}")
+        else:
+            todo = "only one agent can hold the port: stop and mask the other's service"
+            yield problem(f"{device} is held by process {pid}, which is another program: {program}", todo)
+    if config.method == "virtio-serial":
+        mode = stat.S_IMODE(os.stat(host.path(path)).st_mode)
+        if mode & 0o077:
+            yield warning(
+                f"others than its owner can open {device} (mode {mode:04o}): they could answer the host",
+                f"see that no rule of udev sets GROUP or MODE of virtio-ports; chmod 600 {device}",
+            )
+        yield _connected(host, device, held=bool(holders))
+
+
+def _unheld(device: str) -> Finding:
+    if os.geteuid() != 0:
+        return warning(f"{device} is there; who holds it, only root can see", "run the check-up as root")
+    return problem(f"{device} is there, and nobody holds it", "systemctl start qemu-ga.service")
+
+
+def _connected(host: Host, device: str, *, held: bool) -> Finding:
+    name = os.path.basename(device)
+    try:
+        told = host.read(f"{_DEBUG}/{name}")
+    except OSError:
+        told = ""
+    state = re.search(r"host_connected: (\d)", told)
+    if state is not None:
+        connected = state[1] == "1"
+    elif held:
+        return ok("whether a host is connected cannot be told: the agent holds the port, and debugfs is not mounted")
+    else:
+        try:
+            connected = not _hung_up(device)
+        except OSError as error:
+            return warning(f"{device} cannot be opened: {error.strerror}", "run the check-up as root")
+    return ok("a host is connected") if connected else ok("no host is connected now")
+
+
+def _hung_up(device: str) -> bool:
+    descriptor = os.open(device, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        poll = select.poll()
+        poll.register(descriptor, 0)
+        return any(events & select.POLLHUP for _, events in poll.poll(0))
+    finally:
+        os.close(descriptor)
+
+
+def _holders(host: Host, device: str) -> list[tuple[int, str]]:
+    """The processes that have it open, as far as this one may see, and what they run."""
+    found = []
+    for pid in sorted(int(name) for name in os.listdir(host.path("/proc")) if name.isdecimal()):
+        directory = host.path(f"/proc/{pid}/fd")
+        try:
+            targets = {os.readlink(f"{directory}/{name}") for name in os.listdir(directory)}
+        except OSError:  # not ours to see, or gone
+            continue
+        if device in targets and pid != os.getpid():
+            found.append((pid, _program(host, pid)))
+    return found
+
+
+def _program(host: Host, pid: int) -> str:
+    try:
+        return host.read(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
+    except OSError:
+        return "?"
+
+
+def _is_ours(program: str) -> bool:
+    """A Python that runs qga: QEMU's own agent is a program of the same name."""
+    first, *rest = program.split(" ") or [""]
+    return "python" in os.path.basename(first) and any("qemu-ga" in word or "qga" in word for word in rest)
+
+
+def _has_rule(host: Host) -> bool:
+    for directory in _RULES:
+        try:
+            names = os.listdir(host.path(directory))
+        except OSError:
+            continue
+        for name in names:
+            try:
+                if name.endswith(".rules") and _STARTS_US.search(host.read(f"{directory}/{name}")):
+                    return True
+            except OSError:
+                continue
+    return False

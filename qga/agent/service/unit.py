@@ -1,0 +1,162 @@
+"""``--print-unit``: a drop-in for qemu-ga.service that leaves the agent what its profile needs, and no more.
+
+The rule it keeps: what a profile permits works within its limits. So profiles that freeze have no mount namespace, in
+which they might not see every mount of the guest; the others have one, and are not root.
+
+Source of the settings: systemd.exec(5), systemd.resource-control(5), capabilities(7).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from qga.agent.config import Config
+
+USER = "qemu-ga"  # qemu-ga.sysusers makes it
+
+_FAMILIES = {"vsock-listen": " AF_VSOCK"}
+_DEVICES = {"virtio-serial": ("char-virtio-portsdev rw",), "isa-serial": ("char-ttyS rw",)}
+_GROUPS = {"isa-serial": "dialout"}
+
+_NEVER = "@cpu-emulation @debug @module @obsolete @raw-io @reboot @swap"
+# What hooks do: become another user (which PAM writes to the kernel's audit log), read and write that user's files,
+# end what they have started.
+_OF_HOOKS = ("CAP_AUDIT_WRITE", "CAP_DAC_OVERRIDE", "CAP_KILL", "CAP_SETGID", "CAP_SETUID")
+
+# For every profile but full, which needs whatever guest-exec may be used for.
+_ALWAYS = (
+    "NoNewPrivileges=yes",
+    "RestrictNamespaces=yes",
+    "RestrictSUIDSGID=yes",
+    "SystemCallArchitectures=native",
+    "UMask=0077",
+)
+
+# Not root, and nothing to write to; port, journal, D-Bus and log directory are what is left.
+_APART = (
+    f"User={USER}",
+    f"Group={USER}",
+    f"RuntimeDirectory={USER}",
+    f"LogsDirectory={USER}",
+    "ProtectSystem=strict",
+    "PrivateTmp=yes",
+    "RemoveIPC=yes",
+    "DevicePolicy=closed",
+    "ProtectClock=yes",
+    "ProtectControlGroups=yes",
+    "ProtectKernelLogs=yes",
+    "ProtectKernelModules=yes",
+    "ProtectKernelTunables=yes",
+    "ProtectProc=invisible",
+    "MemoryDenyWriteExecute=yes",
+    "IPAddressDeny=any",
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """``capabilities`` of capabilities(7); ``apart``: in a mount namespace of its own, and not root."""
+
+    capabilities: tuple[str, ...]
+    calls: tuple[str, ...]
+    families: str
+    apart: bool = False
+    settings: tuple[str, ...] = ()
+
+
+# CAP_SYS_ADMIN freezes, thaws and trims; CAP_DAC_READ_SEARCH gets at mount points in anybody's directories. Where the
+# agent is not root, CAP_KILL lets it tell the init to shut down, by a signal.
+PROFILES: dict[str, Limits | None] = {
+    "full": None,
+    "managed": Limits(
+        capabilities=(
+            *("CAP_SYS_ADMIN", "CAP_DAC_READ_SEARCH", "CAP_SYS_TIME"),
+            # chpasswd and PAM write /etc/shadow; keys are written as their user.
+            *(
+                "CAP_AUDIT_WRITE",
+                "CAP_CHOWN",
+                "CAP_DAC_OVERRIDE",
+                "CAP_FOWNER",
+                "CAP_FSETID",
+                "CAP_SETGID",
+                "CAP_SETUID",
+            ),
+        ),
+        calls=(f"~{_NEVER}",),
+        families="AF_UNIX AF_NETLINK AF_INET AF_INET6",
+        settings=("IPAddressDeny=any", "IPAddressAllow=localhost"),
+    ),
+    "backup": Limits(
+        capabilities=("CAP_SYS_ADMIN", "CAP_DAC_READ_SEARCH"),
+        calls=(f"~{_NEVER} @clock",),
+        families="AF_UNIX AF_NETLINK AF_INET AF_INET6",  # of hooks, to databases of this guest
+        settings=("IPAddressDeny=any", "IPAddressAllow=localhost"),
+    ),
+    "info": Limits(
+        capabilities=("CAP_KILL",),
+        calls=("@system-service", "~@privileged @resources @clock"),
+        families="AF_UNIX AF_NETLINK",
+        apart=True,
+        settings=("ProtectHome=read-only",),
+    ),
+    "confidential": Limits(
+        capabilities=("CAP_KILL",),
+        calls=("@system-service", "~@privileged @resources @clock"),
+        families="AF_UNIX",
+        apart=True,
+        settings=("ProtectHome=yes", "ProtectHostname=yes", "ProcSubset=pid"),
+    ),
+}
+
+
+def drop_in(config: Config, profile: str | None = None) -> str:
+    """The text, every line ended by a newline; by default for the profile that is in effect."""
+    profile = profile or config.profile or "full"
+    limits = PROFILES[profile]
+    lines = [f"# Limits of qemu-ga.service for the profile {profile}, by qemu-ga --print-unit."]
+    if limits is None:
+        lines += ["# There are none but the unit's own: guest-exec runs any program with what the agent has."]
+        return "\n".join([*lines, "[Service]"]) + "\n"
+    capabilities = " ".join(_capabilities(config, limits))
+    lines += ["[Service]", f"CapabilityBoundingSet={capabilities}"]
+    if limits.apart:
+        lines += [f"AmbientCapabilities={capabilities}", *_APART, *_port(config), *_reached(config)]
+    lines += [*limits.settings, *_ALWAYS]
+    families = limits.families + _FAMILIES.get(config.method, "")
+    lines += [f"RestrictAddressFamilies={families}", "SystemCallFilter="]
+    lines += [f"SystemCallFilter={calls}" for calls in limits.calls]
+    return "\n".join(lines) + "\n"
+
+
+def _capabilities(config: Config, limits: Limits) -> list[str]:
+    hooks = _OF_HOOKS if config.fsfreeze_hook is not None and not limits.apart else ()
+    return [*dict.fromkeys((*limits.capabilities, *hooks))]
+
+
+def _port(config: Config) -> list[str]:
+    """The virtio port, which is root's alone, is the agent's own as long as the service runs.
+
+    Not by a rule of udev, which would open it where the agent is root, too. ``+`` is with the rights of root and
+    without these limits, ``-`` because a port that was unplugged is not there any more: systemd.service(5). The unit
+    itself takes the port back at every start, should this drop-in be replaced while the service runs.
+    """
+    if config.method != "virtio-serial" or config.path is None:
+        return []
+    path = _quoted(config.path)
+    return [f"ExecStartPre=+/bin/chown {USER} {path}", f"ExecStopPost=+-/bin/chown root {path}"]
+
+
+def _quoted(word: str) -> str:
+    """A word of a command line, with nothing in it that systemd.service(5) and systemd.unit(5) would replace."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{escaped}"' if escaped != word or not word.isprintable() or " " in word else word
+
+
+def _reached(config: Config) -> list[str]:
+    """What an agent apart must get at all the same: its device, and where its logs are."""
+    lines = [f"DeviceAllow={device}" for device in _DEVICES.get(config.method, ())]
+    if config.method in _GROUPS:
+        lines.append(f"SupplementaryGroups={_GROUPS[config.method]}")
+    logs = [path for path in (config.logfile, config.audit_log) if path is not None and path.startswith("/")]
+    return lines + [f"ReadWritePaths=-{os.path.dirname(path)}" for path in logs]

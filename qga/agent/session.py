@@ -1,0 +1,112 @@
+"""One peer: bytes in, bytes out. Owns no descriptor; what a peer left half-said ends with its session.
+
+Replies keep the order of the requests. While a slow command is carried out elsewhere, what the peer sends is taken
+in: a sync that comes later says that the peer has given up waiting. It is answered, and the late reply is dropped.
+
+A sync is looked for in the next MAX_MESSAGES messages and MAX_AHEAD bytes. A message can be many times as large in
+memory as it was on the wire (an error takes half a kilobyte, and each byte 0xFF is one), so both count. What does not
+fit stays undecoded, and unread at the peer's end, until there is room: nothing is lost, and the order stays. A sync
+that comes behind so much is seen when its turn comes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from qga.agent.dispatch import Dispatcher, Reply
+from qga.agent.tasks import Task
+from qga.protocol.wire import Decoder
+
+log = logging.getLogger(__name__)
+
+MAX_AHEAD = 256 * 1024  # bytes taken in while a slow command is carried out; a peer that sends more has to wait
+MAX_MESSAGES = 256  # decoded meanwhile: a host that waits for replies has sent one, and one that does not a few
+
+_NONE = object()
+
+
+class Session:
+    def __init__(self, dispatcher: Dispatcher, wake: Callable[[], None] = lambda: None) -> None:
+        """``wake`` is called when a reply that was waited for has come."""
+        self._dispatcher = dispatcher
+        self._wake = wake
+        self._decoder = Decoder()
+        self._incoming: Iterator[object] = iter(())
+        self._ahead: deque[tuple[int, int, object]] = deque()  # messages, which read has brought each, and its size
+        self._ahead_size = 0
+        self._reads = 0
+        self._last_sync = 0  # the read that has brought it
+        self._task: Task[Reply | None] | None = None
+        self._read = 0  # that which has brought what is carried out
+
+    def close(self) -> None:
+        """The peer is gone: nobody is woken for it any more, and half a large request is let go of."""
+        self._wake = lambda: None
+        self._decoder, self._incoming, self._task = Decoder(), iter(()), None
+        self._ahead.clear()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a reply is due that has not come."""
+        return self._task is not None
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more should be received until a reply has come."""
+        return self._ahead_size > MAX_AHEAD or len(self._ahead) >= MAX_MESSAGES
+
+    def receive(self, data: bytes) -> None:
+        """Take in bytes. Ask for the replies to them before receiving more; while ``waiting``, not if ``full``."""
+        self._reads += 1
+        self._incoming = self._decoder.feed(data)
+        if self._task is not None:
+            self._ahead_size += len(data)
+            self._look_ahead()
+
+    def next_reply(self) -> bytes | None:
+        """The next reply, or None while there is none.
+
+        A request is carried out when its reply is asked for: a peer that does not read its replies gets nothing done.
+        """
+        while True:
+            if self._task is None:
+                if self._ahead:
+                    self._read, size, message = self._ahead.popleft()
+                else:
+                    self._ahead_size = 0  # also where all of it is a part of one message
+                    self._read, message = self._reads, next(self._incoming, _NONE)
+                    if message is _NONE:
+                        return None
+                    size = self._decoder.size
+                reply = self._dispatcher.handle(message, size)
+                if isinstance(reply, Task):
+                    self._await(reply)
+                    continue
+            elif self._task.done:
+                reply = self._task.result()
+                self._task = None
+            elif self._last_sync > self._read:
+                log.info("the client has given up waiting for a slow command: its reply will be dropped")
+                self._task = None
+                continue
+            else:
+                return None
+            if reply is not None:
+                return self._dispatcher.encode(reply)
+
+    def _await(self, task: Task[Reply | None]) -> None:
+        self._task = task
+        if not task.done:
+            self._look_ahead()
+            task.then(self._on_done)
+
+    def _on_done(self) -> None:
+        self._wake()
+
+    def _look_ahead(self) -> None:
+        while len(self._ahead) < MAX_MESSAGES and (message := next(self._incoming, _NONE)) is not _NONE:
+            if self._dispatcher.is_sync(message):
+                self._last_sync = self._reads
+            self._ahead.append((self._reads, self._decoder.size, message))

@@ -1,0 +1,232 @@
+"""Whether this agent holds the guest's filesystems frozen, until when, and who has to know.
+
+The rule it keeps: a marker file lies in the state directory exactly as long as the state is frozen. An agent that is
+killed leaves it behind, and its successor starts frozen: it writes nothing, can be told to thaw, and thaws by itself
+when the killed one would have. A freeze that ends before a host ends it leaves a note, and the next thaw is an error,
+whichever agent carries it out: what the host has copied is not consistent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+
+from qga.agent.state import marker
+from qga.agent.state.marker import HOOKS, MARKER, NOTE, Early, Held
+from qga.agent.state.statefile import DamagedError
+from qga.agent.tasks import Turn
+
+log = logging.getLogger(__name__)
+
+POLL = 0.1  # seconds between two looks at whether another process still freezes
+
+STOPPED = "the agent was stopped while it was frozen"
+_STARTED_ANEW = "the guest was started anew while it was frozen"
+
+
+class FreezeState:
+    """Without a state directory there is no marker, and the state is thawed at first.
+
+    ``frozen`` is what guest-fsfreeze-status says. ``held`` is also true where nothing could be frozen but hooks were
+    run with ``freeze``: they wait for a thaw, too. ``generation`` counts the freezes. ``deadline`` is when this one
+    ends by itself, in seconds of CLOCK_MONOTONIC, or None. ``early`` is how the last one ended, if no host ended it
+    and none has heard of that. ``stuck`` are the mount points that the kernel has not answered about, where all else
+    is thawed and the hooks know it. Whoever freezes or thaws takes ``turn`` first.
+    """
+
+    def __init__(self, statedir: str | None = None, timeout: float = 0) -> None:
+        """``timeout``: seconds until a freeze ends by itself; 0 is never.
+
+        Afterwards ``found`` has a line for the log about whatever an agent before this one has left.
+        """
+        self._statedir = statedir
+        self.timeout = timeout
+        self._subscribers: list[Callable[[bool], None]] = []
+        self.turn = Turn()
+        self.generation = 0
+        self.found: list[str] = []
+        self.deadline: float | None = None
+        self._given: float | None = None  # seconds from the freeze to its deadline
+        self.stuck: list[str] = []
+        self.early = self._noted()
+        self.frozen = self._was_left(MARKER)
+        self.held = self.frozen or self._was_left(HOOKS)
+        if self.held and self.early is not None:  # it was to be thawed before, and that has not ended
+            self.deadline = time.monotonic()
+
+    def subscribe(self, callback: Callable[[bool], None]) -> None:
+        """Have ``callback(frozen)`` called at every change; and now, if the state is frozen."""
+        self._subscribers.append(callback)
+        if self.frozen:
+            callback(True)
+
+    def freeze(self) -> None:
+        """Before the first hook runs and the first filesystem is frozen: from here on nothing may be written."""
+        log.warning("filesystems are about to be frozen; logging is held until they are thawed")
+        self.generation += 1
+        self.early = None
+        self.deadline = self._from_now()
+        self._given = self.timeout or None
+        self._remove(NOTE)
+        self._write(MARKER, Held(marker.boot_id(), self.deadline, self._given))
+        self._remove(HOOKS)
+        self.held = True
+        self._change(True)
+
+    def nothing_frozen(self, *, hooks: bool) -> None:
+        """After a freeze that froze no filesystem: the state is thawed.
+
+        ``hooks`` says whether some were run with ``freeze``. The snapshot may depend on what they hold, so they are
+        held until a thaw or the deadline.
+        """
+        if not hooks:
+            self.thaw()
+            return
+        if self._statedir is not None:
+            try:
+                os.rename(self._path(MARKER), self._path(HOOKS))
+            except OSError as error:
+                log.warning("cannot create %s: %s", self._path(HOOKS), error.strerror)
+        self._change(False)
+        log.info("no filesystem was frozen; the hooks wait for a thaw")
+
+    def stay(self, stuck: list[str], early: str | None = None) -> None:
+        """After a thaw, or a freeze that failed, that has not ended at all mount points: the state stays frozen.
+
+        ``early`` says why, if it was a thaw that no host asked for. It is not written down yet: that might not end.
+        """
+        self.stuck = stuck
+        if early is not None and self.early is None:
+            self.early = Early(marker.utc(time.time()), early)
+        self.deadline = time.monotonic()
+        self._change(True)
+
+    def busy(self) -> bool:
+        """Whether a process of an earlier freeze or thaw has not come back from the kernel yet."""
+        with self.alone(0) as keep:
+            return keep is None
+
+    def note_early(self, why: str) -> None:
+        """After the last filesystem was thawed, before a host asked for it: the next thaw is an error that says so.
+
+        A worker calls this as well, as soon as it has thawed: whoever is killed afterwards, the note is there.
+        """
+        self.early = Early(marker.utc(time.time()), why)
+        self._write(NOTE, self.early)
+
+    def forget_early(self) -> None:
+        """A host has heard of it."""
+        self.early = None
+        self._remove(NOTE)
+
+    def overdue(self) -> str:
+        """Return why a freeze ends at its deadline."""
+        if self._given is None:
+            return "its fsfreeze-timeout had passed"
+        return f"it had been frozen for {self._given:g} s (fsfreeze-timeout)"
+
+    def thaw(self, early: str | None = None) -> None:
+        """After the last filesystem was thawed and the hooks ran; ``early`` says why, if no host asked for it."""
+        if early is not None:
+            self.early = self._noted()  # a worker knows better when that was
+            if self.early is None:
+                self.note_early(early)
+        self.deadline = self._given = None
+        self.stuck = []
+        self.held = False
+        self._change(False)
+        self._remove(MARKER)
+        self._remove(HOOKS)
+        log.info("filesystems are thawed")
+
+    @contextlib.contextmanager
+    def alone(self, patience: float) -> Iterator[tuple[int, ...] | None]:
+        """Keep out every other process that freezes or thaws: one that a killed agent has left behind goes on.
+
+        Waits for it at most ``patience`` seconds; None says that it has not ended. Otherwise, the descriptors that
+        keep the others out, for the processes that freeze: one that the kernel holds keeps them open, whoever ends.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+                descriptor = os.open("" if self._statedir is None else self._path(MARKER), flags)
+            except OSError:  # there is none, so nobody has frozen anything
+                yield ()
+                return
+            stack.callback(os.close, descriptor)
+            yield (descriptor,) if _lock(descriptor, patience) else None
+
+    def _was_left(self, name: str) -> bool:
+        """Whether an agent before this one has left the guest so, and until when. A freeze ends with its boot."""
+        if self._statedir is None:
+            return False
+        path = self._path(name)
+        try:
+            held = marker.read_held(path)
+        except DamagedError as error:
+            self.found.append(f"{path} {error}: it counts as frozen, from now on")
+            self.deadline = self._from_now()
+            return True
+        if held is None:
+            return False
+        if held.boot == marker.boot_id():
+            self.found.append(f"{path} was left by an agent before this one: it waits for a host to thaw")
+            self.deadline, self._given = held.deadline, held.timeout
+            return True
+        self.found.append(f"{path} is of an earlier boot: that freeze ended with it, and the next thaw will say so")
+        self.note_early(_STARTED_ANEW)
+        self._remove(name)
+        return False
+
+    def _noted(self) -> Early | None:
+        if self._statedir is None:
+            return None
+        try:
+            return marker.read_early(self._path(NOTE))
+        except DamagedError as error:
+            self.found.append(f"{self._path(NOTE)} {error}: it counts as a freeze that ended early")
+            return Early("a time that is not known", f"so says {self._path(NOTE)}, which {error}")
+
+    def _from_now(self) -> float | None:
+        return time.monotonic() + self.timeout if self.timeout else None
+
+    def _path(self, name: str) -> str:
+        assert self._statedir is not None
+        return os.path.join(self._statedir, name)
+
+    def _write(self, name: str, content: Held | Early) -> None:
+        if self._statedir is not None:
+            try:
+                marker.write(self._path(name), content)
+            except OSError as error:
+                log.warning("cannot create %s: %s", self._path(name), error.strerror)
+
+    def _remove(self, name: str) -> None:
+        if self._statedir is not None:
+            try:
+                marker.remove(self._path(name))
+            except OSError as error:
+                log.error("cannot remove %s: %s", self._path(name), error.strerror)
+
+    def _change(self, frozen: bool) -> None:
+        self.frozen = frozen
+        for callback in self._subscribers:
+            callback(frozen)
+
+
+def _lock(descriptor: int, patience: float) -> bool:
+    """flock(2): the kernel lets go of it when the process has ended."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(POLL)
+        else:
+            return True

@@ -1,0 +1,309 @@
+"""The programs that guest-exec started: their output, and how they ended, until the host has fetched that.
+
+A program has exited when it was reaped and everything that holds its output has let go. What nobody fetches is
+dropped: the oldest first when there is too much of it, and whatever it is after an hour. One that the owner's policy
+does not allow any more is revoked: nothing of it is told from then on, and it is ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from qga.agent.linux.programs import candidates
+from qga.agent.loop import READ, Loop
+from qga.agent.processes import Children, Family, input_file
+from qga.protocol.errors import CommandError
+from qga.protocol.tokens import c_string
+
+if TYPE_CHECKING:
+    from qga.agent.linux.pathwalk import Target
+
+MAX_OUTPUT = 16 * 1024 * 1024  # bytes kept of each stream, as QEMU; the rest is read and thrown away
+MAX_FINISHED = 256  # records of programs that ended and were not asked about
+MAX_KEPT = 64 * 1024 * 1024  # bytes of output that they may hold, beyond the newest's
+MAX_AGE = 3600.0  # seconds that one is kept
+MAX_ASKED = 16 * 1024  # characters of a program's arguments that are kept, to judge it anew with another policy
+GRACE = 5.0  # seconds from SIGTERM to SIGKILL
+
+# What execvp(3) takes as a reason to look further along PATH; more arguments than the kernel takes, say, is none.
+_TRIES_THE_NEXT = (errno.EACCES, errno.ENOENT, errno.ESTALE, errno.ENOTDIR, errno.ENODEV, errno.ETIMEDOUT)
+_PIPE_SIZE = 1024 * 1024  # bytes, what an unprivileged process may ask for: a chatty program waits less
+_READ_SIZE = 256 * 1024  # bytes at a time, so that one program's output does not hold up the rest
+
+
+class Capture(NamedTuple):
+    """Which streams are kept; ``merged``: standard error goes where standard output goes."""
+
+    out: bool = False
+    err: bool = False
+    merged: bool = False
+
+
+NOTHING = Capture()
+
+
+class Output:
+    """One captured stream: what came, up to MAX_OUTPUT, and whether there was more."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self.size = 0
+        self.truncated = False
+
+    def add(self, data: bytes, room: int) -> int:
+        """Keep what there is room for; returns how many bytes that is."""
+        kept = data[: max(0, min(MAX_OUTPUT - self.size, room))]
+        self.truncated |= len(kept) < len(data)
+        if kept:
+            self._pieces.append(kept)
+            self.size += len(kept)
+        return len(kept)
+
+    def data(self) -> bytes:
+        return b"".join(self._pieces)
+
+
+class Program:
+    """``status`` is its wait status (waitpid(2)), once it was reaped; ``open`` are the pipes not at their end.
+
+    ``asked`` are the arguments of guest-exec, None where they have more than MAX_ASKED characters. ``file`` is the
+    path of what was executed, without links. ``ending`` is there once it was revoked while it ran.
+    """
+
+    def __init__(self, asked: Mapping[str, Any]) -> None:
+        self.asked = asked if _size(asked) <= MAX_ASKED else None
+        self.file = ""
+        self.ending: Family | None = None
+        self.pid = 0
+        self.out = Output()
+        self.err = Output()
+        self.status: int | None = None
+        self.open: set[int] = set()
+        self.ended = 0.0
+
+    @property
+    def exited(self) -> bool:
+        return self.status is not None and not self.open
+
+
+class Execs:
+    """Nothing can be started before ``attach``."""
+
+    def __init__(self, max_running: int = 0, max_captured: int = 0) -> None:
+        """Programs that may run at a time, and bytes of their output that are kept of all together; 0: any number."""
+        self.limit(max_running, max_captured)
+        self._captured = 0
+        self._programs: list[Program] = []  # in the order of their start
+        self._ending: list[Program] = []  # revoked less than GRACE ago, some of them reaped and forgotten already
+        self._loop: Loop | None = None
+        self._children = Children()
+        self._expiring = False
+        self.on_exit: Callable[[int, int], None] = _ignore  # gets pid and exit status, or minus the signal
+
+    def limit(self, max_running: int, max_captured: int) -> None:
+        self._max_running = max_running
+        self._max_captured = max_captured or sys.maxsize
+
+    def attach(self, loop: Loop, children: Children) -> None:
+        """From now on the loop reads the programs' output, and ``children`` reaps them."""
+        self._loop, self._children = loop, children
+
+    def start(
+        self,
+        argv: list[bytes],
+        env: Mapping[bytes, bytes],
+        stdin: bytes | None = None,
+        capture: Capture = NOTHING,
+        target: Target | None = None,
+        asked: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Start a program; returns its pid. Raises OSError if it cannot be started.
+
+        One without a slash in its name is found through PATH, of ``env`` or else the agent's; if there is a
+        ``target``, that is the program, and what it is told to be its name. ``stdin`` is all that it can read; None
+        stands for /dev/null. ``asked`` are the arguments of the request. Raises CommandError if too many are running.
+        """
+        if self._max_running and sum(not program.exited for program in self._programs) >= self._max_running:
+            raise CommandError(f"{self._max_running} programs are running already (max-execs): wait for one to end")
+        if target is None:
+            files = candidates(argv[0], env)
+        elif target.error is not None:
+            raise target.error
+        else:
+            # A program that does one thing or another by its name is to do what the rule was written for.
+            files, argv = [target.as_path], [c_string(target.path or ""), *argv[1:]]
+        loop = self._loop
+        if loop is None:
+            raise RuntimeError("no loop is attached")
+        program = Program(asked or {})
+        theirs: list[int] = []
+        ours: dict[int, Output] = {}
+        try:
+            null = _keep(theirs, os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
+            source = null if stdin is None else _keep(theirs, input_file(stdin))
+            out = err = null
+            if capture.out:
+                out = _pipe(theirs, ours, program.out)
+            if capture.err:
+                err = out if capture.merged else _pipe(theirs, ours, program.err)
+            for descriptor, output in ours.items():
+                self._watch(loop, program, descriptor, output)
+            program.pid = self._spawn(files, argv, env, (source, out, err), target, program)
+        except BaseException:
+            for descriptor in ours:
+                loop.forget(descriptor)
+                os.close(descriptor)
+            raise
+        finally:
+            for descriptor in theirs:
+                os.close(descriptor)
+        self._programs.append(program)
+        program.open = set(ours)
+        return program.pid
+
+    def find(self, pid: int) -> Program | None:
+        """The first that was started with this pid and neither forgotten nor revoked since."""
+        return next((program for program in self.started() if program.pid == pid), None)
+
+    def started(self) -> list[Program]:
+        """Those that a host may ask about."""
+        return [program for program in self._programs if program.ending is None]
+
+    def revoke(self, program: Program) -> None:
+        """Tell nothing of it any more, and end it with what it has started: SIGTERM, and SIGKILL after GRACE."""
+        if program.status is not None:
+            self._let_go(program)
+            self.forget(program)
+            return
+        program.ending = Family(program.pid)
+        program.ending.signal(signal.SIGTERM)
+        self._ending.append(program)
+        if self._loop is not None:
+            self._loop.call_later(GRACE, lambda: self._kill(program))
+
+    def close(self) -> None:
+        """The agent ends. What is to be ended is, at once; all else runs on."""
+        for program in [*self._ending]:
+            self._kill(program)
+
+    def _kill(self, program: Program) -> None:
+        """What is left of a revoked program."""
+        if program.ending is None or program not in self._ending:
+            return
+        self._ending.remove(program)
+        program.ending.signal(signal.SIGKILL, reaped=program.status is not None)
+        program.ending.close()
+        self._let_go(program)
+        self._on_change(program)
+
+    def _let_go(self, program: Program) -> None:
+        """Of its pipes."""
+        while program.open:
+            descriptor = program.open.pop()
+            if self._loop is not None:
+                self._loop.forget(descriptor)
+            os.close(descriptor)
+
+    def forget(self, program: Program) -> None:
+        self._programs.remove(program)
+        self._captured -= program.out.size + program.err.size
+
+    def _spawn(
+        self,
+        files: Sequence[bytes],
+        argv: list[bytes],
+        env: Mapping[bytes, bytes],
+        stdio: tuple[int, int, int],
+        target: Target | None,
+        program: Program,
+    ) -> int:
+        def on_exit(status: int) -> None:
+            program.status = status
+            self.on_exit(program.pid, os.waitstatus_to_exitcode(status))
+            self._on_change(program)
+
+        keep = () if target is None else target.for_interpreter()
+        refusal = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+        for path in files:
+            program.file = os.fsdecode(os.path.realpath(path)) if target is None else target.path or ""
+            try:
+                return self._children.spawn(path, argv, env, stdio, on_exit, keep)
+            except OSError as error:
+                if error.errno == errno.ENOEXEC:  # a script without #!, which execvp(3) gives to the shell, too
+                    shell = [b"/bin/sh", path, *argv[1:]]
+                    return self._children.spawn(shell[0], shell, env, stdio, on_exit, keep)
+                if error.errno not in _TRIES_THE_NEXT:
+                    raise
+                refusal = error
+        raise refusal
+
+    def _watch(self, loop: Loop, program: Program, descriptor: int, output: Output) -> None:
+        def on_readable(events: int) -> None:
+            data = os.read(descriptor, _READ_SIZE)
+            self._captured += output.add(data, 0 if program.ending else self._max_captured - self._captured)
+            if not data:
+                loop.forget(descriptor)
+                os.close(descriptor)
+                program.open.remove(descriptor)
+                self._on_change(program)
+
+        loop.watch(descriptor, READ, on_readable)
+
+    def _on_change(self, program: Program) -> None:
+        if program.exited and program.ending is not None:
+            if program in self._programs:
+                self.forget(program)
+        elif program.exited:
+            program.ended = time.monotonic()
+            self._drop()
+
+    def _drop(self) -> None:
+        """Forget what has been kept for too long, or is too much."""
+        finished = sorted((p for p in self._programs if p.exited), key=lambda p: p.ended, reverse=True)
+        now = time.monotonic()
+        held, oldest = 0, None
+        for number, program in enumerate(finished):
+            held += program.out.size + program.err.size
+            if (number and (number >= MAX_FINISHED or held > MAX_KEPT)) or program.ended <= now - MAX_AGE:
+                self.forget(program)
+            else:
+                oldest = program
+        if oldest is not None and not self._expiring and self._loop is not None:
+            self._expiring = True
+            self._loop.call_later(oldest.ended + MAX_AGE - now, self._expire)
+
+    def _expire(self) -> None:
+        self._expiring = False
+        self._drop()
+
+
+def _size(asked: Mapping[str, Any]) -> int:
+    """Characters of the texts in it."""
+    texts = [text for value in asked.values() for text in (value if isinstance(value, list) else [value])]
+    return sum(len(text) for text in texts if isinstance(text, str))
+
+
+def _ignore(pid: int, code: int) -> None:
+    pass
+
+
+def _keep(descriptors: list[int], descriptor: int) -> int:
+    descriptors.append(descriptor)
+    return descriptor
+
+
+def _pipe(theirs: list[int], ours: dict[int, Output], output: Output) -> int:
+    """The program's end of a new pipe; the other end is to fill ``output``."""
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    ours[reading] = output
+    with contextlib.suppress(OSError):  # this user's pipes hold enough already
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+    return _keep(theirs, writing)

@@ -1,0 +1,113 @@
+"""Put a file, or what a tree has beside files, into its place in the guest: ``scripts`` says how."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from qga.client.errors import ClientError, CommandFailed, OutOfStep
+from qga.client.operations import guest_tools, parts, quoting, run, scripts, times
+from qga.client.operations.requests import Steps
+
+_BATCH = 100  # directories or links of one program in the guest
+_COPY_RATE = 10e6  # bytes a second, where a part must be copied to another filesystem of the guest
+_OURS = "qga: "  # before what a script of ours says
+_PLACE = re.compile(r"(\d{1,18})\0([a-z0-9]*)\0([0-7]{0,4})\0(/[^\0]*)\0(/[^\0]*)\0", re.ASCII)
+
+
+class Place(NamedTuple):
+    """Where a copy goes: ``part``, of which ``there`` bytes are; it becomes ``path``. ``mode``: the old file's."""
+
+    path: str
+    part: str
+    there: int
+    mode: int | None
+    hasher: str
+
+
+def prepare(target: str, key: str) -> Steps[Place | None]:
+    """A part for a copy to ``target``, where nobody else in the guest gets at it; None where no sh can be run there.
+
+    Raises CommandFailed where nothing can be written there.
+    """
+    name = part_name(target, key)
+    try:
+        done = yield from _script("prepare", target, name)
+    except BaseException:  # it may be there by now
+        yield from _script("remove", target, name)
+        raise
+    if done is None:
+        return None
+    if done.returncode:
+        raise CommandFailed("guest-file-open", f"{quoting.shown(target)}: {_said(done)}")
+    told = _PLACE.fullmatch(done.stdout.decode(errors="surrogateescape"))
+    if told is None:
+        raise OutOfStep(f"guest-exec: what the guest says of a part for {quoting.shown(target)} makes no sense")
+    there, hasher, mode, path, part = told.groups()
+    return Place(path, part, int(there), int(mode, 8) if mode else None, guest_tools.known(hasher))
+
+
+def part_name(target: str, key: str) -> str:
+    """Of ASCII, so that any agent can be told, and another for another target: they may lie in one directory."""
+    label = re.sub(r"[^\w.-]", "_", posixpath.basename(target), flags=re.ASCII)[:100]
+    return f".{label}.{key}{parts.key(target)[:6]}.qga-part"
+
+
+def finish(place: Place, size: int, mode: int, modified: int | None) -> Steps[list[str]]:
+    """Put the part into its place, with mode and time (nanoseconds). A sentence for each thing that could not be.
+
+    ``size`` in bytes, for how long it may take.
+    """
+    when = "" if modified is None else times.seconds(modified)
+    seconds = guest_tools.PATIENCE + size / _COPY_RATE
+    done = yield from _script("finish", place.path, place.part, f"{mode:o}", when, seconds=seconds)
+    if done is None or done.returncode:
+        raise CommandFailed("guest-exec", _said(done) if done else "the guest runs no program any more")
+    return _notes(done)
+
+
+def remove(part: str) -> Steps[None]:
+    yield from guest_tools.completed(["rm", "-f", "--", part])
+
+
+def tidy(directories: Sequence[str]) -> Steps[None]:
+    """Remove what copies into these directories of the guest have left, if nobody has gone on with it for a day."""
+    for start in range(0, len(directories), _BATCH):
+        yield from _script("tidy", *directories[start : start + _BATCH])
+
+
+def change_tree(script: str, items: Sequence[Sequence[str]]) -> Steps[list[str]]:
+    """Run one of ``directories``, ``links`` and ``settle``; what it says of what could not be, a sentence each.
+
+    ``items``: the words for each directory or link, the last its path.
+    """
+    notes: list[str] = []
+    for start in range(0, len(items), _BATCH):
+        words = [word for item in items[start : start + _BATCH] for word in item]
+        done = yield from _script(script, *words)
+        if done is None:
+            raise ClientError("in the guest: directories are made where the agent runs programs, and there is a sh")
+        if done.returncode:
+            raise ClientError(f"in the guest: {_said(done)}")
+        notes += _notes(done)
+    return notes
+
+
+def _script(name: str, *words: str, seconds: float = guest_tools.PATIENCE) -> Steps[run.Completed | None]:
+    ascii_only = "" if all(map(quoting.is_sayable, words)) else "ascii=yes\n"
+    return (yield from guest_tools.completed(["sh", "-c", ascii_only + scripts.text(name), "sh", *words], seconds))
+
+
+def _said(done: run.Completed) -> str:
+    """What a script says itself; else the reason that one of its programs gives."""
+    lines = done.stderr.decode(errors="surrogateescape").splitlines()
+    ours = [line.removeprefix(_OURS) for line in lines if line.startswith(_OURS)]
+    said = " ".join(ours or [line.rpartition(": ")[2] for line in lines])
+    return quoting.shown(said) or f"exit status {done.returncode}"
+
+
+def _notes(done: run.Completed) -> list[str]:
+    lines = done.stderr.decode(errors="surrogateescape").splitlines()
+    return [f"in the guest: {quoting.shown(line.removeprefix(_OURS))}" for line in lines]

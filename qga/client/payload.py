@@ -1,0 +1,54 @@
+"""The payload of guest-file-read and guest-file-write: decoded, and held to what was asked for."""
+
+from __future__ import annotations
+
+import os
+
+import pybase64
+
+from qga.client.errors import MalformedReply
+from qga.client.operations.requests import Limits, Steps
+from qga.client.reading import shown
+
+WHENCE = {os.SEEK_SET: "set", os.SEEK_CUR: "cur", os.SEEK_END: "end"}
+
+
+def limits() -> Steps[Limits]:
+    got: Limits = yield Limits()
+    return got
+
+
+def payload(encoded: str, count: int, asked: int) -> bytes:
+    """The bytes of a guest-file-read of at most ``asked``, of which the reply says that they are ``count``.
+
+    Raises MalformedReply.
+    """
+    data = decoded(encoded)
+    if not len(data) == count <= asked:
+        raise MalformedReply(
+            "guest-file-read", f"expected at most {asked} bytes, got {len(data)} and a count of {count}"
+        )
+    return data
+
+
+def written(count: int, sent: int) -> int:
+    """How many of ``sent`` bytes, which are some, a guest-file-write has written. Raises MalformedReply."""
+    if not 0 < count <= sent:
+        raise MalformedReply("guest-file-write", f"count: expected 1 to {sent}, got {count}")
+    return count
+
+
+def placed(position: int) -> int:
+    """Where a guest-file-seek has gone. Raises MalformedReply."""
+    if position < 0:
+        raise MalformedReply("guest-file-seek", f"position: expected one in the file, got {position}")
+    return position
+
+
+def decoded(text: str, command: str = "guest-file-read", member: str = "buf-b64") -> bytes:
+    """Raises MalformedReply for what is not base64."""
+    try:
+        data: bytes = pybase64.b64decode(text, validate=True)
+    except ValueError:
+        raise MalformedReply(command, f"{member}: expected base64, got {shown(text)}") from None
+    return data

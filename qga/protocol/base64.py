@@ -1,0 +1,44 @@
+"""Base64 as QEMU's agent takes it: lenient in all but its alphabet.
+
+Newlines are skipped, an incomplete quartet at the end is dropped, and a ``=`` ends its quartet, not the text. Strict
+base64, the common case, is left to pybase64.
+"""
+
+from __future__ import annotations
+
+import binascii
+import itertools
+
+import pybase64
+
+from qga.protocol.errors import CommandError
+
+_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
+_STAYS = bytes(character != ord("=") for character in range(256))
+
+
+def encode(data: bytes) -> str:
+    return pybase64.b64encode_as_string(data)
+
+
+def decode(text: str) -> bytes:
+    """Raises CommandError for a character that base64 does not have."""
+    try:
+        return pybase64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return _decode_leniently(text)
+
+
+def _decode_leniently(text: str) -> bytes:
+    data = text.encode(errors="surrogatepass").replace(b"\n", b"")
+    if data.translate(None, _ALPHABET):
+        raise CommandError("Base64 data contains invalid characters")
+    data = data[: len(data) // 4 * 4]
+    if b"=" not in data:
+        return pybase64.b64decode(data)
+    # A ``=`` counts as zero bits, and in third or fourth place takes the byte away that it stands for.
+    decoded = pybase64.b64decode(data.replace(b"=", b"A"))
+    kept = bytearray(b"\1") * len(decoded)
+    kept[1::3] = data[2::4].translate(_STAYS)
+    kept[2::3] = data[3::4].translate(_STAYS)
+    return bytes(itertools.compress(decoded, kept))

@@ -1,0 +1,230 @@
+"""The commands: what they are called, what they take and return, and their flags.
+
+``schema/*.json`` is the only list of commands. A file is a list of QAPI-like definitions; ``schema/meta.json``
+says which shapes they may have. What the package has is held to it by a test, other directories when they are loaded;
+type names are checked against the definitions each time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import orjson
+
+from qga.protocol.validate import Validator, compile_validator, first_complaint
+
+INTERFACE_VERSION = "10.2.2"  # the QEMU release whose guest agent interface is implemented: clients parse it
+
+_META = "meta.json"
+_KINDS = ("command", "struct", "enum", "alternate", "union")
+
+INT64_MIN, INT64_MAX, UINT64_MAX = -(2**63), 2**63 - 1, 2**64 - 1
+# A uint64 takes negative numbers as QEMU does: they wrap, and the handler sees what was sent.
+_BUILTIN: dict[str, dict[str, Any]] = {
+    "int": {"type": "integer", "minimum": INT64_MIN, "maximum": INT64_MAX},
+    "uint64": {"title": "uint64", "type": "integer", "minimum": INT64_MIN, "maximum": UINT64_MAX},
+    "bool": {"type": "boolean"},
+    "str": {"type": "string"},
+    "number": {"type": "number"},
+}
+
+
+class SchemaError(Exception):
+    """The schema is broken: which file, which definition, and what was expected."""
+
+
+class Command(NamedTuple):
+    """One command of the schema.
+
+    ``arguments`` is the JSON Schema of its arguments; ``secret`` and ``payload`` name those that no log may show;
+    a secret may be short enough to be guessed from its hash, so that is told of payloads only. ``slow`` says that it
+    may take long, and its handler is a coroutine; ``sync``, that a client sends it to start anew. ``file`` names the
+    argument that is a file to open, ``program`` the one that is a program to run; ``follows``, the command that gives
+    out the handles or pids which this one takes.
+    """
+
+    name: str
+    area: str
+    arguments: Mapping[str, Any]
+    returns: str | None
+    since: str
+    doc: str
+    success_response: bool
+    allow_frozen: bool
+    delimited: bool
+    slow: bool
+    sync: bool
+    secret: frozenset[str]
+    payload: frozenset[str]
+    file: str | None
+    program: str | None
+    follows: str | None
+
+    @property
+    def function(self) -> str:
+        """The name of its handler: guest-get-load is guest_get_load."""
+        return self.name.replace("-", "_")
+
+    @property
+    def members(self) -> list[str]:
+        return list(self.arguments["properties"])
+
+    def validator(self) -> Validator:
+        return compile_validator(self.arguments)
+
+
+class Schema:
+    """All definitions. ``commands`` is in the order of the files, which is by name, and within a file."""
+
+    def __init__(self, files: Mapping[str, list[dict[str, Any]]]) -> None:
+        """``files``: area (a file's name without .json) to its definitions, already of the right shape."""
+        self._entries: dict[str, dict[str, Any]] = {}
+        self.commands: dict[str, Command] = {}
+        for area, definitions in files.items():
+            for entry in definitions:
+                name = entry[_kind(entry)]
+                if name in self._entries:
+                    raise SchemaError(f"schema/{area}.json: {name} is defined twice")
+                self._entries[name] = entry
+        for area, definitions in files.items():
+            for entry in definitions:
+                try:
+                    self._resolve(area, entry)
+                except KeyError as error:
+                    raise SchemaError(
+                        f"schema/{area}.json: {entry[_kind(entry)]}: there is no type or member {error}"
+                    ) from None
+
+    @property
+    def allowed_while_frozen(self) -> list[str]:
+        """The names of the commands that may run while filesystems are frozen."""
+        return [command.name for command in self.commands.values() if command.allow_frozen]
+
+    def type(self, reference: str | list[str]) -> dict[str, Any]:
+        """The JSON Schema of a type: its name, or a list that holds the name of the elements' type."""
+        if isinstance(reference, list):
+            return {"type": "array", "items": self.type(reference[0])}
+        if reference in _BUILTIN:
+            return _BUILTIN[reference]
+        entry = self._entries[reference]
+        kind = _kind(entry)
+        if kind == "command":
+            raise KeyError(reference)
+        if kind == "enum":
+            return {"title": reference, "type": "string", "enum": entry["data"]}
+        if kind == "alternate":
+            return {"title": reference, "anyOf": [self.type(branch) for branch in entry["data"].values()]}
+        if kind == "union":
+            return {"title": reference, "oneOf": self._branches(entry)}
+        return self._members(entry["data"])
+
+    def _members(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        required = [name for name in data if not name.startswith("*")]
+        return {
+            "type": "object",
+            "properties": {name.removeprefix("*"): self.type(reference) for name, reference in data.items()},
+            **({"required": required} if required else {}),
+            "additionalProperties": False,
+        }
+
+    def _branches(self, union: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """One object schema for each value of the discriminator: the base's members and the branch's."""
+        branches = []
+        for value, name in union["data"].items():
+            members = self._members({**union["base"], **self._entries[name]["data"]})
+            members["properties"][union["discriminator"]] = {"type": "string", "enum": [value]}
+            branches.append(members)
+        return branches
+
+    def _resolve(self, area: str, entry: Mapping[str, Any]) -> None:
+        if "command" not in entry:
+            self.type(entry[_kind(entry)])
+            return
+        returns = entry.get("returns")
+        if returns is not None:
+            self.type(returns)
+        arguments = self._members(entry.get("data", {}))
+        for name in (*entry.get("secret", ()), *entry.get("payload", ())):
+            arguments["properties"][name]  # a KeyError names the member that is not there
+        for flag in ("file", "program"):
+            if flag in entry:
+                arguments["properties"][entry[flag]]
+        if "follows" in entry:
+            self._entries[entry["follows"]]
+        self.commands[entry["command"]] = Command(
+            name=entry["command"],
+            area=area,
+            arguments=arguments,
+            returns=returns,
+            since=entry["since"],
+            doc=entry["doc"],
+            success_response=entry.get("success-response", True),
+            allow_frozen=entry.get("allow-frozen", False),
+            delimited=entry.get("delimited", False),
+            slow=entry.get("slow", False),
+            sync=entry.get("sync", False),
+            secret=frozenset(entry.get("secret", ())),
+            payload=frozenset(entry.get("payload", ())),
+            file=entry.get("file"),
+            program=entry.get("program"),
+            follows=entry.get("follows"),
+        )
+
+
+def _kind(entry: Mapping[str, Any]) -> str:
+    return next(kind for kind in _KINDS if kind in entry)
+
+
+def directory() -> str:
+    """Where the schema lies: inside an installed package, beside the package in a checkout."""
+    package = os.path.dirname(os.path.dirname(__file__))
+    installed = os.path.join(package, "_schema")
+    return installed if os.path.isdir(installed) else os.path.join(os.path.dirname(package), "schema")
+
+
+def load(where: str | None = None) -> Schema:
+    """Read and resolve the package's schema, or another directory's, which is checked first. Raises SchemaError."""
+    names = sorted(name for name in os.listdir(where or directory()) if name.endswith(".json") and name != _META)
+    files = {name.removesuffix(".json"): _read(where or directory(), name) for name in names}
+    if where is not None:
+        _check(_read(where, _META), files)
+    return Schema(files)
+
+
+def _check(meta: dict[str, Any], files: Mapping[str, object]) -> None:
+    """Compiling this takes as long as a tenth of the agent's start."""
+    import fastjsonschema
+
+    accepts = fastjsonschema.compile(meta, use_default=False, use_formats=False, detailed_exceptions=False)
+    for area, definitions in files.items():
+        try:
+            accepts(definitions)
+        except fastjsonschema.JsonSchemaException:
+            raise SchemaError(f"schema/{area}.json: {_explain(meta, definitions)}") from None
+
+
+def _read(where: str, name: str) -> Any:
+    try:
+        with open(os.path.join(where, name), "rb") as file:
+            return orjson.loads(file.read())
+    except OSError as error:
+        raise SchemaError(f"schema/{name}: cannot read it: {error.strerror}") from error
+    except orjson.JSONDecodeError as error:
+        raise SchemaError(f"schema/{name}:{error.lineno}: no valid JSON: {error.msg}") from error
+
+
+def _explain(meta: dict[str, Any], definitions: object) -> str:
+    """Which definition is wrong, and why: held to the shape of its own kind, not to the choice of all."""
+    if not isinstance(definitions, list):
+        return "expected a list of definitions"
+    for number, entry in enumerate(definitions, 1):
+        kinds = [kind for kind in _KINDS if isinstance(entry, dict) and kind in entry]
+        if len(kinds) != 1:
+            return f"definition {number}: expected exactly one of {', '.join(_KINDS)}"
+        shape = {"$ref": f"#/definitions/{kinds[0]}", "definitions": meta["definitions"]}
+        complaint = first_complaint(shape, entry)
+        if complaint is not None:
+            return f"{kinds[0]} {entry[kinds[0]]!r}: {complaint}"
+    return "expected a list of definitions"

@@ -1,0 +1,127 @@
+"""What the text of one token means in QEMU's dialect of JSON, and how a complaint about it reads.
+
+The rule it keeps: a literal is judged from its first byte to its last, and the first problem is the one told.
+"""
+
+from __future__ import annotations
+
+import re
+
+import orjson
+
+from qga.protocol.errors import RequestError
+
+MAX_COMPLAINT = 1023  # bytes after the prefix; as QEMU, and so garbage is not echoed in full
+
+
+def number(text: bytes) -> int | float:
+    """An integer literal: an int if 64 bits hold it, with a sign or without, else a float."""
+    # The longest that fits has 20 characters; int() refuses very long texts.
+    if len(text) <= 20 and -(1 << 63) <= (value := int(text)) < 1 << 64:
+        return value
+    return float(text)
+
+
+_WORDS: dict[bytes, bool | None] = {b"true": True, b"false": False, b"null": None}
+
+
+def c_string(text: str) -> bytes:
+    """As the kernel takes a path or an argument: NUL cannot be in it, and is spelled as modified UTF-8 does."""
+    return text.encode(errors="surrogateescape").replace(b"\0", b"\xc0\x80")
+
+
+def keyword(text: bytes) -> bool | None:
+    if text not in _WORDS:
+        raise complaint(b"invalid keyword '" + text + b"'")
+    return _WORDS[text]
+
+
+# U+FDD0 to U+FDEF, and the last two of every plane
+_NONCHARACTER = re.compile(
+    "[\ufdd0-\ufdef" + "".join(chr(plane << 16 | low) for plane in range(17) for low in (0xFFFE, 0xFFFF)) + "]"
+)
+_ESCAPE = re.compile(
+    rb"""\\(?:["'\\/bfnrt]|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4})"""
+)
+# Up to the first escape that is none, half a surrogate pair, or a noncharacter.
+_SOUND = re.compile(
+    rb"""(?:[^\\]++|\\(?:
+        ["'\\/bfnrt]
+      | u(?![dD][89abAB][37bBfF][fF]\\u[dD][fF][fF][eEfF])[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}
+      | u(?![dD][89a-fA-F]|[fF][dD][dDeE]|[fF]{3}[eEfF])[0-9a-fA-F]{4}
+    ))*+""",
+    re.VERBOSE,
+)
+
+
+def string(token: bytes) -> str:
+    """The text of a quoted string; NUL is NUL, however it was written.
+
+    No step of Python's is taken for each escape: a string may have four million.
+    """
+    if token[0] == ord('"'):
+        # Anything orjson takes means the same here, but for noncharacters.
+        try:
+            decoded: str = orjson.loads(token)
+        except orjson.JSONDecodeError:
+            pass
+        else:
+            if decoded.isascii() or not _NONCHARACTER.search(decoded):
+                return decoded
+    elif b"\\" not in token and (plain := _utf8(token[1:-1])) is not None:
+        return plain
+    sound = _SOUND.match(token, 1, len(token) - 1)
+    assert sound is not None  # it may be empty
+    if _utf8(sound.group()) is None:
+        raise complaint(b"invalid UTF-8 sequence in string")
+    if sound.end() < len(token) - 1:
+        raise _complaint_about_escape(token, sound.end())
+    text: str = orjson.loads(_as_rfc8259(sound.group()))
+    return text
+
+
+def _as_rfc8259(text: bytes) -> bytes:
+    """The same string in double quotes, with no escape that only the dialect has; ``text`` is sound."""
+    text = text.replace(rb"\\", rb"\u005c")  # from here on each backslash begins an escape
+    text = text.replace(rb"\'", b"'").replace(rb"\"", b'"').replace(b'"', rb"\"")
+    return b'"%s"' % text.replace(b"\xc0\x80", rb"\u0000")
+
+
+def _utf8(text: bytes) -> str | None:
+    """What the bytes say in modified UTF-8; None if they are none, or say a noncharacter."""
+    try:
+        decoded = text.replace(b"\xc0\x80", b"\0").decode()
+    except UnicodeDecodeError:
+        return None
+    return decoded if decoded.isascii() or not _NONCHARACTER.search(decoded) else None
+
+
+def _complaint_about_escape(token: bytes, pos: int) -> RequestError:
+    """About one that is not sound, at ``pos``."""
+    escape = _ESCAPE.match(token, pos, len(token) - 1)
+    if escape is None and token[pos + 1] != ord("u"):
+        return complaint(b"invalid escape sequence in string")
+    shown = token[pos : pos + 6] if escape is None else escape.group()  # it may be one with the closing quote
+    return complaint(shown + b" is not a valid Unicode character")
+
+
+def complaint(text: bytes) -> RequestError:
+    """A complaint of the parser; `text` may quote what was received."""
+    return RequestError("JSON parse error, " + legible(text[:MAX_COMPLAINT]))
+
+
+# What looks like one character, valid or not: a leading byte and as many continuation bytes as it announces.
+_SEQUENCE = re.compile(
+    rb"[\xc0-\xdf][\x80-\xbf]?|[\xe0-\xef][\x80-\xbf]{0,2}|[\xf0-\xf7][\x80-\xbf]{0,3}"
+    rb"|[\xf8-\xfb][\x80-\xbf]{0,4}|[\xfc\xfd][\x80-\xbf]{0,5}|[\x80-\xbf\xfe\xff]"
+)
+
+
+def legible(text: bytes) -> str:
+    """Text that may be no UTF-8: each sequence that is none, or a noncharacter, becomes one U+FFFD."""
+
+    def repaired(sequence: re.Match[bytes]) -> bytes:
+        character = _utf8(sequence.group())
+        return b"\xef\xbf\xbd" if character is None else character.encode()
+
+    return _SEQUENCE.sub(repaired, text).decode()

@@ -1,0 +1,138 @@
+"""Is a value of a given shape, and if not, what would QEMU say?
+
+A validator compiled by fastjsonschema decides, and is imported when first needed: a host that only pings and looks
+does not need it. What was wrong is found as QEMU's visitor finds it: it takes the members in the schema's order, then
+looks for unexpected ones, and ends at the first problem, so that a million of them cost no more than one. Shapes are
+JSON Schema draft 4: the last in which 1.0 is no integer, which is also QAPI's view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from qga.protocol.errors import RequestError
+
+Validator = Callable[[object], None]
+
+_DRAFT = "http://json-schema.org/draft-04/schema#"
+
+
+def compile_validator(shape: Mapping[str, Any]) -> Validator:
+    """A function that returns for a value of this shape and raises RequestError for any other."""
+    if shape.get("properties") == {}:
+        return lambda value: _be_empty(shape, value)
+    import fastjsonschema
+
+    accepts = fastjsonschema.compile(
+        {"$schema": _DRAFT, **shape}, use_default=False, use_formats=False, detailed_exceptions=False
+    )
+
+    def validate(value: object) -> None:
+        try:
+            accepts(value)
+        except fastjsonschema.JsonSchemaValueException:
+            raise RequestError(complaint(shape, value)) from None
+
+    return validate
+
+
+def _be_empty(shape: Mapping[str, Any], value: object) -> None:
+    if value != {}:
+        raise RequestError(complaint(shape, value))
+
+
+def complaint(shape: Mapping[str, Any], value: object) -> str:
+    """What QEMU says first of a value that is not of this shape."""
+    try:
+        _visit(shape, value)
+    except _Problem as problem:
+        return problem.words(_path(reversed(problem.steps)))
+    raise AssertionError("the compiled validator refuses what is of the shape")
+
+
+def first_complaint(shape: Mapping[str, Any], value: object) -> str | None:
+    """What jsonschema says of a value, in its own words: for files that a person wrote."""
+    from jsonschema import Draft4Validator
+    from jsonschema.exceptions import best_match
+
+    error = best_match(Draft4Validator(shape).iter_errors(value))
+    if error is None:
+        return None
+    where = _path(error.absolute_path)
+    return f"{where}: {error.message}" if where else error.message
+
+
+class _Problem(Exception):  # noqa: N818  it never leaves this module
+    """``words`` puts it in QAPI's words; ``steps`` lead from where it is up to the whole value."""
+
+    def __init__(self, words: Callable[[str], str], *steps: str | int) -> None:
+        super().__init__()
+        self.words = words
+        self.steps = [*steps]
+
+
+def _visit(shape: Mapping[str, Any], value: object) -> None:
+    """As QEMU's visitor does: member by member in the schema's order, and the first problem ends it."""
+    kind = shape.get("type")
+    if kind == "object" and isinstance(value, dict):
+        for name, member in shape["properties"].items():
+            if name in value:
+                _descend(member, value[name], name)
+            elif name in shape.get("required", ()):
+                raise _Problem(lambda path: f"Parameter '{path}' is missing", name)
+        for name in value:
+            if name not in shape["properties"]:
+                raise _Problem(lambda path: f"Parameter '{path}' is unexpected", name)
+    elif kind == "array" and isinstance(value, list):
+        for number, element in enumerate(value):
+            _descend(shape["items"], element, number)
+    elif not _fits(shape, value):
+        raise _Problem(partial(_refusal, shape, value))
+
+
+def _descend(shape: Mapping[str, Any], value: object, step: str | int) -> None:
+    try:
+        _visit(shape, value)
+    except _Problem as problem:
+        problem.steps.append(step)
+        raise
+
+
+def _fits(shape: Mapping[str, Any], value: object) -> bool:
+    """Whether it is of a shape that is neither object nor list: these are never branches of an alternate."""
+    if "anyOf" in shape:
+        return any(_fits(branch, value) for branch in shape["anyOf"])
+    if not isinstance(value, _TYPES.get(shape["type"], ())) or (
+        isinstance(value, bool) and shape["type"] != "boolean"
+    ):
+        return False
+    if "enum" in shape:
+        return value in shape["enum"]
+    return "minimum" not in shape or shape["minimum"] <= value <= shape["maximum"]
+
+
+_TYPES = {"string": (str,), "boolean": (bool,), "integer": (int,), "number": (int, float)}
+
+
+def _refusal(shape: Mapping[str, Any], value: object, path: str) -> str:
+    if shape.get("title") == "uint64":
+        return f"Parameter '{path}' expects uint64"
+    if isinstance(value, str) and any("enum" in branch for branch in shape.get("anyOf", [shape])):
+        return f"Parameter '{path}' does not accept value '{value}'"
+    return f"Invalid parameter type for '{path}', expected: {_expected(shape, value)}"
+
+
+def _expected(shape: Mapping[str, Any], value: object) -> str:
+    """A type's name for people. An alternate goes by its own, except that a number chooses its integer branch."""
+    if "anyOf" not in shape:
+        return str(shape["type"])
+    integral = any(branch.get("type") == "integer" for branch in shape["anyOf"])
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return "integer" if integral and is_number else str(shape["title"])
+
+
+def _path(steps: Iterable[str | int]) -> str:
+    """vcpus[0].online"""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).removeprefix(".")

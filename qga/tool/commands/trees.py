@@ -1,0 +1,146 @@
+"""Directory trees for cp -r: what is in them, and all of it but the contents of files.
+
+Symbolic links are copied as links, and followed nowhere: not by what is read, and not out of the target by what is
+written, whatever the other side lists.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from qga.client.client import Client
+from qga.client.errors import ClientError
+from qga.client.operations import kinds, parts, placing, quoting, scripts, times
+from qga.client.operations.outcome import Outcome
+from qga.tool import output
+from qga.tool.commands import listing
+from qga.tool.commands.localtree import LocalTree
+
+
+class Job(NamedTuple):
+    """One file: ``copy`` is ``Client.upload`` or ``download`` from the one to the other, and takes their options."""
+
+    source: str
+    target: str
+    copy: Callable[..., Outcome]
+
+
+class Tree(NamedTuple):
+    """``files`` are for the caller to copy, and then to call ``finish``.
+
+    ``skipped``: how many entries are left out, as what they are cannot be copied.
+    """
+
+    files: list[Job]
+    finish: Callable[[], None]
+    skipped: int
+
+
+class Directory(NamedTuple):
+    path: str
+    mode: int
+    modified: str  # seconds since 1970, with a fraction
+
+
+def to_guest(client: Client, source: str, target: str, keep_setuid: bool, insecure: bool) -> Tree:
+    root = target if "/" in target else f"./{target}"
+    files: list[Job] = []
+    directories: list[Directory] = []
+    links: list[tuple[str, str]] = []
+    skipped = 0
+    for where, names, leaves in os.walk(source, onerror=_raise):
+        far = root if where == source else posixpath.join(root, os.path.relpath(where, source))
+        about = os.stat(where)
+        seconds = times.seconds(about.st_mtime_ns)
+        directories.append(Directory(far, kinds.permissions(about.st_mode, keep_setuid), seconds))
+        for name in sorted(names + leaves):
+            path = os.path.join(where, name)
+            kind = os.lstat(path).st_mode
+            if stat.S_ISLNK(kind):
+                links.append((os.readlink(path), posixpath.join(far, name)))
+            elif stat.S_ISREG(kind):
+                copy = partial(client.upload, path, posixpath.join(far, name), insecure=insecure)
+                files.append(Job(path, posixpath.join(far, name), copy))
+            elif not stat.S_ISDIR(kind):
+                skipped += _left_out(path, "neither a file, a directory nor a link")
+    directories.sort(key=lambda one: (one.path.count("/"), one.path))  # outer ones first, and those of one together
+    _change(client, "directories", [(_umask(one.mode), one.path) for one in directories])
+
+    def finish() -> None:
+        _change(client, "links", links)
+        _change(client, "settle", [(f"{one.mode:o}", one.modified, one.path) for one in reversed(directories)])
+
+    return Tree(files, finish, skipped)
+
+
+def from_guest(client: Client, source: str, tree: LocalTree, keep_setuid: bool) -> Tree:
+    """Raises ClientError for what the guest lists and cannot be, and for what is in its way on this machine."""
+    files: list[Job] = []
+    directories: list[listing.Entry] = []
+    links: list[listing.Entry] = []
+    skipped = 0
+    for entry in listing.parse(source, _listed(client, source)):
+        inside = posixpath.join(source, entry.name)
+        if entry.kind == "d":
+            directories.append(entry)
+        elif entry.kind == "l":
+            links.append(entry)
+        elif entry.kind != "f":
+            skipped += _left_out(inside, "neither a file, a directory nor a link")
+        elif not quoting.is_sayable(inside):
+            skipped += _left_out(inside, "its name is not UTF-8, and JSON carries nothing else")
+        else:
+            files.append(Job(inside, tree.shown(entry.name), partial(download, client, inside, tree, entry.name)))
+    for one in directories:
+        tree.make_directory(one.name)
+
+    def finish() -> None:
+        for one in links:
+            tree.make_link(one.name, one.leads)
+        for one in reversed(directories):
+            tree.settle(one.name, one.mode, one.modified, keep_setuid)
+
+    return Tree(files, finish, skipped)
+
+
+def download(client: Client, source: str, tree: LocalTree, name: str, **options: Any) -> Outcome:
+    """One file, to its name in the tree: no link on the way there is followed, nor one that has its name."""
+    with parts.named(tree.shown(name)), tree.opened_parent(name) as (directory, last):
+        return client.download(source, last, dir_fd=directory, **options)
+
+
+def _listed(client: Client, source: str) -> bytes:
+    root = source if source.startswith("/") else f"./{source}"
+    words = [root, listing.FORMAT, scripts.alone("entries")]
+    listed = client.run(["sh", "-c", scripts.alone("list"), "sh", *words])
+    if listed.returncode or listed.truncated:
+        why = "its list is too long" if listed.truncated else listed.stderr.decode(errors="replace").strip()
+        raise ClientError(f"{source}: {why}")
+    found: bytes = listed.stdout
+    return found
+
+
+def _change(client: Client, script: str, items: Sequence[Sequence[str]]) -> None:
+    for text in client.carry_out(placing.change_tree(script, items)):
+        output.note(text)
+
+
+def _umask(mode: int) -> str:
+    """For a new directory of this mode, or less: the agent's user must get in, and mkdir(1) sets no sticky bit."""
+    if mode & stat.S_ISVTX:
+        mode &= ~0o022
+    return f"{~(mode | 0o700) & 0o777:03o}"
+
+
+def _left_out(path: str, why: str) -> int:
+    output.note(f"{path}: {why}: left out")
+    return 1
+
+
+def _raise(error: OSError) -> None:
+    raise error

@@ -1,0 +1,45 @@
+"""Signals: exceptions while the tool works, so that it can clean up in the guest; remembered while it is frozen."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from qga.tool.exits import Terminated
+
+_HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def raised() -> Iterator[None]:
+    """SIGINT and SIGTERM raise KeyboardInterrupt and Terminated. Outside of it they end the process."""
+    old = {signal.SIGTERM: signal.signal(signal.SIGTERM, _terminate)}
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        old[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def remembered() -> Iterator[list[int]]:
+    """Gives the list of those that came. An exception could hit the thaw."""
+    came: list[int] = []
+
+    def remember(number: int, _: FrameType | None) -> None:
+        came.append(number)
+
+    old = {number: signal.signal(number, remember) for number in _HELD}
+    try:
+        yield came
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _terminate(number: int, _: FrameType | None) -> None:
+    raise Terminated

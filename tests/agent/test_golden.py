@@ -1,0 +1,77 @@
+"""The recorded exchanges with QEMU's agent, whole and in pieces, through everything but a descriptor.
+
+``golden/README.md`` says what the cases are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qga.agent.linux.host import Host
+from qga.agent.session import Session
+from tests.conftest import write
+from tests.repository import REPOSITORY
+
+CASES: list[dict[str, Any]] = json.loads((REPOSITORY / "tests" / "golden" / "wire.json").read_text())
+SYNC = b'{"execute": "guest-sync-delimited", "arguments": {"id": 4711}}\n'
+
+
+def receive(session: Session, pieces: Iterator[bytes] | list[bytes]) -> list[dict[str, Any]]:
+    said = b""
+    for piece in pieces:
+        session.receive(piece)
+        said += b"".join(iter(session.next_reply, None))
+    lines = said.splitlines(keepends=True)
+    assert all(line.endswith(b"\n") for line in lines)
+    return [
+        {"ff": True, "reply": json.loads(line[1:])} if line.startswith(b"\xff") else json.loads(line)
+        for line in lines
+    ]
+
+
+def expected(case: dict[str, Any], replies: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What was recorded; where only the class counts, with the text that came."""
+    recorded: list[dict[str, Any]] = json.loads(json.dumps(case["replies"]))
+    if case.get("compare") == "class":
+        for mine, theirs in zip(replies, recorded, strict=True):
+            if "error" in theirs and "error" in mine:
+                theirs["error"]["desc"] = mine["error"]["desc"]
+    return recorded
+
+
+def by_name(case: dict[str, Any]) -> str:
+    return str(case["name"])
+
+
+@pytest.fixture(autouse=True)
+def _machine(host: Host) -> None:
+    """What the recorded cases assume: a processor that cannot be taken offline, a memory block."""
+    Path(host.path("/sys/devices/system/cpu/cpu0")).mkdir(parents=True)
+    write(host, "/sys/devices/system/memory/memory0/state", "online\n")
+
+
+@pytest.mark.parametrize("case", CASES, ids=by_name)
+def test_recorded_exchange(case: dict[str, Any], new_session: Callable[[], Session]) -> None:
+    session = new_session()
+    assert receive(session, [SYNC]) == [{"ff": True, "reply": {"return": 4711}}]
+    replies = receive(session, [case["send"].encode("latin-1")])
+    assert replies == expected(case, replies)
+
+
+@pytest.mark.parametrize("case", CASES, ids=by_name)
+def test_recorded_exchange_in_pieces(case: dict[str, Any], new_session: Callable[[], Session]) -> None:
+    """Byte by byte, and in every two parts."""
+    data = case["send"].encode("latin-1")
+    splits = [[data[i : i + 1] for i in range(len(data))], *([data[:i], data[i:]] for i in range(1, len(data)))]
+    for pieces in splits:
+        replies = receive(new_session(), pieces)
+        assert replies == expected(case, replies), pieces
+
+
+def test_every_case_is_there() -> None:
+    assert len(CASES) == 108

@@ -1,0 +1,37 @@
+"""What is generated from the schema and checked in is what the generator makes."""
+
+from __future__ import annotations
+
+import pytest
+
+from qga.client.asynchronous import AsyncClient
+from qga.client.client import Client
+from qga.client.commands import SILENT
+from qga.client.replies import CpuStats, FilesystemInfo
+from qga.protocol import schema
+from tests import client_source
+
+FILESYSTEM = {"name": "vda1", "mountpoint": "/", "type": "ext4", "disk": []}
+
+
+@pytest.mark.forks
+def test_what_is_checked_in_is_what_is_made() -> None:
+    for name, text in client_source.files().items():
+        assert (client_source.PACKAGE / name).read_text() == text, "run: make client"
+
+
+def test_every_command_has_its_method() -> None:
+    for command in schema.load().commands.values():
+        assert callable(getattr(Client, command.function))
+        assert callable(getattr(AsyncClient, command.function))
+        assert (command.name in SILENT) == (not command.success_response)
+
+
+def test_unknown_members_are_ignored_and_missing_ones_none() -> None:
+    filesystem = FilesystemInfo.read({**FILESYSTEM, "of-tomorrow": 1})
+    assert filesystem == FilesystemInfo(name="vda1", mountpoint="/", type="ext4", disk=[])
+    assert filesystem.used_bytes is None
+
+
+def test_a_union_of_tomorrow_is_left_out() -> None:
+    assert CpuStats.read({"type": "windows", "cpu": 1}) is None

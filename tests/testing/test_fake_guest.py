@@ -1,0 +1,208 @@
+"""The fake guest, and how the clients bear what it does to them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from qga.client import AgentTimeout, AgentUnreachable, AsyncClient, Client, CommandFailed, CommandNotFound, OutOfStep
+from qga.protocol import schema
+from qga.protocol.errors import CommandError
+from qga.protocol.validate import first_complaint
+from qga.testing import FakeGuest, _least
+
+
+def test_every_command_answers_what_its_schema_allows() -> None:
+    known = schema.load()
+    for command in known.commands.values():
+        if command.returns is not None:
+            shape = known.type(command.returns)
+            assert first_complaint(shape, _least(shape)) is None, command.name
+
+
+def test_canned_and_computed_answers(fake_guest: FakeGuest) -> None:
+    fake_guest.answer("guest-get-osinfo", {"id": "debian"})
+    fake_guest.answer("guest-set-vcpus", lambda vcpus: len(vcpus))
+    with Client(fake_guest.address) as guest:
+        assert guest.guest_get_osinfo().id == "debian"
+        assert guest.guest_get_osinfo().name is None
+        assert guest.guest_set_vcpus([]) == 0
+        assert guest.guest_get_disks() == []
+    assert fake_guest.commands == ["guest-get-osinfo", "guest-get-osinfo", "guest-set-vcpus", "guest-get-disks"]
+
+
+@pytest.mark.parametrize(
+    ("command", "value"), [("guest-get-osinfo", {"nonsense": 1}), ("guest-ping", 5), ("guest-of-tomorrow", {})]
+)
+def test_an_answer_that_no_agent_gives_is_refused(fake_guest: FakeGuest, command: str, value: object) -> None:
+    with pytest.raises(ValueError, match=command):
+        fake_guest.answer(command, value)
+
+
+def test_a_computed_answer_may_be_an_error(fake_guest: FakeGuest) -> None:
+    def fail() -> None:
+        raise CommandError("no disks today")
+
+    fake_guest.answer("guest-get-disks", fail)
+    with Client(fake_guest.address) as guest, pytest.raises(CommandFailed, match="no disks today"):
+        guest.guest_get_disks()
+
+
+def test_requests_are_held_to_the_schema(fake_guest: FakeGuest) -> None:
+    with Client(fake_guest.address) as guest:
+        with pytest.raises(CommandFailed, match="Parameter 'path' is missing"):
+            guest.call("guest-file-open")
+        with pytest.raises(CommandNotFound):
+            guest.call("guest-of-tomorrow")
+
+
+def test_files_and_programs(fake_guest: FakeGuest) -> None:
+    fake_guest.files["/etc/hostname"] = bytearray(b"fake\n")
+    fake_guest.programs["upper"] = lambda words, data: (len(words), data.upper(), b"")
+    with Client(fake_guest.address) as guest:
+        with guest.open("/etc/hostname") as file:
+            assert file.read() == b"fake\n"
+        with guest.open("/new", "w") as file:
+            file.write(b"hello")
+        done = guest.run(["upper", "a"], input=b"x")
+        assert (done.returncode, done.stdout) == (1, b"X")
+    assert fake_guest.files["/new"] == b"hello"
+
+
+@pytest.mark.forks  # pyserial's ioctl of a pseudo-terminal
+@pytest.mark.forks  # pyserial's ioctl of a pseudo-terminal
+def test_a_serial_guest(fake_serial_guest: FakeGuest) -> None:
+    with Client(fake_serial_guest.address) as guest:
+        assert guest.guest_info().version == schema.INTERFACE_VERSION
+
+
+def test_a_late_reply_is_dropped(fake_guest: FakeGuest) -> None:
+    fake_guest.fault("guest-get-time", delay=0.6)
+    with Client(fake_guest.address) as guest:
+        with pytest.raises(AgentTimeout, match="guest-get-time: the agent did not answer in time"):
+            guest.guest_get_time(timeout=0.2)
+        assert guest.guest_get_host_name().host_name == ""
+
+
+def test_a_lost_reply_is_an_error_and_the_next_is_right(fake_guest: FakeGuest) -> None:
+    fake_guest.fault("guest-get-time", drop=True)
+    with Client(fake_guest.address) as guest:
+        with pytest.raises(AgentTimeout):
+            guest.guest_get_time(timeout=0.2)
+        assert guest.guest_fsfreeze_status() == "thawed"
+
+
+def test_garbage_is_out_of_step_and_the_next_call_starts_anew(fake_guest: FakeGuest) -> None:
+    fake_guest.fault("guest-ping", garbage=b"Segmentation fault\n")
+    with Client(fake_guest.address) as guest:
+        with pytest.raises(OutOfStep, match="Segmentation fault"):
+            guest.guest_ping()
+        guest.guest_ping()
+
+
+def test_a_connection_that_dies_is_told_and_made_anew(fake_guest: FakeGuest) -> None:
+    fake_guest.fault("guest-ping", disconnect=True)
+    with Client(fake_guest.address) as guest:
+        with pytest.raises(AgentUnreachable, match="closed the connection"):
+            guest.guest_ping()
+        guest.guest_ping()
+
+
+def test_shutdown_is_silent_or_an_error(fake_guest: FakeGuest) -> None:
+    with Client(fake_guest.address) as guest:
+        guest.guest_shutdown("reboot")
+        fake_guest.fault("guest-shutdown", error="no way")
+        with pytest.raises(CommandFailed, match="guest-shutdown: no way"):
+            guest.guest_shutdown()
+        fake_guest.fault("guest-shutdown", disconnect=True)
+        guest.guest_shutdown()
+
+
+class TestFreeze:
+    def test_it_thaws(self, fake_guest: FakeGuest) -> None:
+        fake_guest.filesystems = 3
+        with Client(fake_guest.address) as guest:
+            with guest.freeze() as freeze:
+                assert fake_guest.frozen
+                with pytest.raises(CommandNotFound):
+                    guest.guest_get_disks()
+            assert (freeze.frozen, freeze.thawed) == (3, 3)
+            assert freeze.seconds is not None
+        assert not fake_guest.frozen
+
+    @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+    def test_it_thaws_after_an_error(self, fake_guest: FakeGuest, error: type[BaseException]) -> None:
+        with Client(fake_guest.address) as guest, pytest.raises(error), guest.freeze(mountpoints=["/"]):
+            raise error
+        assert not fake_guest.frozen
+
+    @pytest.mark.parametrize("fault", [{"disconnect": True}, {"garbage": b"?\n"}])
+    @pytest.mark.parametrize("command", ["guest-fsfreeze-thaw", "guest-fsfreeze-freeze"])
+    def test_it_thaws_over_a_new_connection(
+        self, fake_guest: FakeGuest, command: str, fault: dict[str, object]
+    ) -> None:
+        fake_guest.fault(command, **fault)
+        with Client(fake_guest.address) as guest:
+            if command == "guest-fsfreeze-thaw":
+                with guest.freeze():
+                    assert fake_guest.frozen
+            else:
+                with pytest.raises((AgentUnreachable, OutOfStep)), guest.freeze():
+                    pytest.fail("entered")
+        assert not fake_guest.frozen
+
+    def test_it_thaws_when_the_freeze_took_too_long(self, fake_guest: FakeGuest) -> None:
+        fake_guest.fault("guest-fsfreeze-freeze", delay=0.6)
+        with Client(fake_guest.address) as guest, pytest.raises(AgentTimeout), guest.freeze(timeout=0.2):
+            pytest.fail("entered")
+        assert fake_guest.commands[-1] == "guest-fsfreeze-thaw"
+        assert not fake_guest.frozen
+
+    def test_what_another_froze_stays_frozen(self, fake_guest: FakeGuest) -> None:
+        fake_guest.frozen = True
+        with Client(fake_guest.address) as guest, pytest.raises(CommandFailed, match="already"), guest.freeze():
+            pytest.fail("entered")
+        assert fake_guest.frozen
+
+    def test_for_asyncio(self, fake_guest: FakeGuest) -> None:
+        async def hold() -> None:
+            async with AsyncClient(fake_guest.address) as guest:
+                fake_guest.fault("guest-fsfreeze-thaw", disconnect=True)
+                async with asyncio.timeout(20):
+                    async with guest.freeze() as frozen:
+                        assert frozen == 1
+                        assert fake_guest.frozen
+                assert not fake_guest.frozen
+                task = asyncio.create_task(frozen_for_ever(guest))
+                while not fake_guest.frozen:
+                    await asyncio.sleep(0.01)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+
+        async def frozen_for_ever(guest: AsyncClient) -> None:
+            async with guest.freeze():
+                await asyncio.sleep(60)
+
+        asyncio.run(hold())
+        assert not fake_guest.frozen
+
+
+def test_asyncio_bears_the_faults(fake_guest: FakeGuest) -> None:
+    async def ask() -> None:
+        async with AsyncClient(fake_guest.address) as guest:
+            fake_guest.fault("guest-get-time", delay=0.6)
+            with pytest.raises(AgentTimeout, match="guest-get-time"):
+                await guest.guest_get_time(timeout=0.2)
+            await guest.guest_ping()
+            fake_guest.fault("guest-ping", disconnect=True)
+            with pytest.raises(AgentUnreachable):
+                await guest.guest_ping()
+            fake_guest.fault("guest-ping", garbage=b"?\n")
+            with pytest.raises(OutOfStep):
+                await guest.guest_ping()
+            await guest.guest_shutdown()
+            await guest.guest_ping()
+
+    asyncio.run(ask())

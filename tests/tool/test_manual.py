@@ -1,0 +1,33 @@
+"""The man page of qga: made from what it documents, and sound."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+
+from qga.protocol import schema
+from qga.tool import exits, subcommands
+from tests import manual
+
+
+def test_it_is_up_to_date() -> None:
+    assert manual.PAGE.read_text() == manual.page(), "run: make client"
+
+
+def test_it_has_every_command_option_and_status() -> None:
+    text = manual.page().replace("\\-", "-").replace("\\fB", "").replace("\\fI", "").replace("\\fR", "")
+    for name in [*subcommands.COMMANDS, *schema.load().commands]:
+        assert f"\n.SS {name}" in text
+    for _, _, arguments in subcommands.COMMANDS.values():
+        for names, _ in arguments:
+            assert not names[0].startswith("-") or ", ".join(names) in text
+    for status in exits.MEANING:
+        assert f"\n.TP\n{status}\n" in text
+
+
+@pytest.mark.skipif(not shutil.which("groff"), reason="groff is not installed")
+def test_groff_has_nothing_to_say() -> None:
+    done = subprocess.run(["groff", "-man", "-ww", "-Tutf8", manual.PAGE], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
