@@ -1,4 +1,4 @@
-"""The guests of the tests. Every test gets its own, on an overlay of the prepared disk."""
+"""The guests of the tests, each on overlays of the prepared disk."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from tests.vm.prepare import prepare
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Those of the shared guest last, so that it does not run beside the others.
+    items.sort(key=lambda item: "shared" in getattr(item, "fixturenames", ()))
     for item in items:
         if item.path.is_relative_to(os.path.dirname(__file__)):
             item.add_marker(pytest.mark.vm)
@@ -30,9 +32,20 @@ def image() -> Image:
     return prepare()
 
 
-@pytest.fixture(scope="module")
-def guest(image: Image) -> Iterator[Guest]:
-    """A booted guest, shared by the tests of a module; each leaves it running and as it was."""
+@pytest.fixture(scope="session")
+def shared(image: Image) -> Iterator[Guest]:
+    """The guest of all modules that ask for no other: a boot takes as long as many a module's tests."""
     with Guest(image) as guest:
-        guest.boot()
         yield guest
+
+
+@pytest.fixture(scope="module")
+def guest(shared: Guest, request: pytest.FixtureRequest) -> Iterator[Guest]:
+    """A booted guest; each test leaves it running and as it was. After a failure the next module gets a new one."""
+    if not shared.is_sound():
+        shared.renew()
+        shared.boot()
+    failed = request.session.testsfailed
+    yield shared
+    if request.session.testsfailed > failed:
+        shared.kill()

@@ -168,6 +168,25 @@ class Guest:
             self._process.wait()
             self._forget()
 
+    def is_sound(self) -> bool:
+        """Whether it runs, with all that systemd starts, and an agent that answers."""
+        if not self._process:
+            return False
+        try:
+            self.check("systemctl is-system-running && systemctl is-active qemu-ga.service")
+            with self.peer() as peer:
+                peer.sync()
+        except (GuestError, TimeoutError, Closed):
+            return False
+        return True
+
+    def renew(self) -> None:
+        """Pull the plug, and forget what was written to the disks."""
+        self.kill()
+        for path in self.directory.iterdir():
+            path.unlink()
+        self._make_disks()
+
     def close(self) -> None:
         self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
