@@ -129,7 +129,11 @@ def new_session(host: Host) -> Callable[[], Session]:
 @pytest.fixture
 def execute(host: Host) -> Callable[..., dict[str, Any]]:
     """Carries out a command of an agent whose guest is ``host``: the reply's body, held to what the schema says."""
-    commands = schema.load()
+    return executor(host, schema.load())
+
+
+def executor(host: Host, commands: schema.Schema) -> Callable[..., dict[str, Any]]:
+    """As the fixture ``execute``, with other commands."""
     dispatcher = Dispatcher(Context(host, commands, Policy()), bind(commands))
 
     def carry_out(name: str, **arguments: object) -> dict[str, Any]:

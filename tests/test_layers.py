@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from graphlib import TopologicalSorter
 
 import pytest
@@ -75,6 +76,14 @@ def test_imports_go_downward(module: str) -> None:
         assert there == here or there in ROOMS[here], f"{module} imports {name}"
         if there == here == "agent" and (mine := part(module, 2)) != (its := part(name, 2)):
             assert RANK[its] < RANK[mine], f"{module} imports {name}"
+
+
+def test_the_architecture_page_shows_the_same() -> None:
+    page = (REPOSITORY / "docs" / "architecture.md").read_text()
+    arrows = {tuple(pair) for pair in re.findall(r"^ +(\w+) --> (\w+)$", page, re.MULTILINE)}
+    assert arrows == {(room, known) for room, others in ROOMS.items() for known in others}
+    rows = re.findall(r"^\| \d+ \| (.*) \|$", page, re.MULTILINE)
+    assert [set(re.findall(r"`(\w+)`", row)) for row in reversed(rows)] == AGENT
 
 
 def test_no_circle_of_files() -> None:

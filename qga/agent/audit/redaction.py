@@ -172,7 +172,7 @@ def _decoded(text: str) -> Iterator[str]:
 
 
 def _fits(shape: Mapping[str, Any], value: object) -> bool:
-    """Whether a value is of a shape of the schema (protocol/schema.py makes no others), without a validator's import."""
+    """Whether a value is of a shape of the schema (there are no others), without a validator's import."""
     if "anyOf" in shape:
         return any(_fits(branch, value) for branch in shape["anyOf"])
     kind = shape["type"]
