@@ -17,6 +17,13 @@ class Closed(ConnectionError):  # noqa: N818
     """The other side has closed the stream."""
 
 
+def connected(path: Path | str) -> int:
+    """A descriptor of a connection to a listening unix socket."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(path))
+        return sock.detach()
+
+
 class Lines:
     """Owns the descriptor. ``read_until`` keeps what it has read when it times out, so nothing is lost."""
 
@@ -28,9 +35,7 @@ class Lines:
     @classmethod
     def connect(cls, path: Path | str) -> Self:
         """To a listening unix socket."""
-        with socket.socket(socket.AF_UNIX) as sock:
-            sock.connect(str(path))
-            return cls(os.dup(sock.fileno()))
+        return cls(connected(path))
 
     @classmethod
     def connect_soon(cls, path: Path | str) -> Self:

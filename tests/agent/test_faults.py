@@ -13,7 +13,6 @@ import resource
 import signal
 import socket
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,17 +58,6 @@ def test_machine_that_answers_nothing(
     assert reply is not None
     if "error" in reply.body:
         assert "internal error" not in str(reply.body["error"])
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> str:
-    return str(tmp_path / "agent.sock")
-
-
-@pytest.fixture
-def agent(tmp_path: Path, path: str) -> Iterator[RunningAgent]:
-    with RunningAgent(tmp_path, "-m", "unix-listen", "-p", path) as running:
-        yield running
 
 
 def ask(peer: Lines, name: str, **arguments: object) -> Any:

@@ -27,11 +27,6 @@ AT_ONCE = 0.05  # seconds for a sync and a ping; the best of some tries, for thi
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> str:
-    return str(tmp_path / "agent.sock")
-
-
-@pytest.fixture
 def agent(tmp_path: Path, path: str) -> Iterator[RunningAgent]:
     with RunningAgent(tmp_path, "-m", "unix-listen", "-p", path, module="tests.slow") as running:
         yield running

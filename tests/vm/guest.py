@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from tests.lines import Closed, Lines
 from tests.vm.accelerator import accelerator
 from tests.vm.image import ROOT_LABEL, SWAP_LABEL, Image, find_program, run
-from tests.vm.lines import Closed, LineSocket
 from tests.vm.peer import Peer
 from tests.vm.qmp import Qmp
 
@@ -82,7 +82,7 @@ class Guest:
         self._swap, self._disks, self._args = swap, disks, args
         self._process: subprocess.Popen[bytes] | None = None
         self._qmp: Qmp | None = None
-        self._shell: LineSocket | None = None
+        self._shell: Lines | None = None
         self._replies: dict[int, tuple[int, str]] = {}
         self._ids = itertools.count(int(time.time()) << 8)  # unlike those of any other guest object
         try:
@@ -120,7 +120,7 @@ class Guest:
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     raise self._error("QEMU did not start") from None
                 time.sleep(0.02)
-        self._shell = LineSocket(self.port(SHELL_PORT))
+        self._shell = Lines.connect(self.port(SHELL_PORT))
 
     def wait_boot(self, timeout: float = BOOT_TIMEOUTS[0]) -> None:
         """Wait until the control shell answers and systemd has started what it starts at boot."""

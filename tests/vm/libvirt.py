@@ -8,9 +8,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.lines import Closed, Lines
 from tests.vm.guest import AGENT_PORT, SHELL_PORT, Guest
 from tests.vm.image import ROOT_LABEL, SWAP_LABEL, Image
-from tests.vm.lines import Closed, LineSocket
 
 DIRECTORIES = {"etc": "/etc/libvirt", "lib": "/var/lib/libvirt", "cache": "/var/cache/libvirt", "run": "/run/libvirt"}
 QEMU_CONF = """\
@@ -122,7 +122,7 @@ class Domain(Guest):
         deadline = time.monotonic() + 30
         while not self._shell:
             try:
-                self._shell = LineSocket(self.port(SHELL_PORT))
+                self._shell = Lines.connect(self.port(SHELL_PORT))
             except (FileNotFoundError, ConnectionRefusedError, Closed):
                 if time.monotonic() > deadline:
                     raise

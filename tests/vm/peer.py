@@ -5,7 +5,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from tests.vm.lines import LineSocket
+from tests.lines import Lines, connected
 
 
 class AgentError(Exception):
@@ -17,18 +17,12 @@ class AgentError(Exception):
         self.desc = error["desc"]
 
 
-class Peer(LineSocket):
+class Peer(Lines):
     """A raw client; `with Peer(guest.port(...))` closes it. QEMU serves one client per port at a time."""
 
     def __init__(self, path: Path, timeout: float = 30) -> None:
-        super().__init__(path)
+        super().__init__(connected(path))
         self.timeout = timeout
-
-    def __enter__(self) -> "Peer":
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     def sync(self, timeout: float | None = None) -> None:
         """Be sure that the next line is the answer to the next request, whatever was said before."""

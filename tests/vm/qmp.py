@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.vm.lines import LineSocket
+from tests.lines import Lines
 
 
 class QmpError(Exception):
@@ -14,7 +14,7 @@ class QmpError(Exception):
 
 class Qmp:
     def __init__(self, path: Path, timeout: float = 30) -> None:
-        self._lines = LineSocket(path)
+        self._lines = Lines.connect(path)
         self._events: list[dict[str, Any]] = []
         try:
             self._lines.read_line(timeout)  # the greeting

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 import tty
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,17 +30,6 @@ SOON = 10.0  # seconds that anything may take before it counts as hung
 def ask(peer: Lines, request: bytes = PING) -> object:
     peer.send(request)
     return json.loads(peer.read_line(SOON))
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> str:
-    return str(tmp_path / "agent.sock")
-
-
-@pytest.fixture
-def agent(tmp_path: Path, path: str) -> Iterator[RunningAgent]:
-    with RunningAgent(tmp_path, "-m", "unix-listen", "-p", path) as running:
-        yield running
 
 
 def test_answers_and_ends_on_sigterm(agent: RunningAgent, path: str) -> None:
