@@ -25,11 +25,6 @@ def number(text: bytes) -> int | float:
 _WORDS: dict[bytes, bool | None] = {b"true": True, b"false": False, b"null": None}
 
 
-def c_string(text: str) -> bytes:
-    """As the kernel takes a path or an argument: NUL cannot be in it, and is spelled as modified UTF-8 does."""
-    return text.encode(errors="surrogateescape").replace(b"\0", b"\xc0\x80")
-
-
 def keyword(text: bytes) -> bool | None:
     if text not in _WORDS:
         raise complaint(b"invalid keyword '" + text + b"'")

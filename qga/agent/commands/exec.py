@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 
 from qga.agent.context import Context, payload_room
-from qga.agent.linux.limits import check_program
+from qga.agent.linux.cstring import c_string, check_program
 from qga.agent.linux.programs import environment
 from qga.agent.state.programs import NOTHING, Capture, Output
 from qga.protocol import base64
 from qga.protocol.errors import CommandError
-from qga.protocol.tokens import c_string
 
 _SEPARATED = Capture(out=True, err=True)
 _CAPTURES = {

@@ -13,7 +13,7 @@ import errno
 import os
 import stat
 
-from qga.agent.linux.limits import PATH_MAX
+from qga.agent.linux.cstring import PATH_MAX
 
 MAX_LINKS = 40  # as the kernel
 

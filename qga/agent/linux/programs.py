@@ -8,7 +8,7 @@ import stat
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from qga.protocol.tokens import c_string
+from qga.agent.linux.cstring import c_string
 
 if TYPE_CHECKING:
     from qga.agent.linux.pathwalk import Target

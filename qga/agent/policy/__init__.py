@@ -139,13 +139,13 @@ def refusal(command: str, rule: str | None) -> CommandNotFound:
 
 
 def _too_long(command: Command, arguments: Mapping[str, Any]) -> Target | None:
-    from qga.agent.linux import limits, pathwalk
+    from qga.agent.linux import cstring, pathwalk
 
     try:
         if command.program is not None:
-            limits.check_program(arguments[command.program], arguments.get("arg"), arguments.get("env"))
+            cstring.check_program(arguments[command.program], arguments.get("arg"), arguments.get("env"))
         elif command.file is not None:
-            limits.check_path(arguments[command.file])
+            cstring.check_path(arguments[command.file])
     except OSError as error:
         return pathwalk.Target(error)
     return None
@@ -154,7 +154,7 @@ def _too_long(command: Command, arguments: Mapping[str, Any]) -> Target | None:
 def _target(command: Command, arguments: Mapping[str, Any]) -> Target:
     """What the path of a request leads to."""
     from qga.agent.linux import pathwalk, programs
-    from qga.protocol.tokens import c_string
+    from qga.agent.linux.cstring import c_string
 
     if command.program is None:
         return pathwalk.resolve(c_string(arguments[command.file or ""]))

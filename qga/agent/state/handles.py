@@ -17,10 +17,10 @@ import time
 from typing import TYPE_CHECKING
 
 from qga.agent.config import keyfile
+from qga.agent.linux.cstring import c_string
 from qga.agent.state import statefile
 from qga.agent.state.statefile import DamagedError
 from qga.protocol.errors import CommandError
-from qga.protocol.tokens import c_string
 
 if TYPE_CHECKING:
     from qga.agent.linux.pathwalk import Target

@@ -17,11 +17,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from qga.agent.linux.cstring import c_string
 from qga.agent.linux.programs import candidates
 from qga.agent.loop import READ, Loop
 from qga.agent.processes import Children, Family, input_file
 from qga.protocol.errors import CommandError
-from qga.protocol.tokens import c_string
 
 if TYPE_CHECKING:
     from qga.agent.linux.pathwalk import Target

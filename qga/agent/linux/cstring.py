@@ -1,7 +1,7 @@
-"""How much the kernel takes of a path and of a program's arguments, for whoever looks at them before it does.
+"""How the kernel takes a path or a program's argument: as a string of C, and only so long.
 
-The rule it keeps: what is longer than that fails as the kernel would have it fail, before any work is done that grows
-with it. A path without end would be walked for minutes, and the name of a program is put behind every part of PATH.
+The rule it keeps: what is longer fails as the kernel would have it fail, before any work is done that grows with it.
+A path without end would be walked for minutes, and the name of a program is put behind every part of PATH.
 """
 
 from __future__ import annotations
@@ -10,22 +10,28 @@ import errno
 import os
 from collections.abc import Iterable
 
-from qga.protocol.tokens import c_string
-
 PATH_MAX = 4096  # bytes, with the NUL at the end: path_resolution(7)
 MAX_ARG_STRLEN = 128 * 1024  # bytes of one argument or of one entry of the environment, with its NUL: execve(2)
 
 _MOST = 4  # bytes of a character, as UTF-8 or as c_string spells NUL
 
 
+def c_string(text: str) -> bytes:
+    """Return the bytes of a text, without the NUL at the end.
+
+    NUL within cannot be a part of a string of C, and becomes the two bytes that modified UTF-8 has for it.
+    """
+    return text.encode(errors="surrogateescape").replace(b"\0", b"\xc0\x80")
+
+
 def check_path(path: str) -> None:
-    """Raises OSError, ENAMETOOLONG."""
+    """Raise OSError, ENAMETOOLONG, for a path that is longer than the kernel takes."""
     if _size(path, PATH_MAX) > PATH_MAX:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
 
 
 def check_program(path: str, arg: Iterable[str] | None, env: Iterable[str] | None) -> None:
-    """What execve(2) is to be given. Raises OSError: ENAMETOOLONG for the path, E2BIG for the rest."""
+    """Raise OSError for what execve(2) refuses: ENAMETOOLONG for the path, E2BIG for arguments and environment."""
     check_path(path)
     for text in (*(arg or ()), *(env or ())):
         if _size(text, MAX_ARG_STRLEN) > MAX_ARG_STRLEN:
@@ -33,6 +39,6 @@ def check_program(path: str, arg: Iterable[str] | None, env: Iterable[str] | Non
 
 
 def _size(text: str, limit: int) -> int:
-    """In bytes with the NUL at the end; for one that is short, or much too long, at least roughly."""
+    """Return the size in bytes with the NUL at the end; roughly, where the text is far below or above the limit."""
     size = len(text) + 1
     return len(c_string(text)) + 1 if size <= limit < size * _MOST else size
