@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import signal
@@ -11,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from pwd import struct_passwd
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
 from hypothesis import settings
@@ -19,7 +20,7 @@ from jsonschema import Draft4Validator
 
 from qga.agent.binding import bind
 from qga.agent.context import Context
-from qga.agent.dispatch import Dispatcher, Reply
+from qga.agent.dispatch import Dispatcher
 from qga.agent.linux.host import Host, Outcome
 from qga.agent.policy import Policy
 from qga.agent.service import log
@@ -47,7 +48,7 @@ def _no_log_stays() -> Iterator[None]:
     yield
     while (installed := log.installed()) is not None:
         installed.close()
-    for name in ("qga", log.AUDIT):
+    for name in ("qga", log.CALLS):
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 
@@ -155,13 +156,20 @@ def now(coroutine: Coroutine[Pending[Any], None, T]) -> T:
     return task.result()
 
 
+class Reply(NamedTuple):
+    """A reply's body, and whether one byte 0xFF stands before it."""
+
+    body: dict[str, Any]
+    delimited: bool = False
+
+
 def carried_out(dispatcher: Dispatcher, message: object, size: int = 0) -> Reply | None:
     """The reply to a message that has nothing to wait for."""
-    reply = dispatcher.handle(message, size)
-    if not isinstance(reply, Task):
-        return reply
-    assert reply.done
-    return reply.result()
+    line = dispatcher.handle(message, size)
+    if isinstance(line, Task):
+        assert line.done
+        line = line.result()
+    return None if line is None else Reply(json.loads(line.removeprefix(b"\xff")), line.startswith(b"\xff"))
 
 
 def failed(desc: str) -> dict[str, Any]:

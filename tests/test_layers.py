@@ -25,7 +25,7 @@ AGENT = [
     {"linux"},
     {"processes", "policy"},
     {"config"},
-    {"service", "state"},
+    {"service", "state", "call"},
     {"audit"},
     {"context"},
     {"commands"},

@@ -11,14 +11,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qga.agent import review
-from qga.agent.audit import sinks
+from qga.agent.audit import NoAudit, sinks
 from qga.agent.binding import bind
 from qga.agent.channel import Channel, ChannelError, Peers, open_channel
 from qga.agent.commands import fsfreeze
 from qga.agent.config import Config
 from qga.agent.config.options import ConfigError
 from qga.agent.context import Context
-from qga.agent.dispatch import Dispatcher, log_called
+from qga.agent.dispatch import Dispatcher, log_call
 from qga.agent.linux.host import Host
 from qga.agent.loop import Loop, Timer
 from qga.agent.policy import Policy
@@ -34,7 +34,6 @@ from qga.protocol.errors import CommandError
 from qga.protocol.schema import Schema
 
 if TYPE_CHECKING:
-    from qga.agent.audit import Audit
     from qga.agent.config.reload import Settings
     from qga.agent.policy.rules import Rules
 
@@ -58,7 +57,7 @@ class Agent:
         freeze: FreezeState | None = None,
         rules: Rules | None = None,
         reread: Callable[[Config], Settings] | None = None,
-        called: Callable[[object], None] = log_called,
+        called: Callable[[object], None] = log_call,
     ) -> None:
         """Raises SchemaError where handlers and schema do not match, ConfigError for what the machine contradicts.
 
@@ -253,13 +252,13 @@ class Agent:
         self._loop.call_later(HANGUP_PAUSE if hung_up else RETRY_PAUSE, self._keep_trying)
 
 
-def _audit(config: Config, policy: Policy) -> Audit | None:
+def _audit(config: Config, policy: Policy) -> NoAudit:
     """The audit log, if there is to be one. Raises ConfigError."""
     where = sinks.destination(config.audit_log, os.environ)
     if where == "off":
         if config.audit_required:
             raise ConfigError("audit-required: this is no service of systemd, expected audit-log with a file")
-        return None
+        return NoAudit()
     from qga.agent.audit import Audit
     from qga.agent.audit.filesink import FileSink
     from qga.agent.audit.journal import JournalSink

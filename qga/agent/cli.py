@@ -115,7 +115,7 @@ def _serve(found: Settings, source: Source, commands: Schema, freeze: FreezeStat
     # On a terminal SIGHUP says that it has gone, and whoever ran the agent there with it.
     reread = None if os.isatty(0) else source.read
     try:
-        agent = Agent(settings, commands, freeze=freeze, rules=found.rules, reread=reread, called=lines.called)
+        agent = Agent(settings, commands, freeze=freeze, rules=found.rules, reread=reread, called=lines.call)
         return agent.run(ready)
     except Exception as error:
         if settings.logfile is not None:

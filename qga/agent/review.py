@@ -16,13 +16,13 @@ from qga.protocol.errors import CommandError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from qga.agent.audit import Audit
+    from qga.agent.audit import NoAudit
     from qga.protocol.schema import Command
 
 log = logging.getLogger(__name__)
 
 
-def review_files(ctx: Context, audit: Audit | None) -> None:
+def review_files(ctx: Context, audit: NoAudit) -> None:
     """Not while filesystems are frozen: to close the last handle of a removed file writes to its filesystem."""
     command = ctx.schema.commands["guest-file-open"]
     for handle, file in ctx.files.opened():
@@ -34,11 +34,10 @@ def review_files(ctx: Context, audit: Audit | None) -> None:
             ctx.files.close(handle)
         except CommandError as error:
             log.error("handle %d: %s", handle, error)
-        if audit is not None:
-            audit.revoked(command.name, rule, handle=handle)
+        audit.revoked(command.name, rule, handle=handle)
 
 
-def review_programs(ctx: Context, audit: Audit | None) -> None:
+def review_programs(ctx: Context, audit: NoAudit) -> None:
     command = ctx.schema.commands["guest-exec"]
     for program in ctx.execs.started():
         rule = _refusal(ctx, command, program.asked, program.file)
@@ -46,8 +45,7 @@ def review_programs(ctx: Context, audit: Audit | None) -> None:
             continue
         what = "is forgotten" if program.exited else "is ended"
         log.warning("program %d (%s) %s: %s", program.pid, program.file, what, rule)
-        if audit is not None:
-            audit.revoked(command.name, rule, pid=program.pid)
+        audit.revoked(command.name, rule, pid=program.pid)
         ctx.execs.revoke(program)
 
 

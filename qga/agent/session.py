@@ -15,7 +15,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from qga.agent.dispatch import Dispatcher, Reply
+from qga.agent.dispatch import Dispatcher
 from qga.agent.tasks import Task
 from qga.protocol.wire import Decoder
 
@@ -38,7 +38,7 @@ class Session:
         self._ahead_size = 0
         self._reads = 0
         self._last_sync = 0  # the read that has brought it
-        self._task: Task[Reply | None] | None = None
+        self._task: Task[bytes | None] | None = None
         self._read = 0  # that which has brought what is carried out
 
     def close(self) -> None:
@@ -94,9 +94,9 @@ class Session:
             else:
                 return None
             if reply is not None:
-                return self._dispatcher.encode(reply)
+                return reply
 
-    def _await(self, task: Task[Reply | None]) -> None:
+    def _await(self, task: Task[bytes | None]) -> None:
         self._task = task
         if not task.done:
             self._look_ahead()

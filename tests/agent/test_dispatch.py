@@ -1,20 +1,24 @@
 from __future__ import annotations
 
+import gc
 import logging
 from typing import Any
 
 import pytest
 
+from qga.agent.audit import Audit
+from qga.agent.audit.filesink import FileSink
 from qga.agent.binding import bind
+from qga.agent.call import Call
 from qga.agent.commands import session as session_commands
 from qga.agent.context import Context
-from qga.agent.dispatch import Dispatcher, Reply
+from qga.agent.dispatch import Dispatcher
 from qga.agent.linux.host import Host
 from qga.agent.policy import Policy
 from qga.protocol import schema
 from qga.protocol.errors import CommandError, RequestError
 from qga.protocol.schema import Schema, SchemaError
-from tests.conftest import carried_out
+from tests.conftest import Reply, carried_out
 
 SCHEMA = schema.load()
 
@@ -101,6 +105,32 @@ def test_handler_that_breaks_becomes_an_error_and_a_log_line(
     assert [record.getMessage() for record in caplog.records] == [
         "guest-ping: internal error: ZeroDivisionError: by zero"
     ]
+
+
+@pytest.mark.parametrize("name", ["nope", "guest-sync", "guest-ping", "guest-file-close", "guest-suspend-ram"])
+@pytest.mark.parametrize("audited", [False, True])
+def test_a_request_that_failed_is_not_kept_until_garbage_is_collected(
+    host: Host, monkeypatch: pytest.MonkeyPatch, name: str, audited: bool
+) -> None:
+    """It may be large, and the agent collects rarely."""
+
+    def broken(ctx: Context) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(session_commands, "guest_ping", broken)
+    audit = Audit(FileSink("/dev/null"), "test") if audited else None
+    dispatcher = Dispatcher(Context(host, SCHEMA, Policy()), bind(SCHEMA), audit)
+    arguments = {"handle": 1} if name == "guest-file-close" else {}
+    gc.collect()
+    gc.disable()
+    try:
+        reply = carried_out(dispatcher, {"execute": name, "arguments": arguments})
+        kept = [thing for thing in gc.get_objects() if isinstance(thing, Call)]
+    finally:
+        gc.enable()
+    assert reply is not None
+    assert "error" in reply.body
+    assert kept == []
 
 
 def toy_schema(**extra: object) -> Schema:

@@ -8,6 +8,7 @@ import pytest
 
 from qga.agent import config, review
 from qga.agent.app import Agent
+from qga.agent.audit import NoAudit
 from qga.agent.context import Context
 from qga.agent.linux.host import Host
 from qga.agent.policy import Policy
@@ -47,7 +48,7 @@ def test_what_cannot_be_judged_is_closed_and_keeps_nothing_else_from_being_judge
         return "a rule" if path.endswith("refused") else None
 
     monkeypatch.setattr(context.policy, "review", judge)
-    review.review_files(context, None)
+    review.review_files(context, NoAudit())
     assert [handle for handle, _ in context.files.opened()] == handles[1:2]
     assert caplog.messages == [
         f"handle {handles[0]} of {tmp_path}/broken (mode r) is closed: it cannot be judged: ValueError: odd",

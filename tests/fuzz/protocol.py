@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
 from jsonschema import Draft4Validator
 
-from qga.agent.audit import Audit, Entry
+from qga.agent.audit import Audit
 from qga.agent.audit.filesink import FileSink
 from qga.agent.binding import bind
+from qga.agent.call import Call
 from qga.agent.context import Context
 from qga.agent.dispatch import Dispatcher
 from qga.agent.linux.host import Host, Outcome
@@ -129,11 +130,9 @@ class Unrecorded(BaseException):
 
 
 class _LoudAudit(Audit):
-    def end(
-        self, entry: Entry, message: Mapping[str, object], error: Exception | None, result: object, sent: int
-    ) -> None:
+    def end(self, call: Call, error: Exception | None) -> None:
         try:
-            super().end(entry, message, error, result, sent)
+            super().end(call, error)
         except Exception as bug:
             raise Unrecorded from bug
 

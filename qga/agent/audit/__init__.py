@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from typing import cast
 
 from qga import __version__
 from qga.agent.audit import redaction
 from qga.agent.audit.recorder import Recorder
 from qga.agent.audit.sinks import Sink
+from qga.agent.call import Call, Entry
 from qga.agent.loop import Loop
 from qga.protocol.errors import CommandNotFound, RequestError
-from qga.protocol.schema import Command
 from qga.protocol.wire import encode
 
 _INVALID = "invalid"  # the kind of all commands that do not exist: a host can think of many
@@ -24,30 +25,37 @@ _INVALID = "invalid"  # the kind of all commands that do not exist: a host can t
 _NOTHING: Mapping[str, object] = {}
 
 
-class Entry:
-    """A command that is being carried out. The dispatcher tells what it learns of it."""
+class NoAudit:
+    """Stands in for the audit log where none is kept: each method does nothing. ``Audit`` says what they are for.
 
-    __slots__ = ("arguments", "begun", "command", "peer", "rule", "seq", "size", "started")
+    ``peer`` is who is at the other end, where the channel can tell.
+    """
 
-    def __init__(self, seq: int, size: int, peer: object) -> None:
-        self.seq, self.size, self.peer = seq, size, peer
-        self.started, self.begun = time.time(), time.perf_counter()
-        self.command: Command | None = None
-        self.arguments: Mapping[str, object] | None = None
-        self.rule: str | None = None
+    peer: object = None
+
+    def attach(self, loop: Loop) -> None: ...
+    def reopen(self, sink: Sink | None = None) -> None: ...
+    def on_freeze(self, frozen: bool) -> None: ...
+    def start(self) -> None: ...
+    def note(self, event: str, **members: object) -> None: ...
+    def close(self) -> None: ...
+    def begin(self, call: Call) -> None: ...
+    def end(self, call: Call, error: Exception | None) -> None: ...
+    def revoked(self, command: str, rule: str, **what: int) -> None: ...
+    def malformed(self, message: object, size: int) -> None: ...
+    def program_ended(self, pid: int, code: int) -> None: ...
 
 
-class Audit:
-    """``peer`` is who is at the other end, where the channel can tell."""
+class Audit(NoAudit):
+    """The audit log: numbers the records and writes them by a Recorder."""
 
     def __init__(self, sink: Sink, channel: str, on_failure: Callable[[bool], None] = lambda failing: None) -> None:
         """``channel`` goes into every record; ``on_failure`` is told that the log cannot be written, or can again."""
-        self.peer: object = None
         self._channel = channel
         self._recorder = Recorder(sink, self._event, on_failure)
         self._key = os.urandom(32)
         self._seq = 0
-        self._entries: dict[int, Entry] = {}  # of commands that are not over
+        self._calls: dict[int, Call] = {}  # those that are not over, by number
         self._programs: dict[int, tuple[int, float]] = {}  # by pid: their seq, and when they began
 
     def attach(self, loop: Loop) -> None:
@@ -72,35 +80,28 @@ class Audit:
 
     def close(self) -> None:
         """The agent ends. Commands that are not over have a record too: a shutdown is one."""
-        for entry in [*self._entries.values()]:
-            if entry.command is not None:
-                outcome = {"error": "the agent ended before this was over"}
-                self._tell(entry, entry.command.name, "allowed", outcome)
+        for call in [*self._calls.values()]:
+            if call.command is not None:
+                self._write(call, call.command.name, "allowed", {"error": "the agent ended before this was over"})
         self._recorder.close()
 
-    def begin(self, size: int) -> Entry:
-        """A command has come, in ``size`` bytes."""
+    def begin(self, call: Call) -> None:
+        """Give a call its number, and the time at which it begins."""
         self._seq += 1
-        self._entries[self._seq] = entry = Entry(self._seq, size, self.peer)
-        return entry
+        call.entry = Entry(self._seq, self.peer, time.time(), time.perf_counter())
+        self._calls[self._seq] = call
 
-    def end(
-        self, entry: Entry, message: Mapping[str, object], error: Exception | None, result: object, sent: int
-    ) -> None:
-        """It is over, with an error or a result; ``sent`` is the size of the reply in bytes."""
-        command = entry.command
-        name = redaction.name_of(message) if command is None else command.name
-        if entry.arguments is None and isinstance(given := message.get("arguments"), dict):
-            entry.arguments = given
+    def end(self, call: Call, error: Exception | None) -> None:
+        """Write the record of a call that is over, with an error or a result."""
+        command = call.command
+        name = redaction.name_of(call.message) if command is None else command.name
+        sent = 0 if call.reply is None else len(call.reply)
         if error is None:
-            outcome = _NOTHING if result is None else self._result(entry, result)
-            self._tell(entry, name, "allowed", outcome, sent)
+            outcome = _NOTHING if call.result is None else self._result(call)
+            self._write(call, name, "allowed", outcome, sent)
             return
-        refused = isinstance(error, CommandNotFound)
-        if isinstance(error, CommandNotFound):
-            entry.rule = error.rule
-        decision = _INVALID if command is None else "refused" if refused else "allowed"
-        self._tell(entry, name, decision, {"error": redaction.words(error, message, command)}, sent)
+        decision = _INVALID if command is None else "refused" if isinstance(error, CommandNotFound) else "allowed"
+        self._write(call, name, decision, {"error": redaction.words(error, call.message, command)}, sent)
 
     def revoked(self, command: str, rule: str, **what: int) -> None:
         """A reload forbids what was allowed before: ``what`` is the handle that is closed or the program's pid."""
@@ -125,22 +126,24 @@ class Audit:
             ended = {"exitcode": code} if code >= 0 else {"signal": -code}
             self.note("exit", channel=self._channel, command="guest-exec", of=seq, pid=pid, **ended, seconds=seconds)
 
-    def _result(self, entry: Entry, result: object) -> dict[str, object]:
-        """The numbers of a result: a handle, a count, a program's pid, how it ended. Texts are the guest's own."""
+    def _result(self, call: Call) -> dict[str, object]:
+        """Return the numbers of a result: a handle, a count, a program's pid, how it ended. Texts are the guest's."""
+        result, entry = call.result, call.entry
         if isinstance(result, int):
             return {"result": result}
         if not isinstance(result, dict):
             return {}
-        if entry.command is not None and entry.command.area == "exec" and "pid" in result:
+        if call.command is not None and call.command.area == "exec" and entry is not None and "pid" in result:
             self._programs[result["pid"]] = entry.seq, entry.begun
             return {"pid": result["pid"]}
         numbers = {name: value for name, value in result.items() if isinstance(value, int)}
         return {"result": numbers} if numbers else {}
 
-    def _tell(
-        self, entry: Entry, name: str, decision: str, outcome: Mapping[str, object], sent: int | None = None
+    def _write(
+        self, call: Call, name: str, decision: str, outcome: Mapping[str, object], sent: int | None = None
     ) -> None:
-        del self._entries[entry.seq]
+        entry = cast(Entry, call.entry)
+        del self._calls[entry.seq]
         record: dict[str, object] = {
             "time": entry.started,
             "event": "command",
@@ -150,18 +153,18 @@ class Audit:
         }
         if entry.peer is not None:
             record["peer"] = entry.peer
-        if entry.arguments:
-            record["arguments"] = redaction.shown(entry.command, entry.arguments, self._hash)
+        if call.arguments and isinstance(call.arguments, dict):
+            record["arguments"] = redaction.shown(call.command, call.arguments, self._hash)
         record["decision"] = decision
-        if entry.rule is not None:
-            record["rule"] = entry.rule
+        if call.rule is not None:
+            record["rule"] = call.rule
         record["seconds"] = time.perf_counter() - entry.begun
-        record["in"] = entry.size
+        record["in"] = call.size
         if outcome:
             record.update(outcome)
         if sent is not None:
             record["out"] = sent
-        self._recorder.write(_INVALID if entry.command is None else name, record)
+        self._recorder.write(_INVALID if call.command is None else name, record)
 
     def _event(self, event: str, **members: object) -> dict[str, object]:
         self._seq += 1

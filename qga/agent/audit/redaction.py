@@ -172,7 +172,10 @@ def _decoded(text: str) -> Iterator[str]:
 
 
 def _fits(shape: Mapping[str, Any], value: object) -> bool:
-    """Whether a value is of a shape of the schema (there are no others), without a validator's import."""
+    """Return whether a value has a shape of the schema; without a validator, which takes long to import.
+
+    The shapes are those that protocol/schema.py makes, and no others.
+    """
     if "anyOf" in shape:
         return any(_fits(branch, value) for branch in shape["anyOf"])
     kind = shape["type"]

@@ -1,4 +1,4 @@
-"""Where log lines go: the log file or stderr, and syslog for the audit lines; and when: never while frozen.
+"""Where log lines go: the log file or stderr, and syslog for the log of calls; and when: never while frozen.
 
 The rule it keeps: logging never stops the agent. It does not block on syslog, swallows what cannot be
 written, and while the guest's filesystems are frozen keeps the lines in memory, because a write to a frozen
@@ -8,8 +8,9 @@ Levels are those of the reference by name: debug, info, message, warning, error,
 warning and above. The reference leaves warnings to -v, but its warnings are for the administrator (a key
 ignored, a start in frozen state) and none is written per request, so a host cannot fill a disk with them.
 
-Audit lines, one per command, go through ``logging.getLogger(AUDIT)`` at info level: to syslog as those of QEMU's
-agent, and with -v to the log as well. Where there is an audit log (qga/agent/audit), it stands in for syslog.
+The log of calls, a line for each command that is carried out, is ``logging.getLogger(CALLS)``, at info level: it
+goes to syslog, as that of QEMU's agent does, and with -v to the log as well. Where there is an audit log
+(qga/agent/audit), that takes the place of syslog.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from qga.agent.service.syslog import DEV_LOG, Syslog
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-AUDIT = "qga.audit"
+CALLS = "qga.calls"
 MESSAGE = 25  # between info and warning, as G_LOG_LEVEL_MESSAGE
 MAX_LINE = 8192  # characters; a raw request logged with --debug can be megabytes, and its head tells enough
 MAX_HELD = 1000  # lines kept while frozen: at most 8 MB, hours of an idle guest
@@ -112,13 +113,13 @@ class Log(logging.Handler):
         if self._main is not None and record.levelno >= self._main_level:
             record = settled(record)
             self._main.handle(record)
-        if record.name == AUDIT and self._syslog is not None:
+        if record.name == CALLS and self._syslog is not None:
             self._syslog.send(record.created, PRIORITIES[logging.INFO], f"info: {_line(record)}")
 
-    def called(self, line: object) -> None:
-        """Take an audit line. Most go to syslog only, past the logging module, which takes longer."""
+    def call(self, line: object) -> None:
+        """Take a line of the log of calls. Most go to syslog only, past the logging module, which takes longer."""
         if self._paused or self._main_level <= logging.INFO:
-            logging.getLogger(AUDIT).info("%s", line)
+            logging.getLogger(CALLS).info("%s", line)
         elif self._syslog is not None and not self._syslog.absent:
             self._syslog.send(time.time(), PRIORITIES[logging.INFO], f"info: {_legible(str(line))}")
 
@@ -240,7 +241,7 @@ def _set_levels(verbose: bool, debug: bool, *, syslog: bool) -> int:
     """What the log shows from now on."""
     level = logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING
     logging.getLogger("qga").setLevel(level)
-    logging.getLogger(AUDIT).setLevel(min(level, logging.INFO) if syslog else level)
+    logging.getLogger(CALLS).setLevel(min(level, logging.INFO) if syslog else level)
     return level
 
 

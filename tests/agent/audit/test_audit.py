@@ -321,9 +321,8 @@ def test_numbers_of_a_result_are_told_and_its_texts_are_not(
 def test_a_reply_that_max_reply_refuses_has_the_size_of_the_refusal(host: Host, kept: Kept) -> None:
     recorded = Recorded(host, kept)
     recorded.ctx.config = recorded.ctx.config._replace(max_reply=200)
-    reply = carried_out(recorded.dispatcher, {"execute": "guest-info"})
-    assert reply is not None
-    line = recorded.dispatcher.encode(reply)
+    line = recorded.dispatcher.handle({"execute": "guest-info"})
+    assert isinstance(line, bytes)
     assert b"max-reply" in line
     assert kept.records[0]["out"] == len(line)
 

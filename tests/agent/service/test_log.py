@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 QGA = logging.getLogger("qga.test")
-AUDIT = logging.getLogger(log.AUDIT)
+CALLS = logging.getLogger(log.CALLS)
 
 
 @pytest.fixture
@@ -142,17 +142,17 @@ def test_the_journal_gets_priorities_and_no_time(tmp_path: Path) -> None:
     assert re.fullmatch(r"\d+\.\d{6}: error: y", other)
 
 
-def test_audit_lines_go_to_syslog_always_and_to_the_log_when_verbose(
+def test_the_log_of_calls_goes_to_syslog_always_and_to_the_log_when_verbose(
     file: Path, dev_log: str, syslog: socket.socket
 ) -> None:
     lines = log.setup(logfile=str(file), syslog=dev_log)
-    AUDIT.info("%s called", "guest-ping\n")
-    lines.called("guest-ping\n called")
+    CALLS.info("%s called", "guest-ping\n")
+    lines.call("guest-ping\n called")
     for _ in range(2):
         line = syslog.recv(1000)
         assert re.fullmatch(rb"<14>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d qemu-ga: info: guest-ping\\x0a called", line)
     assert file.read_text() == ""
-    QGA.critical("not an audit line")
+    QGA.critical("not a call")
     with pytest.raises(BlockingIOError):
         syslog.recv(1000)
 
@@ -160,7 +160,7 @@ def test_audit_lines_go_to_syslog_always_and_to_the_log_when_verbose(
     assert installed is not None
     installed.close()
     lines = log.setup(logfile=str(file), verbose=True, syslog=dev_log)
-    for tell in (AUDIT.info, lines.called):
+    for tell in (CALLS.info, lines.call):
         tell("guest-ping called")
         assert b"guest-ping called" in syslog.recv(1000)
     assert file.read_text().count("info: guest-ping called\n") == 2
@@ -171,14 +171,14 @@ def test_a_missing_full_or_restarted_syslog_harms_nobody(
 ) -> None:
     monkeypatch.setattr(syslog_module, "ABSENCE", 0.0)
     log.setup(logfile=str(file), syslog=dev_log)
-    AUDIT.info("nobody listens")
+    CALLS.info("nobody listens")
     with listening(dev_log) as first:
         for _ in range(2000):  # far more than a receive queue holds: a blocking send would hang here
-            AUDIT.info("x" * 1000)
+            CALLS.info("x" * 1000)
         assert b"nobody" not in first.recv(2000)
     os.unlink(dev_log)
     with listening(dev_log) as second:
-        AUDIT.info("after the restart")
+        CALLS.info("after the restart")
         assert second.recv(2000).endswith(b"after the restart")
 
 
@@ -188,7 +188,7 @@ def test_nothing_is_written_while_paused_and_all_of_it_after(file: Path, dev_log
     argument = ["first"]
     QGA.error("%s", argument)
     argument.append("changed later")
-    installed.called("guest-ping called")
+    installed.call("guest-ping called")
     assert file.read_text() == ""
     with pytest.raises(BlockingIOError):
         syslog.recv(1000)
