@@ -36,13 +36,10 @@ class SchemaError(Exception):
 
 
 class Command(NamedTuple):
-    """One command of the schema.
+    """One command of the schema; schema/meta.json describes the flags.
 
-    ``arguments`` is the JSON Schema of its arguments; ``secret`` and ``payload`` name those that no log may show;
-    a secret may be short enough to be guessed from its hash, so that is told of payloads only. ``slow`` says that it
-    may take long, and its handler is a coroutine; ``sync``, that a client sends it to start anew. ``file`` names the
-    argument that is a file to open, ``program`` the one that is a program to run; ``follows``, the command that gives
-    out the handles or pids which this one takes.
+    ``arguments`` is the JSON Schema of its arguments. No log shows a ``secret`` or a ``payload``; of payloads the
+    audit log has a hash, of secrets not even that: some are short enough to be guessed from it.
     """
 
     name: str
@@ -56,6 +53,7 @@ class Command(NamedTuple):
     delimited: bool
     slow: bool
     sync: bool
+    gives_root: bool
     secret: frozenset[str]
     payload: frozenset[str]
     file: str | None
@@ -151,6 +149,11 @@ class Schema:
         for flag in ("file", "program"):
             if flag in entry:
                 arguments["properties"][entry[flag]]
+                if entry.get("slow"):
+                    raise SchemaError(
+                        f"schema/{area}.json: {entry['command']} has both slow and {flag}: expected only one of them,"
+                        " for the file that the policy looked at is held open only until the handler returns"
+                    )
         if "follows" in entry:
             self._entries[entry["follows"]]
         self.commands[entry["command"]] = Command(
@@ -165,6 +168,7 @@ class Schema:
             delimited=entry.get("delimited", False),
             slow=entry.get("slow", False),
             sync=entry.get("sync", False),
+            gives_root=entry.get("gives-root", False),
             secret=frozenset(entry.get("secret", ())),
             payload=frozenset(entry.get("payload", ())),
             file=entry.get("file"),

@@ -38,6 +38,11 @@ def test_flags() -> None:
     silent = {name for name, command in commands.items() if not command.success_response}
     assert silent == {"guest-shutdown", "guest-suspend-disk", "guest-suspend-ram", "guest-suspend-hybrid"}
     assert [name for name, command in commands.items() if command.delimited] == ["guest-sync-delimited"]
+    assert {name for name, command in commands.items() if command.gives_root} == {
+        "guest-exec",
+        "guest-file-open",
+        "guest-set-user-password",
+    }
     assert {command.name for command in commands.values() if command.file} == {"guest-file-open"}
     assert {command.name for command in commands.values() if command.program} == {"guest-exec"}
     for name, command in commands.items():
@@ -76,6 +81,11 @@ def command(**members: Any) -> str:
         (command(secret=["password"]), "schema/x.json: guest-x: there is no type or member 'password'"),
         (command(file="path"), "schema/x.json: guest-x: there is no type or member 'path'"),
         (command(program="path"), "schema/x.json: guest-x: there is no type or member 'path'"),
+        (
+            command(data={"f": "str"}, file="f", slow=True),
+            "schema/x.json: guest-x has both slow and file",
+        ),
+        (command(data={"f": "str"}, program="f", slow=True), "schema/x.json: guest-x has both slow and program"),
         (command(follows="guest-y"), "schema/x.json: guest-x: there is no type or member 'guest-y'"),
         (command(**{"allow-frozn": True}), "schema/x.json: command 'guest-x': Additional properties are not allowed"),
         (command(**{"success-response": True}), "schema/x.json: command 'guest-x': success-response: True is not"),

@@ -18,6 +18,7 @@ from qga.agent.audit.sinks import Sink
 from qga.agent.call import Call, Entry
 from qga.agent.loop import Loop
 from qga.protocol.errors import CommandNotFound, RequestError
+from qga.protocol.schema import Command
 from qga.protocol.wire import encode
 
 _INVALID = "invalid"  # the kind of all commands that do not exist: a host can think of many
@@ -56,7 +57,7 @@ class Audit(NoAudit):
         self._key = os.urandom(32)
         self._seq = 0
         self._calls: dict[int, Call] = {}  # those that are not over, by number
-        self._programs: dict[int, tuple[int, float]] = {}  # by pid: their seq, and when they began
+        self._programs: dict[int, tuple[str, Entry]] = {}  # by pid: the command that started it, and its entry
 
     def attach(self, loop: Loop) -> None:
         """From now on what could not be written is, as soon as it can be; without a loop, with the next record."""
@@ -97,7 +98,7 @@ class Audit(NoAudit):
         name = redaction.name_of(call.message) if command is None else command.name
         sent = 0 if call.reply is None else len(call.reply)
         if error is None:
-            outcome = _NOTHING if call.result is None else self._result(call)
+            outcome = _NOTHING if call.result is None or command is None else self._result(call, command)
             self._write(call, name, "allowed", outcome, sent)
             return
         decision = _INVALID if command is None else "refused" if isinstance(error, CommandNotFound) else "allowed"
@@ -119,22 +120,23 @@ class Audit(NoAudit):
         self._recorder.write("malformed", {**record, "error": told, "in": size, "hash": self._hash(content)})
 
     def program_ended(self, pid: int, code: int) -> None:
-        """A program of guest-exec, with an exit status or minus the signal that killed it."""
-        seq, begun = self._programs.pop(pid, (None, 0.0))
-        if seq is not None:
-            seconds = time.perf_counter() - begun
-            ended = {"exitcode": code} if code >= 0 else {"signal": -code}
-            self.note("exit", channel=self._channel, command="guest-exec", of=seq, pid=pid, **ended, seconds=seconds)
+        """Note the end of a program that a host started: with an exit status, or minus the signal that killed it."""
+        if pid not in self._programs:
+            return
+        command, entry = self._programs.pop(pid)
+        seconds = time.perf_counter() - entry.begun
+        ended = {"exitcode": code} if code >= 0 else {"signal": -code}
+        self.note("exit", channel=self._channel, command=command, of=entry.seq, pid=pid, **ended, seconds=seconds)
 
-    def _result(self, call: Call) -> dict[str, object]:
+    def _result(self, call: Call, command: Command) -> dict[str, object]:
         """Return the numbers of a result: a handle, a count, a program's pid, how it ended. Texts are the guest's."""
-        result, entry = call.result, call.entry
+        result = call.result
         if isinstance(result, int):
             return {"result": result}
         if not isinstance(result, dict):
             return {}
-        if call.command is not None and call.command.area == "exec" and entry is not None and "pid" in result:
-            self._programs[result["pid"]] = entry.seq, entry.begun
+        if command.program is not None:
+            self._programs[result["pid"]] = command.name, cast(Entry, call.entry)
             return {"pid": result["pid"]}
         numbers = {name: value for name, value in result.items() if isinstance(value, int)}
         return {"result": numbers} if numbers else {}

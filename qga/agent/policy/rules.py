@@ -155,7 +155,8 @@ class _Reader:
         where = self._where(number, verdict)
         if names:
             where += f": {verdict} {', '.join(map(str, globs or ()))}"
-        if allow and "guest-exec" in names and "path" in constraints:
+        programs = {self._commands[name].program for name in names} - {None}
+        if allow and programs & constraints.keys():
             self._warnings += [f"{where}: {what}" for key, what in _LEFT_OPEN.items() if key not in constraints]
         return names, Rule(allow, where, constraints)
 

@@ -25,13 +25,12 @@ def policy(subject: Subject) -> Iterator[Finding]:
         yield problem(str(error), "qemu-ga --check-config says all that is wrong")
         return
     decides = Policy(config.allow_rpcs, config.block_rpcs, commands.allowed_while_frozen, found.rules)
-    refused = [name for name in commands.commands if not decides.permits(name)]
+    allowed = [command for command in commands.commands.values() if decides.permits(command.name)]
     by = f" by the profile {config.profile}" if config.profile else f" by {path}" if path else ""
     for text in found.warnings:
         yield warning(text, "qemu-ga --check-config says more")
-    yield ok(f"{len(commands.commands) - len(refused)} of {len(commands.commands)} commands are allowed{by}")
-    dangerous = [name for name in ("guest-exec", "guest-file-open", "guest-set-user-password") if name not in refused]
-    if dangerous:
+    yield ok(f"{len(allowed)} of {len(commands.commands)} commands are allowed{by}")
+    if dangerous := [command.name for command in allowed if command.gives_root]:
         yield ok(f"the host can become root in this guest, by {', '.join(dangerous)}")
 
 
