@@ -24,25 +24,6 @@ from qga.tool.remote import guest
 from qga.tool.remote.launch import environment
 from qga.tool.remote.stdin import Feeder
 
-# The name is the tool's, and not to be guessed: so it can be removed also if ctrl-C comes before the answer. First
-# goes what earlier ones have left, not heard of for a day: the guest was started anew meanwhile, or the agent killed.
-_PREPARE = """
-base=${TMPDIR:-/tmp} d=${TMPDIR:-/tmp}/$1
-find "$base" -maxdepth 1 -name 'qga.exec-*' -type d -user "$(id -u)" -mtime +0 -exec rm -rf -- {} + 2>/dev/null
-mkdir -m 700 "$d" && : >"$d/out" && : >"$d/err" && mkfifo "$d/in" "$d/stdin" &&
-    printf %s "$d"
-"""
-
-_REMOVE = 'rm -rf -- "${TMPDIR:-/tmp}/$1"'
-
-# $1 a signal, $2 a process: its group if it leads one. SIGKILL two seconds later.
-_END = """
-p=-$2
-kill -0 "$p" || p=$2
-kill "-$1" "$p"
-for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 "$p" || exit; sleep 0.2; done
-kill -KILL "$p"
-"""
 _CHUNK = 48 * 1024  # bytes of one read
 _CHUNKS = 16  # reads of one look: a program that writes without end must not hide its end, or the time limit
 _FIRST_PAUSE, _LAST_PAUSE = 0.01, 0.25  # seconds between two looks
@@ -100,7 +81,7 @@ def execute(client: Client, options: argparse.Namespace) -> int:
     try:
         with contextlib.ExitStack() as stack:
             try:
-                made = client.run(["sh", "-c", _PREPARE, "sh", name], text=True, timeout=PATIENCE)
+                made = client.run(guest.command("program_prepare.sh", name), text=True, timeout=PATIENCE)
                 live = made.returncode == 0 and made.stdout.startswith("/")
                 feeder = Feeder(client, made.stdout, options.linger, stdin=options.stdin) if live else None
             except CommandFailed:  # no shell, or the agent may not write files
@@ -111,7 +92,7 @@ def execute(client: Client, options: argparse.Namespace) -> int:
         return _at_the_end(client, words, sys.stdin.buffer.read() if options.stdin else None, options.limit)
     finally:
         with contextlib.suppress(ClientError):
-            client.run(["sh", "-c", _REMOVE, "sh", name], timeout=PATIENCE)
+            client.run(guest.command("program_remove.sh", name), timeout=PATIENCE)
 
 
 def _live(
@@ -122,13 +103,13 @@ def _live(
     feeder: Feeder,
     stack: contextlib.ExitStack,
 ) -> int:
-    script = guest.text("program.sh").decode()
-    given = [directory, str(math.ceil(options.linger)), "yes" if options.stdin else "no", *words]
+    linger, fed = str(math.ceil(options.linger)), "yes" if options.stdin else "no"
     limit: float | None = options.limit
     outputs = (("out", sys.stdout.buffer), ("err", sys.stderr.buffer))
     deadline = None if limit is None else time.monotonic() + limit
     pause, exited, sent = _FIRST_PAUSE, False, "TERM"
-    pid = client.carry_out(run.start(["sh", "-c", script, "sh", *given], capture_output=False))
+    argv = guest.command("program.sh", directory, linger, fed, *words)
+    pid = client.carry_out(run.start(argv, capture_output=False))
     try:
         followers = [Follower(client, f"{directory}/{name}", target) for name, target in outputs]
         for follower in followers:
@@ -159,7 +140,7 @@ def _live(
     finally:
         if not exited:
             with contextlib.suppress(ClientError):
-                client.run(["sh", "-c", _END, "sh", sent, str(pid)], timeout=PATIENCE)
+                client.run(guest.command("program_end.sh", sent, str(pid)), timeout=PATIENCE)
 
 
 def _at_the_end(client: Client, words: list[str], data: bytes | None, limit: float | None) -> int:

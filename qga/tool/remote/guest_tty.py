@@ -20,7 +20,8 @@ from qga.client.operations.requests import Collect, Steps, Submit
 from qga.client.payload import payload
 from qga.client.reading import shown
 from qga.tool.exits import ended
-from qga.tool.remote.launch import PREPARE, SEGMENT, Wanted, how
+from qga.tool.remote import guest
+from qga.tool.remote.launch import SEGMENT, Wanted, how
 
 WINDOW = 4096  # bytes typed that are under way: four times that in the FIFO, which holds 64 KiB
 LINE = 512  # bytes typed in one line
@@ -144,7 +145,7 @@ class Far:
 
     async def _prepare(self, by: Sequence[str]) -> list[str]:
         try:
-            made = await self._client.run(["sh", "-c", PREPARE, "sh", " ".join(by)], text=True)
+            made = await self._client.run(guest.command("terminal_prepare.sh", " ".join(by)), text=True)
         except CommandNotFound:
             raise
         except CommandFailed as error:
@@ -204,7 +205,7 @@ class Far:
 
     async def _end(self) -> None:
         if self._status is None and self._pid is not None:
-            await self._client.run(["sh", "-c", 'echo q 1<>"$1/in"', "sh", self._directory])
+            await self._client.run(guest.command("terminal_end.sh", self._directory))
             while not (await self._client.call_raw("guest-exec-status", {"pid": self._pid}))["exited"]:
                 await asyncio.sleep(0.05)
         for handle in (self._keys, self._out, self._taken):

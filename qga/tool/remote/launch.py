@@ -14,45 +14,6 @@ from qga.tool.remote import guest as ends
 
 SEGMENT = 64 * 1024  # bytes of one output file; two of them may wait to be read
 
-# A place that is no disk, if there is one and the agent was not told another; what makes the terminal, if it can.
-PREPARE = """
-for base in ${TMPDIR:+"$TMPDIR"} /run /dev/shm /tmp /var/tmp; do
-    d=$(mktemp -d "$base/qga.XXXXXXXX" 2>/dev/null) && break
-done
-: >"$d/out.0" && : >"$d/taken" && mkfifo -m 600 "$d/in" || { rm -rf "$d"; exit 1; }
-for by in $1; do
-    case $by in
-    python3)
-        for p in python3 /usr/libexec/platform-python; do
-            "$p" -c 'import contextlib, fcntl, pwd, select, struct, termios' 2>/dev/null && break 2
-        done
-        ;;
-    script) p=$(command -v script) && break ;;
-    esac
-    p=
-done
-[ "$p" ] || rm -rf "$d"
-printf '%s\\n' "$d" "$by" "$p"
-"""
-
-# What script runs: terminal.py does the same.
-_LOGIN = """
-umask 022
-tty >{d}/tty; echo $$ >{d}/leader
-stty echo iutf8 rows {rows} cols {columns}
-user={user}; me=$(id -un); : "${{user:=$me}}"
-entry=$(getent passwd "$user" || grep "^$user:" /etc/passwd) ||
-    {{ echo "qga: the guest has no user $user"; exit 127; }}
-IFS=:; set -f; set -- $entry; set +f; unset IFS
-unset LANG; for file in /etc/default/locale /etc/locale.conf; do [ -r $file ] && . $file; done
-export HOME="$6" SHELL="${{7:-/bin/sh}}" USER="$user" LOGNAME="$user" LANG="${{LANG:-C.UTF-8}}" PATH={path}
-cd "$HOME" || cd /
-{exports}
-set -- {words}
-[ $# -gt 0 ] || set -- "$SHELL" -l
-[ "$user" = "$me" ] || set -- runuser -u "$user" -- "$@"
-exec "$@"
-"""
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -80,15 +41,8 @@ def how(by: str, directory: str, wanted: Wanted) -> dict[str, Any]:
         words = ["-IS", "-", *first, *sizes, wanted.user, str(len(pairs)), *pairs, *wanted.words]
         text = ends.text("terminal.py")
     else:
-        login = _LOGIN.format(
-            d=directory,
-            rows=rows,
-            columns=columns,
-            user=shlex.quote(wanted.user),
-            path=_PATH,
-            exports="".join(f"export {shlex.quote(pair)}\n" for pair in pairs),
-            words=shlex.join(wanted.words),
-        )
+        given = [directory, str(rows), str(columns), wanted.user, _PATH, str(len(pairs)), *pairs, *wanted.words]
+        login = f"set -- {shlex.join(given)}\n{ends.text('terminal_login.sh').decode()}"
         words, text = ["-s", *first, login], ends.text("terminal.sh")
     return {"arg": words, "input-data": pybase64.b64encode_as_string(text), "capture-output": False}
 

@@ -26,9 +26,18 @@ itself if the tool does not within LINGER seconds.
 
 from __future__ import annotations
 
+import re
 from importlib import resources
+
+_COMMENTS = re.compile(rb"^ *#.*\n", re.MULTILINE)
 
 
 def text(name: str) -> bytes:
-    """``terminal.py``, ``terminal.sh`` or ``program.sh``."""
-    return resources.files(__name__).joinpath(name).read_bytes()
+    """Return what is sent of one of this package's files: a .sh file without its comments, terminal.py as it is."""
+    data = resources.files(__name__).joinpath(name).read_bytes()
+    return _COMMENTS.sub(b"", data) if name.endswith(".sh") else data
+
+
+def command(name: str, *arguments: str) -> list[str]:
+    """Return the argv that runs a .sh file of this package in the guest, with these arguments as $1 and so on."""
+    return ["sh", "-c", text(name).decode(), "sh", *arguments]

@@ -5,8 +5,9 @@ members() { # of the program's session, and alive, but for those that ignore SIG
     for stat in /proc/[0-9]*/stat; do
         IFS= read -r line <"$stat" || continue
         pid=${stat#/proc/} pid=${pid%/stat}
+        # shellcheck disable=SC2086
         set -- ${line##*) } # state, parent, group, session
-        [ "$4" = "$leader" ] && [ "$1" != Z ] || continue
+        if [ "$4" != "$leader" ] || [ "$1" = Z ]; then continue; fi
         [ "$pid" != "$leader" ] && grep -q '^SigIgn:.*[13579bdf]$' "/proc/$pid/status" || echo "$pid"
     done
 } 2>/dev/null
@@ -31,6 +32,7 @@ relay() { # from the FIFO to the program
         case $line in
         d*)
             line=${line#d}
+            # shellcheck disable=SC2059
             printf "$line"
             taken=$((taken + ${#line} / 4))
             if [ $((taken - told)) -ge 1024 ]; then
@@ -39,6 +41,7 @@ relay() { # from the FIFO to the program
             fi
             ;;
         s*)
+            # shellcheck disable=SC2086
             set -- $line
             stty rows "$2" cols "$3" <"$(cat "$d/tty")"
             ;;

@@ -1,0 +1,2 @@
+# Removes the directory of one qga exec. $1 NAME
+rm -rf -- "${TMPDIR:-/tmp}/$1"
