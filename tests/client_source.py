@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,13 @@ class Source:
         (branch,) = entry["data"].values()
         return {**entry["base"], **self.entries[branch]["data"]}
 
+    def _docs(self, entry: Entry) -> dict[str, str]:
+        """What each of the members means."""
+        if "union" not in entry:
+            return dict(entry["members"])
+        (branch,) = entry["data"].values()
+        return {**entry["members"], **self.entries[branch]["members"]}
+
     def _need(self, reference: Any) -> None:
         if reference is None or self._class(reference) is None:
             return
@@ -84,7 +91,7 @@ class Source:
 
     def dataclass(self, name: str) -> Iterator[str]:
         entry = self.entries[name]
-        members = self._members(entry)
+        members, docs = self._members(entry), self._docs(entry)
         yield "\n\n@dataclass(frozen=True, slots=True)"
         yield f"class {_name(name)}:"
         yield _doc(entry["doc"], 4)
@@ -92,8 +99,10 @@ class Source:
         optional = [member.removeprefix("*") for member in members if member.startswith("*")]
         for member in required:
             yield f"    {_field(member)}: {self.annotation(members[member])}"
+            yield _doc(docs[member], 4)
         for member in optional:
             yield f"    {_field(member)}: {self.annotation(members['*' + member])} | None = None"
+            yield _doc(docs[member], 4)
         result = "Self | None" if "union" in entry else "Self"
         yield f"\n    @classmethod\n    def read(cls, value: Any) -> {result}:"
         if "union" in entry:
@@ -142,7 +151,7 @@ class Source:
         wait = "await " if asynchronous else ""
         name = command["command"]
         yield f"\n    {'async ' if asynchronous else ''}def {_field(name)}({', '.join([*parameters, '*', 'timeout: float | None = None'])}) -> {result}:"
-        yield _doc(f"{command['doc']} (Since {command['since']}.)", 8)
+        yield _doc(f"{command['doc']} Since QEMU {command['since']}.", 8, command.get("members", {}))
         pairs = []
         for member in data:
             field, key = _field(member), member.lstrip("*")
@@ -265,14 +274,23 @@ def _item(member: str) -> str:
     return f'value["{member}"]'
 
 
-def _doc(text: str, indent: int) -> str:
-    text = text.replace("\\", "\\\\")
-    if len(text) + indent + 6 <= 118:
+def _doc(text: str, indent: int, arguments: Mapping[str, str] | None = None) -> str:
+    """A docstring, with what the arguments mean below it."""
+    if not arguments and len(text) + indent + 6 <= 118:
         return textwrap.indent(f'"""{text}"""', " " * indent)
-    summary, _, rest = text.partition(". ")
-    body = textwrap.fill(summary + ".", 116 - indent - 3) + (
-        "\n\n" + textwrap.fill(rest, 116 - indent) if rest else ""
-    )
+    summary, rest = text, ""
+    if len(text) > 116 - indent - 3:
+        summary, _, rest = text.partition(". ")
+    parts = [textwrap.fill(summary.removesuffix(".") + ".", 116 - indent - 3)]
+    if rest:
+        parts.append(textwrap.fill(rest, 116 - indent))
+    if arguments:
+        docs = [
+            textwrap.fill(f"{_field(name)}: {doc}", 116 - indent - 4, subsequent_indent="    ")
+            for name, doc in arguments.items()
+        ]
+        parts.append("Args:\n" + textwrap.indent("\n".join(docs), "    "))
+    body = "\n\n".join(parts).replace("\\", "\\\\")
     return textwrap.indent(f'"""{body}\n"""', " " * indent, lambda line: bool(line.strip()))
 
 

@@ -10,7 +10,9 @@ import re
 from collections.abc import Iterator
 
 from qga import __version__
+from qga.protocol import schema
 from qga.tool import exits, subcommands
+from qga.tool.commands.schema import Entry, add_types, spelled
 from tests.repository import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "qga.1"
@@ -49,6 +51,8 @@ def page() -> str:
         ".SH COMMANDS OF THE AGENT",
         "Each takes its arguments as options, in JSON where they are no texts, and prints what it returns as JSON.",
         *_commands(generated),
+        *(".SH TYPES", "What the commands of the agent take and return. A member in brackets may be missing."),
+        *_types(),
         *(".SH ADDRESSES", *_entries(_ADDRESSES)),
         *(".SH EXIT STATUS", *_entries({str(status): meaning for status, meaning in exits.MEANING.items()})),
         *(".SH ENVIRONMENT", *_entries(_ENVIRONMENT)),
@@ -63,6 +67,36 @@ def _commands(parsers: dict[str, argparse.ArgumentParser]) -> Iterator[str]:
         yield f".SS {' '.join([_text(name), *words])}"
         yield _text((parser.description or "").replace("%%", "%"))
         yield from _arguments(parser)
+        command = parser.get_default("command")
+        if command is not None and command.returns is not None:
+            yield from (".PP", _text(f"Returns: {spelled(command.returns)}."))
+
+
+def _types() -> Iterator[str]:
+    """What ``qga schema`` prints of the types, each of them once."""
+    known = schema.load()
+    types: dict[str, Entry] = {}
+    for name in known.commands:
+        add_types(known, known.definition(name), types)
+    for name, definition in types.items():
+        yield from (f".SS {_text(name)}", _text(definition["doc"]))
+        docs = definition.get("members", {})
+        if "enum" in definition:
+            yield from _entries(docs)
+        elif docs:
+            members = definition.get("base") or definition["data"]
+            yield from _entries({_member(member, kind): docs[member.lstrip("*")] for member, kind in members.items()})
+        if "union" in definition:
+            branches = [
+                f"where {definition['discriminator']} is {value}, the members of {branch}"
+                for value, branch in definition["data"].items()
+            ]
+            yield from (".PP", _text(f"Also, {'; '.join(branches)}."))
+
+
+def _member(name: str, kind: str | list[str]) -> str:
+    shown = f"[{name[1:]}]" if name.startswith("*") else name
+    return f"{shown}: {spelled(kind)}"
 
 
 def _arguments(parser: argparse.ArgumentParser) -> Iterator[str]:
@@ -73,7 +107,7 @@ def _arguments(parser: argparse.ArgumentParser) -> Iterator[str]:
             continue  # its name says it
         yield ".TP"
         yield ", ".join(rf"\fB{_text(word)}\fR" for word in action.option_strings) + _value(action) or _word(action)
-        yield _text(action.help or "the command's argument of this name")
+        yield _text((action.help or "the command's argument of this name").replace("%%", "%"))
 
 
 def _value(action: argparse.Action) -> str:

@@ -11,9 +11,10 @@ from typing import Any, Self
 
 @dataclass(frozen=True, slots=True)
 class AuthorizedKeys:
-    """One line of the file each, with neither comments nor blank lines."""
+    """The public keys that open a user's account."""
 
     keys: list[str]
+    """Public keys, one line of the file each, in its order; without comments and blank lines."""
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -24,11 +25,14 @@ class AuthorizedKeys:
 
 @dataclass(frozen=True, slots=True)
 class LogicalProcessor:
-    """can-offline is always there in what the agent returns."""
+    """A processor as the guest's kernel sees it."""
 
     logical_id: int
+    """Number of the processor, as in /sys/devices/system/cpu/cpuN."""
     online: bool
+    """Whether the guest uses the processor."""
     can_offline: bool | None = None
+    """Whether the processor can be taken offline. Always set in a reply; ignored in a request."""
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -50,20 +54,32 @@ class LogicalProcessor:
 
 @dataclass(frozen=True, slots=True)
 class CpuStats:
-    """What is counted depends on the operating system."""
+    """How long a processor has been in which state; which states there are depends on the operating system."""
 
     type: str
+    """The operating system that counted; the other members depend on it."""
     cpu: int
+    """Number of the processor, as in /sys/devices/system/cpu/cpuN."""
     user: int
+    """Milliseconds in user mode at normal or raised priority, those of guest included."""
     nice: int
+    """Milliseconds in user mode at lowered priority, those of guestnice included."""
     system: int
+    """Milliseconds in the kernel."""
     idle: int
+    """Milliseconds with nothing to do."""
     iowait: int | None = None
+    """Milliseconds with nothing to do but wait for a disk. Unset: the kernel does not count them."""
     irq: int | None = None
+    """Milliseconds in handlers of hardware interrupts. Unset: the kernel does not count them."""
     softirq: int | None = None
+    """Milliseconds in handlers of soft interrupts. Unset: the kernel does not count them."""
     steal: int | None = None
+    """Milliseconds that the host gave to others while there was work. Unset: the kernel does not count them."""
     guest: int | None = None
+    """Milliseconds spent running virtual machines inside this guest. Unset: the kernel does not count them."""
     guestnice: int | None = None
+    """Milliseconds spent running virtual machines of lowered priority. Unset: the kernel does not count them."""
 
     @classmethod
     def read(cls, value: Any) -> Self | None:
@@ -88,11 +104,14 @@ class CpuStats:
 
 @dataclass(frozen=True, slots=True)
 class LoadAverage:
-    """As getloadavg(3) has them."""
+    """Load averages, as of getloadavg(3)."""
 
     load1m: float
+    """Processes that ran, could run or waited for a disk, on average over the last minute."""
     load5m: float
+    """The same over the last 5 minutes."""
     load15m: float
+    """The same over the last 15 minutes."""
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -105,12 +124,16 @@ class LoadAverage:
 
 @dataclass(frozen=True, slots=True)
 class PCIAddress:
-    """Where the disk's controller is; each -1 if it is not on PCI."""
+    """Where a disk's controller is on PCI."""
 
     domain: int
+    """PCI domain, -1 if the controller is not on PCI."""
     bus: int
+    """PCI bus in the domain, -1 if the controller is not on PCI."""
     slot: int
+    """PCI device on the bus, -1 if the controller is not on PCI."""
     function: int
+    """PCI function of the device, -1 if the controller is not on PCI."""
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -124,12 +147,16 @@ class PCIAddress:
 
 @dataclass(frozen=True, slots=True)
 class CCWAddress:
-    """Channel subsystem, its set, subchannel and device, on s390."""
+    """Where a disk is attached to a channel of s390."""
 
     cssid: int
+    """Number of the channel subsystem."""
     ssid: int
+    """Number of the subchannel set."""
     subchno: int
+    """Number of the subchannel."""
     devno: int
+    """Number of the device."""
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -143,19 +170,24 @@ class CCWAddress:
 
 @dataclass(frozen=True, slots=True)
 class DiskAddress:
-    """bus, target, unit: as the controller numbers them, 0 where it does not.
-
-    serial: as udev has it. dev: the file in /dev.
-    """
+    """Where a disk is attached."""
 
     pci_controller: PCIAddress
+    """Where the disk's controller is on PCI."""
     bus_type: str
+    """What the disk is attached to."""
     bus: int
+    """Which bus or channel of the controller, 0 if it has only one or they have no numbers."""
     target: int
+    """SCSI target on the bus, 0 if there is none."""
     unit: int
+    """Which disk of the bus or target: SCSI unit, IDE device or SATA port, 0 if they have no numbers."""
     serial: str | None = None
+    """Serial number of the disk, as udev has it. Unset: it has none, or the guest has no udev."""
     dev: str | None = None
+    """Path of the device file of the disk or partition, such as /dev/vda1. Unset: the guest has no udev."""
     ccw_address: CCWAddress | None = None
+    """Where the disk is attached on s390. Unset: it is not attached to a channel."""
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -173,34 +205,60 @@ class DiskAddress:
 
 @dataclass(frozen=True, slots=True)
 class DiskSmart:
-    """What the disk says of its own health."""
+    """What a disk reports of its own health."""
 
     type: str
+    """What kind of disk it is; the other members depend on it."""
     critical_warning: int
+    """A bit for each warning, as NVM Express defines them; 0 if there is none."""
     temperature: int
+    """Temperature of the disk in kelvins."""
     available_spare: int
+    """Spare capacity that is left, in percent."""
     available_spare_threshold: int
+    """Percent of spare capacity below which the disk warns."""
     percentage_used: int
+    """How much of its expected life the disk has used, in percent; may be more than 100."""
     data_units_read_lo: int
+    """Units of 512,000 bytes that the host read: the lower 64 bits."""
     data_units_read_hi: int
+    """Units of 512,000 bytes that the host read: the upper 64 bits."""
     data_units_written_lo: int
+    """Units of 512,000 bytes that the host wrote: the lower 64 bits."""
     data_units_written_hi: int
+    """Units of 512,000 bytes that the host wrote: the upper 64 bits."""
     host_read_commands_lo: int
+    """Read commands that were completed: the lower 64 bits."""
     host_read_commands_hi: int
+    """Read commands that were completed: the upper 64 bits."""
     host_write_commands_lo: int
+    """Write commands that were completed: the lower 64 bits."""
     host_write_commands_hi: int
+    """Write commands that were completed: the upper 64 bits."""
     controller_busy_time_lo: int
+    """Minutes in which the disk was busy with commands: the lower 64 bits."""
     controller_busy_time_hi: int
+    """Minutes in which the disk was busy with commands: the upper 64 bits."""
     power_cycles_lo: int
+    """How often the disk was switched on: the lower 64 bits."""
     power_cycles_hi: int
+    """How often the disk was switched on: the upper 64 bits."""
     power_on_hours_lo: int
+    """Hours that the disk was switched on: the lower 64 bits."""
     power_on_hours_hi: int
+    """Hours that the disk was switched on: the upper 64 bits."""
     unsafe_shutdowns_lo: int
+    """How often power was lost without notice: the lower 64 bits."""
     unsafe_shutdowns_hi: int
+    """How often power was lost without notice: the upper 64 bits."""
     media_errors_lo: int
+    """Errors of the data that could not be corrected: the lower 64 bits."""
     media_errors_hi: int
+    """Errors of the data that could not be corrected: the upper 64 bits."""
     number_of_error_log_entries_lo: int
+    """Entries that the error log ever had: the lower 64 bits."""
     number_of_error_log_entries_hi: int
+    """Entries that the error log ever had: the upper 64 bits."""
 
     @classmethod
     def read(cls, value: Any) -> Self | None:
@@ -239,14 +297,23 @@ class DiskSmart:
 
 @dataclass(frozen=True, slots=True)
 class DiskInfo:
-    """name: the file in /dev. dependencies: those that it lies on. alias: the device mapper's name for it."""
+    """A disk or a partition."""
 
     name: str
+    """Path of the device file, such as /dev/vda."""
     partition: bool
+    """Whether it is a partition, and not a whole disk."""
     dependencies: list[str] | None = None
+    """Device files that it lies on: a partition's disk, the disks below a logical volume.
+
+    Unset: the kernel does not say.
+    """
     address: DiskAddress | None = None
+    """Where the disk is attached. Unset: it is a partition or virtual, or the guest does not know."""
     alias: str | None = None
+    """The device mapper's name for it. Unset: it is none of the device mapper's."""
     smart: DiskSmart | None = None
+    """What the disk reports of its own health. Unset: it is not an NVMe disk, or cannot be asked."""
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -262,25 +329,45 @@ class DiskInfo:
 
 @dataclass(frozen=True, slots=True)
 class DiskStats:
-    """Sectors of 512 bytes, ticks of a millisecond; ios-pgr are in flight. Old kernels tell fewer."""
+    """Counters of a disk or partition since the boot.
+
+    Those that the kernel does not have are unset: old kernels have fewer.
+    """
 
     read_sectors: int | None = None
+    """Sectors of 512 bytes that were read."""
     read_ios: int | None = None
+    """Reads that were completed."""
     read_merges: int | None = None
+    """Reads that were merged into others before the disk got them."""
     write_sectors: int | None = None
+    """Sectors of 512 bytes that were written."""
     write_ios: int | None = None
+    """Writes that were completed."""
     write_merges: int | None = None
+    """Writes that were merged into others before the disk got them."""
     discard_sectors: int | None = None
+    """Sectors of 512 bytes that were discarded."""
     discard_ios: int | None = None
+    """Discards that were completed."""
     discard_merges: int | None = None
+    """Discards that were merged into others before the disk got them."""
     flush_ios: int | None = None
+    """Flushes of the disk's cache that were completed."""
     read_ticks: int | None = None
+    """Milliseconds that reads took, added up."""
     write_ticks: int | None = None
+    """Milliseconds that writes took, added up."""
     discard_ticks: int | None = None
+    """Milliseconds that discards took, added up."""
     flush_ticks: int | None = None
+    """Milliseconds that flushes took, added up."""
     ios_pgr: int | None = None
+    """Requests that are under way now."""
     total_ticks: int | None = None
+    """Milliseconds in which any request was under way."""
     weight_ticks: int | None = None
+    """Milliseconds in which requests were under way, each request counted."""
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -307,12 +394,16 @@ class DiskStats:
 
 @dataclass(frozen=True, slots=True)
 class DiskStatsInfo:
-    """name: the kernel's, without /dev."""
+    """A disk or a partition, with its counters."""
 
     name: str
+    """The kernel's name of the disk or partition, such as vda1, without /dev."""
     major: int
+    """Major number of the device."""
     minor: int
+    """Minor number of the device."""
     stats: DiskStats
+    """What was counted since the boot."""
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -326,9 +417,10 @@ class DiskStatsInfo:
 
 @dataclass(frozen=True, slots=True)
 class Exec:
-    """pid: by which guest-exec-status knows the program."""
+    """A program that was started."""
 
     pid: int
+    """Process id of the program, for guest-exec-status."""
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -339,19 +431,22 @@ class Exec:
 
 @dataclass(frozen=True, slots=True)
 class ExecStatus:
-    """exitcode or signal: how it ended.
-
-    out-data, err-data: what it wrote, in base64, if anything. out-truncated, err-truncated: whether that is only
-    its first 16 MiB.
-    """
+    """What has become of a program."""
 
     exited: bool
+    """Whether the program has ended and its captured output is complete; if not, no other member is set."""
     exitcode: int | None = None
+    """Exit status of the program. Unset: it runs, or a signal ended it."""
     signal: int | None = None
+    """Number of the signal that ended the program. Unset: it runs, or it exited."""
     out_data: str | None = None
+    """Captured standard output, in base64. Unset: there is none."""
     err_data: str | None = None
+    """Captured standard error, in base64. Unset: there is none."""
     out_truncated: bool | None = None
+    """Whether out-data is only the beginning: no more than 16 MiB are kept. Unset: there is no out-data."""
     err_truncated: bool | None = None
+    """Whether err-data is only the beginning: no more than 16 MiB are kept. Unset: there is no err-data."""
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -368,11 +463,14 @@ class ExecStatus:
 
 @dataclass(frozen=True, slots=True)
 class FileRead:
-    """count is the number of bytes that buf-b64 holds; eof says that the end of the file was met."""
+    """What was read from a file."""
 
     count: int
+    """How many bytes were read."""
     buf_b64: str
+    """The bytes that were read, in base64."""
     eof: bool
+    """Whether the end of the file was reached."""
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -385,10 +483,12 @@ class FileRead:
 
 @dataclass(frozen=True, slots=True)
 class FileWrite:
-    """count is the number of bytes that were written; eof is always false."""
+    """What was written to a file."""
 
     count: int
+    """How many bytes were written."""
     eof: bool
+    """Always false."""
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -400,10 +500,12 @@ class FileWrite:
 
 @dataclass(frozen=True, slots=True)
 class FileSeek:
-    """position is counted from the start of the file; eof is always false."""
+    """The new position of a handle."""
 
     position: int
+    """Where the handle is now, in bytes from the start of the file."""
     eof: bool
+    """Always false."""
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -415,18 +517,22 @@ class FileSeek:
 
 @dataclass(frozen=True, slots=True)
 class FilesystemInfo:
-    """name: the kernel's name of the device.
-
-    total-bytes: what ordinary users can fill. disk: those with hardware behind them.
-    """
+    """A mounted filesystem on a block device."""
 
     name: str
+    """The kernel's name of the device, such as vda1 or dm-0; its MAJOR:MINOR where sysfs does not have it."""
     mountpoint: str
+    """Path that the filesystem is mounted at."""
     type: str
+    """Type of the filesystem, such as ext4."""
     disk: list[DiskAddress]
+    """Where the disks below it are attached; empty if no hardware is known."""
     used_bytes: int | None = None
+    """Bytes in use. Unset: the filesystem cannot be asked."""
     total_bytes: int | None = None
+    """Bytes in use and those that ordinary users may still fill. Unset: the filesystem cannot be asked."""
     total_bytes_privileged: int | None = None
+    """Bytes of the whole filesystem, those reserved for root included. Unset: the filesystem cannot be asked."""
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -443,16 +549,19 @@ class FilesystemInfo:
 
 @dataclass(frozen=True, slots=True)
 class FilesystemTrimResult:
-    """path: the mount point.
-
-    trimmed: bytes told of. minimum: bytes of the least extent, as the guest took it. error: why nothing was
-    trimmed.
-    """
+    """What was trimmed of a filesystem."""
 
     path: str
+    """Path that the filesystem is mounted at."""
     trimmed: int | None = None
+    """Bytes that were trimmed. Unset: nothing was, see error."""
     minimum: int | None = None
+    """Bytes of the smallest extent that the filesystem trims; may be more than requested.
+
+    Unset: nothing was trimmed.
+    """
     error: str | None = None
+    """Why nothing was trimmed. Unset: there was no error."""
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -466,9 +575,10 @@ class FilesystemTrimResult:
 
 @dataclass(frozen=True, slots=True)
 class FilesystemTrimResponse:
-    """One result for each filesystem on a block device."""
+    """What was trimmed of the filesystems that lie on block devices."""
 
     paths: list[FilesystemTrimResult]
+    """One result for each filesystem, last mounted first."""
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -479,11 +589,14 @@ class FilesystemTrimResponse:
 
 @dataclass(frozen=True, slots=True)
 class MemoryBlock:
-    """can-offline is always there in what the agent returns."""
+    """A block of memory that can be taken online or offline as one."""
 
     phys_index: int
+    """Number of the memory block, as in /sys/devices/system/memory/memoryN."""
     online: bool
+    """Whether the guest uses the memory block."""
     can_offline: bool | None = None
+    """Whether the memory block can be taken offline. Always set in a reply; ignored in a request."""
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -505,11 +618,14 @@ class MemoryBlock:
 
 @dataclass(frozen=True, slots=True)
 class MemoryBlockResponse:
-    """error-code is the errno of what failed."""
+    """What became of a memory block that was to be changed."""
 
     phys_index: int
+    """Number of the memory block, as in the request."""
     response: str
+    """What became of the memory block."""
     error_code: int | None = None
+    """The kernel's errno(3). Unset: there was no error."""
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -522,9 +638,10 @@ class MemoryBlockResponse:
 
 @dataclass(frozen=True, slots=True)
 class MemoryBlockInfo:
-    """size is in bytes."""
+    """What all memory blocks have in common."""
 
     size: int
+    """Bytes of each memory block."""
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -535,11 +652,14 @@ class MemoryBlockInfo:
 
 @dataclass(frozen=True, slots=True)
 class IpAddress:
-    """prefix: bits of the address that name the network."""
+    """An address of a network interface."""
 
     ip_address: str
+    """The address as text, without its network."""
     ip_address_type: str
+    """Which version of IP the address is of."""
     prefix: int
+    """Bits of the address that name the network: 24 for a netmask of 255.255.255.0."""
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -552,16 +672,24 @@ class IpAddress:
 
 @dataclass(frozen=True, slots=True)
 class NetworkInterfaceStat:
-    """Received (rx) and transmitted (tx) since the interface was made."""
+    """Counters of a network interface since it was made."""
 
     rx_bytes: int
+    """Bytes that were received."""
     rx_packets: int
+    """Packets that were received."""
     rx_errs: int
+    """Packets that arrived damaged."""
     rx_dropped: int
+    """Received packets that were dropped."""
     tx_bytes: int
+    """Bytes that were sent."""
     tx_packets: int
+    """Packets that were sent."""
     tx_errs: int
+    """Packets that could not be sent."""
     tx_dropped: int
+    """Packets to be sent that were dropped."""
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -579,15 +707,16 @@ class NetworkInterfaceStat:
 
 @dataclass(frozen=True, slots=True)
 class NetworkInterface:
-    """hardware-address: the first six bytes, in hexadecimal.
-
-    ip-addresses and statistics are there only if there is an address.
-    """
+    """A network interface."""
 
     name: str
+    """The kernel's name of the interface, such as eth0."""
     hardware_address: str | None = None
+    """MAC address, such as 52:54:00:12:34:56. Unset: the interface has none."""
     ip_addresses: list[IpAddress] | None = None
+    """IP addresses of the interface. Unset: it has none."""
     statistics: NetworkInterfaceStat | None = None
+    """What was counted since the interface was made. Unset: it has no IP address."""
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -603,28 +732,44 @@ class NetworkInterface:
 
 @dataclass(frozen=True, slots=True)
 class NetworkRoute:
-    """flags: RTF_* of linux/route.h.
+    """A line of the routing table.
 
-    version: 4 or 6; of IPv4 are gateway, mask, irtt, window and mtu, of IPv6 are desprefixlen, source, srcprefixlen
-    and nexthop, the lengths in decimal.
+    What an IPv4 route has and an IPv6 route has not is unset there, and the other way round.
     """
 
     iface: str
+    """Name of the interface that packets leave by."""
     destination: str
+    """Address of the network that the route leads to."""
     metric: int
+    """Cost of the route: of several to one network, the lowest is taken."""
     version: int
+    """Version of IP: 4 or 6."""
     gateway: str | None = None
+    """Address of the next router, 0.0.0.0 for none. Unset: an IPv6 route."""
     mask: str | None = None
+    """Netmask of the destination, such as 255.255.255.0. Unset: an IPv6 route."""
     irtt: int | None = None
+    """Round trip time that TCP assumes at first, in milliseconds; 0 for the kernel's default. Unset: an IPv6 route.
+    """
     flags: int | None = None
+    """Flags of the route: RTF_* of linux/route.h."""
     refcnt: int | None = None
+    """Users of the route; the kernel no longer counts them for IPv4."""
     use: int | None = None
+    """Lookups of the route; the kernel no longer counts them for IPv4."""
     window: int | None = None
+    """Largest window of TCP, in bytes; 0 for the kernel's default. Unset: an IPv6 route."""
     mtu: int | None = None
+    """Largest packet, in bytes; 0 for that of the interface. Unset: an IPv6 route."""
     desprefixlen: str | None = None
+    """Bits of destination that name the network, in decimal. Unset: an IPv4 route."""
     source: str | None = None
+    """Address of the network that packets must come from, :: for any. Unset: an IPv4 route."""
     srcprefixlen: str | None = None
+    """Bits of source that name the network, in decimal. Unset: an IPv4 route."""
     nexthop: str | None = None
+    """Address of the next router, :: for none. Unset: an IPv4 route."""
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -650,11 +795,14 @@ class NetworkRoute:
 
 @dataclass(frozen=True, slots=True)
 class AgentCommandInfo:
-    """enabled: may run now, by configuration and freeze state. success-response: answers when it succeeds."""
+    """A command that the agent has."""
 
     name: str
+    """Name of the command."""
     enabled: bool
+    """Whether the command may run now, by configuration and freeze state."""
     success_response: bool
+    """Whether the agent answers when the command succeeds, and not only when it fails."""
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -667,10 +815,12 @@ class AgentCommandInfo:
 
 @dataclass(frozen=True, slots=True)
 class AgentInfo:
-    """version is the QEMU release whose guest agent interface is implemented: three numbers below 256."""
+    """What the agent is, and what it can do."""
 
     version: str
+    """QEMU release whose guest agent interface is implemented: three numbers below 256."""
     supported_commands: list[AgentCommandInfo]
+    """Every command that the agent has, also those that may not run."""
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -682,9 +832,10 @@ class AgentInfo:
 
 @dataclass(frozen=True, slots=True)
 class HostName:
-    """host-name: with a domain only if the guest's own name has one."""
+    """The name of the guest."""
 
     host_name: str
+    """The guest's own name; with a domain only if the name itself has one."""
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -695,11 +846,14 @@ class HostName:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """login-time: seconds since 1970, of the earliest login that lasts. domain: of Windows guests only."""
+    """A user who is logged in."""
 
     user: str
+    """Login name of the user."""
     login_time: float
+    """Seconds since 1970 in UTC, of the earliest login that lasts."""
     domain: str | None = None
+    """The user's domain. Unset: not a Windows guest."""
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -712,10 +866,12 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Timezone:
-    """zone: its abbreviation. offset: seconds east of UTC, summer time included."""
+    """The guest's time zone."""
 
     offset: int
+    """Seconds east of UTC, daylight saving time included."""
     zone: str | None = None
+    """Abbreviation of the zone, such as CEST, that is valid now. Unset: it has none."""
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -727,18 +883,28 @@ class Timezone:
 
 @dataclass(frozen=True, slots=True)
 class OSInfo:
-    """The first three are of uname(2), the others of os-release(5)."""
+    """The operating system of the guest."""
 
     kernel_release: str | None = None
+    """Release of the kernel, such as 6.1.0-18-amd64: uname(2)."""
     kernel_version: str | None = None
+    """Version of the kernel, with the time of its build: uname(2)."""
     machine: str | None = None
+    """Architecture of the machine, such as x86_64: uname(2)."""
     id: str | None = None
+    """ID of os-release(5), such as debian. Unset: the file does not have it."""
     name: str | None = None
+    """NAME of os-release(5), such as Debian GNU/Linux. Unset: the file does not have it."""
     pretty_name: str | None = None
+    """PRETTY_NAME of os-release(5), name and version for people. Unset: the file does not have it."""
     version: str | None = None
+    """VERSION of os-release(5), such as 12 (bookworm). Unset: the file does not have it."""
     version_id: str | None = None
+    """VERSION_ID of os-release(5), such as 12. Unset: the file does not have it."""
     variant: str | None = None
+    """VARIANT of os-release(5), such as Server Edition. Unset: the file does not have it."""
     variant_id: str | None = None
+    """VARIANT_ID of os-release(5), such as server. Unset: the file does not have it."""
 
     @classmethod
     def read(cls, value: Any) -> Self:

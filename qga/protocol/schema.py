@@ -38,8 +38,9 @@ class SchemaError(Exception):
 class Command(NamedTuple):
     """One command of the schema; schema/meta.json describes the flags.
 
-    ``arguments`` is the JSON Schema of its arguments. No log shows a ``secret`` or a ``payload``; of payloads the
-    audit log has a hash, of secrets not even that: some are short enough to be guessed from it.
+    ``arguments`` is the JSON Schema of its arguments, ``argument_docs`` says what each of them means. No log shows a
+    ``secret`` or a ``payload``; of payloads the audit log has a hash, of secrets not even that: some are short enough
+    to be guessed from it.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Command(NamedTuple):
     returns: str | None
     since: str
     doc: str
+    argument_docs: Mapping[str, str]
     success_response: bool
     allow_frozen: bool
     delimited: bool
@@ -79,6 +81,7 @@ class Schema:
     def __init__(self, files: Mapping[str, list[dict[str, Any]]]) -> None:
         """``files``: area (a file's name without .json) to its definitions, already of the right shape."""
         self._entries: dict[str, dict[str, Any]] = {}
+        self._types: dict[str, dict[str, Any]] = {}
         self.commands: dict[str, Command] = {}
         for area, definitions in files.items():
             for entry in definitions:
@@ -100,12 +103,22 @@ class Schema:
         """The names of the commands that may run while filesystems are frozen."""
         return [command.name for command in self.commands.values() if command.allow_frozen]
 
+    def definition(self, name: str) -> Mapping[str, Any]:
+        """The entry of ``schema/*.json`` with this name: a command or a type. Raises KeyError for a built-in type."""
+        return self._entries[name]
+
     def type(self, reference: str | list[str]) -> dict[str, Any]:
         """The JSON Schema of a type: its name, or a list that holds the name of the elements' type."""
         if isinstance(reference, list):
             return {"type": "array", "items": self.type(reference[0])}
         if reference in _BUILTIN:
             return _BUILTIN[reference]
+        known = self._types.get(reference)
+        if known is None:
+            known = self._types[reference] = self._type(reference)
+        return known
+
+    def _type(self, reference: str) -> dict[str, Any]:
         entry = self._entries[reference]
         kind = _kind(entry)
         if kind == "command":
@@ -163,6 +176,7 @@ class Schema:
             returns=returns,
             since=entry["since"],
             doc=entry["doc"],
+            argument_docs=entry.get("members", {}),
             success_response=entry.get("success-response", True),
             allow_frozen=entry.get("allow-frozen", False),
             delimited=entry.get("delimited", False),
@@ -190,8 +204,9 @@ def directory() -> str:
 
 def load(where: str | None = None) -> Schema:
     """Read and resolve the package's schema, or another directory's, which is checked first. Raises SchemaError."""
-    names = sorted(name for name in os.listdir(where or directory()) if name.endswith(".json") and name != _META)
-    files = {name.removesuffix(".json"): _read(where or directory(), name) for name in names}
+    place = where or directory()
+    names = sorted(name for name in os.listdir(place) if name.endswith(".json") and name != _META)
+    files = {name.removesuffix(".json"): _read(place, name) for name in names}
     if where is not None:
         _check(_read(where, _META), files)
     return Schema(files)

@@ -52,7 +52,7 @@ COMMANDS: dict[str, tuple[str, str, list[Argument]]] = {
         "commands.raw:call",
         [_a("name"), _a("arguments", nargs="*", metavar="KEY=VALUE")],
     ),
-    "schema": ("what commands there are, without an agent", "commands.raw:schema", [_a("name", nargs="?")]),
+    "schema": ("what commands there are, without an agent", "commands.schema:schema", [_a("name", nargs="?")]),
     "completion": (
         "a script that completes words in a shell",
         "completion:completion",

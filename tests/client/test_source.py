@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
+
 import pytest
 
 from qga.client.asynchronous import AsyncClient
@@ -25,6 +28,25 @@ def test_every_command_has_its_method() -> None:
         assert callable(getattr(Client, command.function))
         assert callable(getattr(AsyncClient, command.function))
         assert (command.name in SILENT) == (not command.success_response)
+
+
+def test_every_argument_is_documented_in_its_method() -> None:
+    for command in schema.load().commands.values():
+        for client in (Client, AsyncClient):
+            text = " ".join((getattr(client, command.function).__doc__ or "").split())
+            for name, doc in command.argument_docs.items():
+                assert f"{name.replace('-', '_')}: {doc}" in text
+
+
+def test_every_member_of_a_reply_is_documented_at_its_attribute() -> None:
+    tree = ast.parse((client_source.PACKAGE / "replies.py").read_text())
+    documented = 0
+    for reply in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+        for attribute, after in itertools.pairwise(reply.body):
+            if isinstance(attribute, ast.AnnAssign):
+                assert isinstance(after, ast.Expr), ast.unparse(attribute)
+                documented += 1
+    assert documented > 100
 
 
 def test_unknown_members_are_ignored_and_missing_ones_none() -> None:

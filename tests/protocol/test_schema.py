@@ -22,6 +22,14 @@ def test_meta_schema_is_a_schema() -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_every_member_has_a_doc_and_no_doc_is_of_another(path: Path) -> None:
+    """In the order in which they are defined, so that one who adds a member finds the place."""
+    for entry in json.loads(path.read_text()):
+        names = [name.removeprefix("*") for name in entry.get("base") or entry.get("data", ())]
+        assert list(entry.get("members", ())) == ([] if "alternate" in entry else names), entry
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_every_file_is_held_to_the_meta_schema(path: Path) -> None:
     assert list(Draft4Validator(META).iter_errors(json.loads(path.read_text()))) == []
 
@@ -66,7 +74,8 @@ def broken(tmp_path: Path, text: str) -> str:
 
 
 def command(**members: Any) -> str:
-    return json.dumps([{"command": "guest-x", "since": "1.1", "doc": DOC, **members}])
+    docs = {"members": dict.fromkeys(members["data"], DOC)} if "data" in members else {}
+    return json.dumps([{"command": "guest-x", "since": "1.1", "doc": DOC, **docs, **members}])
 
 
 @pytest.mark.parametrize(
@@ -88,6 +97,12 @@ def command(**members: Any) -> str:
         (command(data={"f": "str"}, program="f", slow=True), "schema/x.json: guest-x has both slow and program"),
         (command(follows="guest-y"), "schema/x.json: guest-x: there is no type or member 'guest-y'"),
         (command(**{"allow-frozn": True}), "schema/x.json: command 'guest-x': Additional properties are not allowed"),
+        (command(data={"x": "int"}, members={}), "schema/x.json: command 'guest-x': members: {} "),
+        (command(members={"x": DOC}), "schema/x.json: command 'guest-x': 'data' is a dependency of 'members'"),
+        (
+            '[{"enum": "On", "data": ["on"], "doc": "Is it on."}]',
+            "schema/x.json: enum 'On': 'members' is a required",
+        ),
         (command(**{"success-response": True}), "schema/x.json: command 'guest-x': success-response: True is not"),
         (command(command="Guest_X"), "schema/x.json: command 'Guest_X': command: 'Guest_X' does not match"),
         (command()[:-1] + "," + command()[1:], "schema/x.json: guest-x is defined twice"),
@@ -100,6 +115,15 @@ def test_broken_schema_says_where_and_what(tmp_path: Path, text: str, said: str)
 def test_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match=r"schema/meta\.json: cannot read it: No such file or directory"):
         schema.load(str(tmp_path))
+
+
+def test_what_a_command_and_a_type_say_of_their_members() -> None:
+    known = schema.load()
+    assert known.commands["guest-file-read"].argument_docs["count"].endswith("Unset: 4096.")
+    assert known.commands["guest-ping"].argument_docs == {}
+    assert known.definition("QGASeek")["members"]["end"] == "The end of the file."
+    with pytest.raises(KeyError):
+        known.definition("int")
 
 
 def test_types() -> None:

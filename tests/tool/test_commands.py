@@ -43,6 +43,25 @@ class TestSchema:
         assert json.loads(qga(str(tmp_path), "schema", "--json").stdout)[:1]
         known = json.loads(qga(str(tmp_path), "schema", "--json", "guest-file-open").stdout)
         assert known["arguments"]["required"] == ["path"]
+        assert known["arguments"]["properties"]["path"]["description"] == "Path of the file in the guest."
+
+    def test_says_what_is_taken_and_what_is_returned(self) -> None:
+        text = " ".join(qga("", "schema", "guest-get-disks").stdout.split())
+        assert (
+            "returns: list of GuestDiskInfo GuestDiskInfo: A disk or a partition. member type always meaning" in text
+        )
+        assert "temperature integer yes Temperature of the disk in kelvins." in text
+        assert "where type is nvme: also the members of GuestNVMeSmart" in text
+        text = " ".join(qga("", "schema", "guest-file-seek").stdout.split())
+        assert "whence GuestFileWhence yes Where offset is counted from." in text
+        assert "cur The current position of the handle." in text
+        types = json.loads(qga("", "schema", "--json", "guest-file-seek").stdout)["types"]
+        assert [next(iter(entry.values())) for entry in types] == ["GuestFileWhence", "QGASeek", "GuestFileSeek"]
+
+    def test_help_and_completion_say_the_same(self) -> None:
+        text = " ".join(qga("", "guest-file-seek", "--help").stdout.split())
+        assert "--whence GUESTFILEWHENCE Where offset is counted from. Words: set, cur, end." in text
+        assert "Bytes to move, backwards if negative." in qga("", "completion", "zsh").stdout
 
     def test_an_unknown_command(self) -> None:
         done = qga("", "schema", "guest-nothing")

@@ -10,6 +10,7 @@ import pytest
 from qga.protocol import schema
 from qga.tool import exits, subcommands
 from tests import manual
+from tests.client_source import definitions
 
 
 def test_it_is_up_to_date() -> None:
@@ -25,6 +26,13 @@ def test_it_has_every_command_option_and_status() -> None:
             assert not names[0].startswith("-") or ", ".join(names) in text
     for status in exits.MEANING:
         assert f"\n.TP\n{status}\n" in text
+
+
+def test_it_says_what_every_member_of_the_schema_means() -> None:
+    text = manual.page().replace("\\-", "-").replace("\\e", "\\")
+    for entry in definitions():
+        for doc in entry.get("members", {}).values():
+            assert f"\n{doc}" in text, (entry, doc)
 
 
 @pytest.mark.skipif(not shutil.which("groff"), reason="groff is not installed")

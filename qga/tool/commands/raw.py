@@ -1,10 +1,11 @@
-"""ping, info, call, schema, and a subcommand for every command of the schema."""
+"""ping, info, call, and a subcommand for every command of the schema."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -58,40 +59,28 @@ def value(kind: Any, text: str, name: str) -> Any:
         raise UsageError(f"{name}: {text!r} is no {kind.get('type', 'value')} in JSON") from None
 
 
-def schema(_: None, options: argparse.Namespace) -> None:
-    """Without an agent: what this tool knows."""
-    commands = load().commands
-    if options.name is None:
-        if options.json:
-            return output.json(list(commands))
-        return output.table(("command", "since"), [(c.name, c.since) for c in commands.values()])
-    if options.name not in commands:
-        raise UsageError(f"the schema has no command {options.name}")
-    known = commands[options.name]
-    if options.json:
-        members = {"name": known.name, "since": known.since, "doc": known.doc, "arguments": known.arguments}
-        return output.json({**members, "returns": known.returns})
-    print(f"{known.name} (since {known.since})\n{known.doc}\nreturns: {known.returns or 'nothing'}")
-    return output.table(("argument", "type", "needed"), _members(known))
-
-
-def _members(known: Command) -> list[tuple[str, str, str]]:
-    needed = known.arguments.get("required", [])
-    return [
-        (name, kind.get("title", kind.get("type", "value")), "yes" if name in needed else "no")
-        for name, kind in known.arguments["properties"].items()
-    ]
-
-
 def add_generated(parsers: Any, parent: argparse.ArgumentParser) -> None:
     """A parser for each command of the schema, with a flag for each of its arguments."""
     known: Schema = load()
     for command in known.commands.values():
         text = command.doc.replace("%", "%%")
         parser = parsers.add_parser(command.name, parents=[parent], help=text.split(". ")[0], description=text)
-        for name, kind, needed in _members(command):
-            parser.add_argument(f"--{name}", required=needed == "yes", metavar=kind.upper(), dest=f"member_{name}")
+        needed = command.arguments.get("required", ())
+        for name, kind in command.arguments["properties"].items():
+            parser.add_argument(
+                f"--{name}",
+                required=name in needed,
+                metavar=kind.get("title", kind.get("type", "value")).upper(),
+                dest=f"member_{name}",
+                help=_help(command.argument_docs[name], kind),
+            )
         parser.set_defaults(run=generated, command=command)
+
+
+def _help(doc: str, kind: Mapping[str, Any]) -> str:
+    """Return what argparse shows of an argument: its doc, and the words of its enum if it has one."""
+    words = [word for branch in (kind, *kind.get("anyOf", ())) for word in branch.get("enum", ())]
+    return (f"{doc} Words: {', '.join(words)}." if words else doc).replace("%", "%%")
 
 
 def generated(client: Client, options: argparse.Namespace) -> None:
