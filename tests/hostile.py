@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import json
 import os
 import random
 import sys
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from unittest import mock
 
-from qga.protocol import schema
+from qga.protocol import schema, wire
 from qga.testing import FakeGuest
 from qga.tool import cli, exits, subcommands
 
@@ -101,20 +102,16 @@ class HostileGuest(FakeGuest):
         for name in ("sh", "ls", "stat", "find", "rm", "mkdir", "b2sum", "kill"):
             self.programs[name] = self._program
 
-    def _reply(self, request: object, fault: Any) -> tuple[dict[str, Any], bool, bool]:
-        reply, delimited, silent = super()._reply(request, fault)
-        name = request.get("execute") if isinstance(request, dict) else None
-        if "return" in reply and not self._is_sync(name) and self._random.random() < self._part:
-            reply["return"] = self._changed(reply["return"])
-        elif "error" in reply and self._random.random() < self._part:
-            reply["error"] = self._changed(reply["error"])
-        return reply, delimited, silent
+        for command in self._schema.commands.values():
+            if command.name not in self._answers and command.returns is not None:
+                self.answer(command.name, fullest(self._schema.type(command.returns)))
 
-    def _value(self, name: str, arguments: Mapping[str, Any]) -> Any:
-        if name in self._answers:
-            return super()._value(name, arguments)
-        returns = self._schema.commands[name].returns
-        return {} if returns is None else fullest(self._schema.type(returns))
+    def _send(self, descriptor: int, reply: bytes) -> None:
+        is_sync = not self.requests or self._schema.commands[self.requests[-1][0]].sync
+        if not is_sync and self._random.random() < self._part:
+            ((kind, value), *rest) = json.loads(reply).items()
+            reply = wire.encode({kind: self._changed(value), **dict(rest)})
+        super()._send(descriptor, reply)
 
     def _changed(self, value: Any) -> Any:
         """The value with one of its parts replaced, left out, doubled, or with a member more."""

@@ -333,7 +333,7 @@ def test_a_connection_that_dies_in_a_copy(fake_guest: FakeGuest, tmp_path: Path,
             (download if command == "guest-file-read" else upload)()
         assert (tmp_path / "b").read_bytes() == b"old"
         assert leftovers(tmp_path) == []
-        assert fake_guest._handles == {}, "the handle was closed over a new connection"
+        assert fake_guest._context.files.opened() == [], "the handle was closed over a new connection"
 
 
 def test_memory_is_flat(tmp_path: Path) -> None:

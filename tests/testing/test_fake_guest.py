@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import subprocess
+import sys
+from functools import partial
 
 import pytest
 
+import qga.testing
 from qga.client import AgentTimeout, AgentUnreachable, AsyncClient, Client, CommandFailed, CommandNotFound, OutOfStep
 from qga.protocol import schema
 from qga.protocol.errors import CommandError
 from qga.protocol.validate import first_complaint
-from qga.testing import FakeGuest, _least
+from qga.testing import FakeGuest
+from qga.testing.handlers import least
 
 
 def test_every_command_answers_what_its_schema_allows() -> None:
@@ -18,7 +24,7 @@ def test_every_command_answers_what_its_schema_allows() -> None:
     for command in known.commands.values():
         if command.returns is not None:
             shape = known.type(command.returns)
-            assert first_complaint(shape, _least(shape)) is None, command.name
+            assert first_complaint(shape, least(shape)) is None, command.name
 
 
 def test_canned_and_computed_answers(fake_guest: FakeGuest) -> None:
@@ -70,7 +76,51 @@ def test_files_and_programs(fake_guest: FakeGuest) -> None:
     assert fake_guest.files["/new"] == b"hello"
 
 
-@pytest.mark.forks  # pyserial's ioctl of a pseudo-terminal
+def test_what_cannot_be_done_is_refused_in_the_agents_words(fake_guest: FakeGuest) -> None:
+    fake_guest.files["/a"] = b"abc"
+    with Client(fake_guest.address) as guest:
+        handle = guest.guest_file_open("/a")
+        for call, refusal in (
+            (partial(guest.guest_file_open, "/none"), "failed to open file '/none' (mode: 'r'): No such file or dir"),
+            (partial(guest.guest_file_open, "/a", "rx"), "invalid file open mode 'rx'"),
+            (partial(guest.guest_file_write, handle, "QUJD"), "failed to write to file: Bad file descriptor"),
+            (partial(guest.guest_file_read, handle, -1), "value '-1' is invalid for argument count"),
+            (partial(guest.guest_file_read, 1), "handle '1' has not been found"),
+            (partial(guest.guest_exec, "nonsuch"), "Failed to execute child process “nonsuch” (No such file or"),
+            (partial(guest.guest_exec_status, 7), "PID 7 does not exist"),
+        ):
+            with pytest.raises(CommandFailed, match=re.escape(refusal)):
+                call()
+
+
+def test_the_real_policy_blocks(fake_guest: FakeGuest) -> None:
+    fake_guest.block("guest-get-disks")
+    with Client(fake_guest.address) as guest:
+        with pytest.raises(CommandNotFound):
+            guest.guest_get_disks()
+        enabled = {command.name: command.enabled for command in guest.guest_info().supported_commands}
+        assert [name for name in enabled if not enabled[name]] == ["guest-get-disks"]
+    assert fake_guest.commands == ["guest-get-disks", "guest-info"], "what was refused has come, too"
+
+
+def test_files_are_assigned_and_read_and_removed(fake_guest: FakeGuest) -> None:
+    fake_guest.files["/a"] = b"abc"
+    with Client(fake_guest.address) as guest, guest.open("/a", "a") as file:
+        file.write(b"def")
+    assert dict(fake_guest.files) == {"/a": b"abcdef"}
+    del fake_guest.files["/a"]
+    assert "/a" not in fake_guest.files
+
+
+@pytest.mark.forks
+def test_the_plugin_alone_brings_nothing_of_the_agent() -> None:
+    code = "import qga.testing, sys; print([name for name in sys.modules if name.startswith('qga.agent')])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+    assert qga.testing.Fault("guest-ping").times == 1
+    with pytest.raises(AttributeError):
+        _ = qga.testing.Nonsuch  # type: ignore[attr-defined]
+
+
 @pytest.mark.forks  # pyserial's ioctl of a pseudo-terminal
 def test_a_serial_guest(fake_serial_guest: FakeGuest) -> None:
     with Client(fake_serial_guest.address) as guest:
@@ -129,6 +179,8 @@ class TestFreeze:
                     guest.guest_get_disks()
             assert (freeze.frozen, freeze.thawed) == (3, 3)
             assert freeze.seconds is not None
+            fake_guest.filesystems = 0
+            assert guest.guest_fsfreeze_freeze() == 0
         assert not fake_guest.frozen
 
     @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
