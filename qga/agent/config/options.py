@@ -161,7 +161,8 @@ class Option(NamedTuple):
 
     ``bare`` is the value of an option that may be given without one, and then takes it only attached
     (``-F/x``, ``--fsfreeze-hook=/x``). A BOOL takes none. --dump-conf shows every value but None, and of what is
-    ``ours`` and not QEMU's only what was changed: without that, it prints what QEMU's agent would.
+    ``ours`` and not QEMU's only what was changed: without that, it prints what QEMU's agent would. What is not
+    ``reloadable`` counts from the start of the agent to its end.
     """
 
     key: str
@@ -172,6 +173,7 @@ class Option(NamedTuple):
     metavar: str = ""
     bare: str | None = None
     ours: bool = False
+    reloadable: bool = True
 
     @property
     def field(self) -> str:
@@ -181,8 +183,16 @@ class Option(NamedTuple):
 
 # In the order of --dump-conf.
 OPTIONS: tuple[Option, ...] = (
-    Option("daemon", ("-d", "--daemonize"), BOOL, False, "run in the background, with a pid file"),
-    Option("method", ("-m", "--method"), METHOD, "virtio-serial", f"transport: {METHOD.expected}", "METHOD"),
+    Option("daemon", ("-d", "--daemonize"), BOOL, False, "run in the background, with a pid file", reloadable=False),
+    Option(
+        "method",
+        ("-m", "--method"),
+        METHOD,
+        "virtio-serial",
+        f"transport: {METHOD.expected}",
+        "METHOD",
+        reloadable=False,
+    ),
     Option(
         "path",
         ("-p", "--path"),
@@ -191,9 +201,18 @@ OPTIONS: tuple[Option, ...] = (
         "device or socket, or CID:PORT for vsock-listen; by default "
         + " and ".join(f"{path} for {method}" for method, path in DEFAULT_PATHS.items()),
         "PATH",
+        reloadable=False,
     ),
     Option("logfile", ("-l", "--logfile"), PATH, None, "append the log to this file, not to stderr", "PATH"),
-    Option("pidfile", ("-f", "--pidfile"), PATH, "/var/run/qemu-ga.pid", "pid file, with -d only", "PATH"),
+    Option(
+        "pidfile",
+        ("-f", "--pidfile"),
+        PATH,
+        "/var/run/qemu-ga.pid",
+        "pid file, with -d only",
+        "PATH",
+        reloadable=False,
+    ),
     Option(
         "fsfreeze-hook",
         ("-F", "--fsfreeze-hook"),
@@ -204,7 +223,15 @@ OPTIONS: tuple[Option, ...] = (
         "PATH",
         bare=FSFREEZE_HOOK,
     ),
-    Option("statedir", ("-t", "--statedir"), PATH, "/var/run", "existing directory for state files", "DIR"),
+    Option(
+        "statedir",
+        ("-t", "--statedir"),
+        PATH,
+        "/var/run",
+        "existing directory for state files",
+        "DIR",
+        reloadable=False,
+    ),
     Option("verbose", ("-v", "--verbose"), BOOL, False, "log messages and audit lines as well"),
     Option("debug", ("--debug",), BOOL, False, "log everything, tracebacks too"),
     Option(
@@ -338,6 +365,7 @@ OPTIONS: tuple[Option, ...] = (
         "else off",
         "WHERE",
         ours=True,
+        reloadable=False,
     ),
     Option(
         "audit-required",
@@ -346,6 +374,7 @@ OPTIONS: tuple[Option, ...] = (
         False,
         "refuse what is not allowed while frozen as long as the audit log cannot be written",
         ours=True,
+        reloadable=False,
     ),
     Option(
         "socket-users",
@@ -355,6 +384,7 @@ OPTIONS: tuple[Option, ...] = (
         "the only users that may connect to a unix socket, by name or number; by default whoever can open it",
         "LIST",
         ours=True,
+        reloadable=False,
     ),
 )
 

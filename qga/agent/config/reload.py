@@ -12,14 +12,11 @@ from typing import TYPE_CHECKING
 from qga.agent import config
 from qga.agent.config import Config, ConfigError
 from qga.agent.config.cmdline import Given
-from qga.agent.config.options import POLICY
+from qga.agent.config.options import OPTIONS, POLICY
 from qga.protocol.schema import Schema
 
 if TYPE_CHECKING:
     from qga.agent.policy.rules import Rules
-
-# What a running agent is made of, by the fields of Config. The rest it can take anew.
-FIXED = ("daemon", "method", "path", "pidfile", "statedir", "audit_log", "audit_required", "socket_users")
 
 
 class Settings:
@@ -65,9 +62,12 @@ class Source:
             must_exist=self._path in seen,
         )
         wanted = config.absolute_paths(loaded.config, self._directory) if now.daemon else loaded.config
-        changed = [name for name in FIXED if getattr(wanted, name) != getattr(now, name)]
-        kept = [f"{name} cannot change while the agent runs, and stays {getattr(now, name)}" for name in changed]
-        wanted = wanted._replace(**{name: getattr(now, name) for name in changed})
+        kept = []
+        for option in OPTIONS:
+            value = getattr(now, option.field)
+            if not option.reloadable and getattr(wanted, option.field) != value:
+                wanted = wanted._replace(**{option.field: value})
+                kept.append(f"{option.key} cannot change while the agent runs, and stays {value}")
         there = self._there()
         if self._default in seen - there and wanted.policy is None and wanted.profile is None:
             raise ConfigError(f"policy {self._default} is gone: expected a policy there, or profile = full")

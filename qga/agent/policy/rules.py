@@ -20,8 +20,6 @@ from qga.agent.policy.patterns import Constraint, PatternError
 from qga.agent.spelling import hint
 from qga.protocol.schema import Command
 
-PROFILES = os.path.join(os.path.dirname(__file__), "profiles")  # each a policy file
-
 _VERDICTS = ("allow", "deny")
 _AT_LINE = re.compile(r"(.*) \(at line (\d+), column \d+\)", re.DOTALL)
 _RULE = re.compile(r"\s*\[\[\s*(rule|\"rule\"|'rule')\s*\]\]")
@@ -71,8 +69,8 @@ class Rules:
 
 
 def profile(name: str) -> str:
-    """The file of a profile."""
-    return os.path.join(PROFILES, f"{name}.toml")
+    """Return the path of the policy file of a profile."""
+    return os.path.join(os.path.dirname(__file__), "profiles", f"{name}.toml")
 
 
 def load(path: str, commands: Mapping[str, Command]) -> Rules:

@@ -67,8 +67,7 @@ class Limits:
 
 # CAP_SYS_ADMIN freezes, thaws and trims; CAP_DAC_READ_SEARCH gets at mount points in anybody's directories. Where the
 # agent is not root, CAP_KILL lets it tell the init to shut down, by a signal.
-PROFILES: dict[str, Limits | None] = {
-    "full": None,
+LIMITS: dict[str, Limits] = {
     "managed": Limits(
         capabilities=(
             *("CAP_SYS_ADMIN", "CAP_DAC_READ_SEARCH", "CAP_SYS_TIME"),
@@ -113,11 +112,11 @@ PROFILES: dict[str, Limits | None] = {
 def drop_in(config: Config, profile: str | None = None) -> str:
     """The text, every line ended by a newline; by default for the profile that is in effect."""
     profile = profile or config.profile or "full"
-    limits = PROFILES[profile]
     lines = [f"# Limits of qemu-ga.service for the profile {profile}, by qemu-ga --print-unit."]
-    if limits is None:
+    if profile == "full":
         lines += ["# There are none but the unit's own: guest-exec runs any program with what the agent has."]
         return "\n".join([*lines, "[Service]"]) + "\n"
+    limits = LIMITS[profile]
     capabilities = " ".join(_capabilities(config, limits))
     lines += ["[Service]", f"CapabilityBoundingSet={capabilities}"]
     if limits.apart:

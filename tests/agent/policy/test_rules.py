@@ -13,6 +13,7 @@ from qga.agent.config import options, reload
 from qga.agent.config.options import ConfigError
 from qga.agent.policy import Policy, rules
 from qga.agent.policy.rules import PolicyError, Rules
+from qga.agent.service import unit
 from qga.protocol import schema
 
 COMMANDS = schema.load().commands
@@ -259,6 +260,8 @@ def test_profiles(name: str) -> None:
 def test_profiles_are_each_more_than_the_one_before() -> None:
     names = ("confidential", "info", "backup", "managed", "full")
     assert sorted(names) == sorted(options.PROFILES)
+    assert {path.stem for path in Path(rules.profile("full")).parent.glob("*.toml")} == set(names)
+    assert {"full", *unit.LIMITS} == set(names)
     allowed = [permitted(rules.load(rules.profile(name), COMMANDS)) for name in names]
     for less, more in pairwise(allowed):
         assert less < more

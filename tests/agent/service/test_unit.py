@@ -14,6 +14,7 @@ import pytest
 
 from qga.agent import config
 from qga.agent.cli import main
+from qga.agent.config import options
 from qga.agent.linux import power
 from qga.agent.linux.host import Host
 from qga.agent.service import unit
@@ -49,7 +50,7 @@ def test_full_is_the_unit_as_it_is(capsys: pytest.CaptureFixture[str], monkeypat
     assert settings("full") == []
 
 
-@pytest.mark.parametrize("profile", [name for name in unit.PROFILES if name != "full"])
+@pytest.mark.parametrize("profile", [name for name in options.PROFILES if name != "full"])
 def test_a_profile_that_is_not_full_keeps_little(profile: str) -> None:
     assert one(profile, "NoNewPrivileges") == "yes"
     kept = str(one(profile, "CapabilityBoundingSet")).split()
@@ -97,7 +98,7 @@ def test_the_port_is_the_agents_own_and_nobody_elses() -> None:
 
 @pytest.mark.forks
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
-@pytest.mark.parametrize("profile", unit.PROFILES)
+@pytest.mark.parametrize("profile", options.PROFILES)
 def test_systemd_takes_the_unit_with_each_drop_in(profile: str, tmp_path: Path) -> None:
     text = (REPOSITORY / "qemu-ga.service").read_text().replace("/opt/qga/bin/qemu-ga", "/bin/true")
     (tmp_path / "qemu-ga.service").write_text(text)
