@@ -137,7 +137,7 @@ def _print_unit(loaded: config.Loaded) -> int:
 def _self_test(loaded: config.Loaded) -> int:
     from qga.agent import selftest
 
-    report = selftest.check_up(loaded)
+    report = selftest.run(loaded.given, os.environ)
     _show(selftest.as_json(report) if loaded.given.json else selftest.as_text(report))
     return selftest.status(report)
 
@@ -156,11 +156,11 @@ def _explain(loaded: config.Loaded) -> int:
 
 
 def _check(loaded: config.Loaded) -> int:
-    from qga.agent.selftest import explain
+    from qga.agent import selftest
 
-    sound, text = explain.check(loaded.given, os.environ)
-    _show(text)
-    return OK if sound else FAILED
+    report = selftest.run(loaded.given, os.environ, selftest.OF_CONFIGURATION)
+    _show(selftest.as_lines(report))
+    return OK if selftest.is_sound(report) else FAILED
 
 
 def _help(loaded: config.Loaded) -> int:

@@ -108,12 +108,15 @@ def load(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
     """Read the command line (without the program's name) and the configuration file.
 
     --help, --version and a 'help' list are answered without the file, so that a broken one cannot prevent them; and
-    --check-config reads it later. Raises ConfigError.
+    --check-config and --self-test read it later. Raises ConfigError.
     """
     given = cmdline.parse(argv)
-    if given.action in (Action.HELP, Action.VERSION, Action.LIST_COMMANDS, Action.CHECK):
+    if given.action in _WITHOUT_FILE:
         return Loaded(given, defaults())
     return read(given, environ)
+
+
+_WITHOUT_FILE = (Action.HELP, Action.VERSION, Action.LIST_COMMANDS, Action.CHECK, Action.SELF_TEST)
 
 
 def read(

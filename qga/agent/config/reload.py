@@ -16,6 +16,7 @@ from qga.agent.config.options import OPTIONS, POLICY
 from qga.protocol.schema import Schema
 
 if TYPE_CHECKING:
+    from qga.agent.policy import Policy
     from qga.agent.policy.rules import Rules
 
 
@@ -26,6 +27,12 @@ class Settings:
         self.config = config
         self.rules = rules
         self.warnings = warnings + (() if rules is None else rules.warnings)
+
+    def policy(self, schema: Schema) -> Policy:
+        """Return the policy of the lists and the rules together."""
+        from qga.agent.policy import Policy
+
+        return Policy(self.config.allow_rpcs, self.config.block_rpcs, schema.allowed_while_frozen, self.rules)
 
 
 class Source:

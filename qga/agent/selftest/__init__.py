@@ -1,28 +1,36 @@
-"""``--self-test``: is all there that the agent needs? A table of checks, each of which only looks.
+"""The self-test: a table of checks, each of which only looks, and a report of what they found.
 
-The rule it keeps: it changes nothing, and takes nothing away from an agent that runs. A port that no agent holds is
-opened for a moment, to see whether a host is there.
+``--self-test`` makes all of them, ``--check-config`` those of the configuration. The rule it keeps: it changes
+nothing, and takes nothing away from an agent that runs. A port that no agent holds is opened for a moment, to see
+whether a host is there.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from qga.agent.config import Loaded
+from qga.agent import config
+from qga.agent.config import ConfigError, Loaded
+from qga.agent.config.cmdline import Given
 from qga.agent.linux.host import Host
 from qga.agent.processes import ask
 from qga.agent.selftest import configuration, guest, port, service
 from qga.agent.selftest.finding import OK, PROBLEM, WARNING, Finding, Subject, problem
 
 Check = Callable[[Subject], Iterator[Finding]]
+Checks = Sequence[tuple[str, Check]]  # by their names
 Report = list[tuple[str, Finding]]  # by the name of the check
 
-CHECKS: tuple[tuple[str, Check], ...] = (
-    ("versions", guest.versions),
+OF_CONFIGURATION: Checks = (
     ("configuration", configuration.configuration),
     ("policy", configuration.policy),
+    ("hooks", guest.hooks_valid),
+)
+CHECKS: Checks = (
+    ("versions", guest.versions),
+    *OF_CONFIGURATION,
     ("audit log", configuration.audit_log),
     ("permissions", configuration.permissions),
     ("state", configuration.state_directory),
@@ -31,34 +39,51 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("service", service.service),
     ("denials", service.denials),
     ("freezing", guest.freezing),
-    ("hooks", guest.hooks_valid),
     ("sleep", guest.sleeping),
 )
 
 _EXIT = {OK: 0, WARNING: 1, PROBLEM: 2}
 
 
-def check_up(loaded: Loaded, host: Host | None = None) -> Report:
-    host = host or Host(run=ask, which=shutil.which)
+def run(given: Given, environ: Mapping[str, str], checks: Checks | None = None) -> Report:
+    """Read the configuration and make the checks, by default all of them.
+
+    Where the configuration is not sound the report has what is wrong with it and no more: there is nothing to compare
+    the guest with.
+    """
+    try:
+        loaded = config.read(given, environ)
+    except ConfigError as error:
+        return [("configuration", problem(text, configuration.NO_START)) for text in error.problems]
+    return check_up(loaded, Host(run=ask, which=shutil.which), CHECKS if checks is None else checks)
+
+
+def check_up(loaded: Loaded, host: Host, checks: Checks) -> Report:
+    """Make checks of a guest with an agent that is configured like this."""
     subject = Subject(host, loaded.config, loaded.path, loaded.warnings)
-    return [(name, finding) for name, check in CHECKS for finding in _found(check, subject)]
+    return [(name, finding) for name, check in checks for finding in _found(check, subject)]
 
 
 def _found(check: Check, subject: Subject) -> Iterable[Finding]:
-    """A check that cannot be made is a finding as well, and keeps no other from being made."""
+    """Return what a check finds. One that cannot be made is a finding as well, and keeps no other from being made."""
     try:
         yield from check(subject)
     except Exception as error:
-        yield problem(f"cannot be looked at: {type(error).__name__}: {error}", "tell the authors of qga")
+        yield problem(f"cannot be checked: {type(error).__name__}: {error}", "report it to the authors of qga")
 
 
 def status(report: Report) -> int:
-    """The exit status: that of the worst."""
+    """Return the exit status of --self-test: that of the worst finding."""
     return max(_EXIT[finding.status] for _, finding in report)
 
 
+def is_sound(report: Report) -> bool:
+    """Return whether nothing was found that is a problem."""
+    return all(finding.status != PROBLEM for _, finding in report)
+
+
 def as_text(report: Report) -> str:
-    """A line each."""
+    """Return the report with a line for each finding: status, check, what was found, what to do."""
     lines = []
     for name, finding in report:
         todo = f" -> {finding.todo}" if finding.todo else ""
@@ -67,8 +92,16 @@ def as_text(report: Report) -> str:
 
 
 def as_json(report: Report) -> str:
+    """Return the report as JSON: the exit status, and the findings with the members of as_text()."""
     findings = [
         {"check": name, "status": found.status, "what": found.what, **({"todo": found.todo} if found.todo else {})}
         for name, found in report
     ]
     return json.dumps({"status": status(report), "findings": findings}, indent=1) + "\n"
+
+
+def as_lines(report: Report) -> str:
+    """Return the report as --check-config prints it: what was found, the worst first."""
+    words = {PROBLEM: "problem", WARNING: "warning", OK: "OK"}
+    found = [finding for _, finding in report]
+    return "".join(f"{word}: {one.what}\n" for kind, word in words.items() for one in found if one.status == kind)

@@ -1,37 +1,21 @@
-"""What the owner has said, and where the agent writes: policy, audit log, and who else can read or change them."""
+"""Checks of the configuration, its policy, and where the agent writes; and who else can read or change them."""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from qga.agent.audit import sinks
-from qga.agent.config import reload
+from qga.agent.channel import Peers
+from qga.agent.config import check_names, reload
 from qga.agent.config.options import POLICY, ConfigError
 from qga.agent.linux.ownership import not_only_roots
-from qga.agent.policy import Policy
 from qga.agent.policy.rules import PolicyError
 from qga.agent.selftest.finding import Finding, Subject, ok, problem, warning
 from qga.protocol import schema
 
-
-def policy(subject: Subject) -> Iterator[Finding]:
-    config, commands = subject.config, schema.load()
-    try:
-        found = reload.complete(config, commands)
-        path = reload.policy_file(config)
-    except (ConfigError, PolicyError) as error:
-        yield problem(str(error), "qemu-ga --check-config says all that is wrong")
-        return
-    decides = Policy(config.allow_rpcs, config.block_rpcs, commands.allowed_while_frozen, found.rules)
-    allowed = [command for command in commands.commands.values() if decides.permits(command.name)]
-    by = f" by the profile {config.profile}" if config.profile else f" by {path}" if path else ""
-    for text in found.warnings:
-        yield warning(text, "qemu-ga --check-config says more")
-    yield ok(f"{len(allowed)} of {len(commands.commands)} commands are allowed{by}")
-    if dangerous := [command.name for command in allowed if command.gives_root]:
-        yield ok(f"the host can become root in this guest, by {', '.join(dangerous)}")
+NO_START = "correct it: the agent does not start with it"
 
 
 def configuration(subject: Subject) -> Iterator[Finding]:
@@ -39,6 +23,37 @@ def configuration(subject: Subject) -> Iterator[Finding]:
     yield ok(f"{subject.path} " + ("is read" if there else "is not there: everything is as built in"))
     for text in subject.warnings:
         yield warning(text, "correct it, or take it out")
+    yield from _problems(lambda: check_names(subject.config, schema.load().commands))
+    yield from _problems(lambda: Peers(subject.config.socket_users, None))
+
+
+def policy(subject: Subject) -> Iterator[Finding]:
+    config, commands = subject.config, schema.load()
+    try:
+        rules = reload.read_policy(config, commands)
+        path = reload.policy_file(config)
+    except (ConfigError, PolicyError) as error:
+        for text in error.problems:
+            yield problem(text, NO_START)
+        return
+    settings = reload.Settings(config, rules)
+    policy = settings.policy(commands)
+    allowed = [command for command in commands.commands.values() if policy.permits(command.name)]
+    by = f" by the profile {config.profile}" if config.profile else f" by {path}" if path else ""
+    for text in settings.warnings:
+        yield warning(text, "correct the rule")
+    yield ok(f"{len(allowed)} of {len(commands.commands)} commands are allowed{by}")
+    if dangerous := [command.name for command in allowed if command.gives_root]:
+        yield ok(f"the host can become root in this guest, by {', '.join(dangerous)}")
+
+
+def _problems(check: Callable[[], object]) -> Iterator[Finding]:
+    """Make a finding of each problem that a check raises."""
+    try:
+        check()
+    except ConfigError as error:
+        for text in error.problems:
+            yield problem(text, NO_START)
 
 
 def audit_log(subject: Subject) -> Iterator[Finding]:

@@ -849,9 +849,9 @@ def test_check_config(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
         f"warning: {conf}, line 4: unknown key 'zzz' ignored",
-        f"OK: policy {policy}",
-        "OK: hook /bin/true",
-        f"OK: configuration {conf} and the command line",
+        f"OK: {conf} is read",
+        f"OK: 4 of 43 commands are allowed by {policy}",
+        "OK: fsfreeze hooks: /bin/true",
     ]
     policy.write_text('default = "deny"\nx = 1\ny = 1\n')
     hook.chmod(0o777)

@@ -301,7 +301,7 @@ def test_all_of_it_changes_nothing_and_says_a_line_each(host: Host, with_port: s
     write(host, "/proc/300/cmdline", AGENT)
     before = tree(Path(host.root))
     loaded = Loaded(Given(Action.SELF_TEST, None, {}), config.defaults(statedir="/"), ("a key is not known",))
-    report = selftest.check_up(loaded, host)
+    report = selftest.check_up(loaded, host, selftest.CHECKS)
     assert tree(Path(host.root)) == before
     assert {name for name, _ in report} >= {name for name, _ in selftest.CHECKS if name not in ("permissions",)}
     lines = selftest.as_text(report).splitlines()
@@ -320,15 +320,55 @@ def test_the_exit_status_is_that_of_the_worst(statuses: list[str], expected: int
     assert selftest.status([("x", Finding(status, "")) for status in statuses]) == expected
 
 
-def test_a_check_that_breaks_is_a_problem_and_the_others_are_made(
-    host: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_check_that_breaks_is_a_problem_and_the_others_are_made(host: Host) -> None:
     def broken(subject: Subject) -> Any:
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr(selftest, "CHECKS", (("broken", broken), ("versions", guest.versions)))
-    report = selftest.check_up(Loaded(Given(Action.SELF_TEST, None, {}), config.defaults()), host)
+    checks = (("broken", broken), ("versions", guest.versions))
+    report = selftest.check_up(Loaded(Given(Action.SELF_TEST, None, {}), config.defaults()), host, checks)
     assert [(name, finding.status) for name, finding in report] == [("broken", "problem"), ("versions", "ok")]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("profil=info\nverbose=maybe", ["unknown key 'profil' (did you mean 'profile'?)", "'maybe' is not valid"]),
+        ("method=unix-listen", ["must specify a path for this channel"]),
+    ],
+)
+def test_an_unsound_configuration_is_a_report_as_well(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+    expected: list[str],
+) -> None:
+    """In JSON where that is asked for: a program that reads it must not get a line of text."""
+    conf = tmp_path / "qemu-ga.conf"
+    conf.write_text(f"[general]\n{text}\n")
+    monkeypatch.setenv("QGA_CONF", str(conf))
+    assert main(["--self-test", "--json"]) == 2
+    said = json.loads(capsys.readouterr().out)
+    assert said["status"] == 2
+    assert [(finding["check"], finding["status"]) for finding in said["findings"]] == [
+        ("configuration", "problem") for _ in expected
+    ]
+    for finding, words in zip(said["findings"], expected, strict=True):
+        assert words in finding["what"]
+    assert main(["--self-test"]) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["problem  configuration" for _ in expected]
+
+
+def test_names_and_users_that_are_not_known_are_problems_of_the_configuration(host: Host) -> None:
+    given = subject(host, block_rpcs=("guest-exce",), socket_users=("no-such-user",))
+    assert told(configuration.configuration, given)[1:] == [
+        (
+            "problem",
+            "block-rpcs: there is no command 'guest-exce' (did you mean 'guest-exec'?), '-b help' lists them",
+        ),
+        ("problem", "socket-users: there is no user 'no-such-user'"),
+    ]
 
 
 @pytest.mark.forks
