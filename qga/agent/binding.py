@@ -1,4 +1,4 @@
-"""The handler of every command: bound to the schema by name, both ways, when the agent starts."""
+"""Commands and handlers are bound by name, both ways, when the agent starts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COROUTINE = 0x80  # of co_flags: the inspect module, which has a name for it, t
 
 
 def bind(schema: Schema) -> dict[str, Handler]:
-    """The handler of every command. Raises SchemaError where schema and handlers do not match, either way."""
+    """Return the handler of every command. Raises SchemaError where schema and handlers do not match, either way."""
     handlers: dict[str, Handler] = {}
     modules = {area: import_module(f"{qga.agent.commands.__name__}.{area}") for area in _areas()}
     for command in schema.commands.values():
@@ -40,7 +40,7 @@ def bind(schema: Schema) -> dict[str, Handler]:
 
 
 def _areas() -> list[str]:
-    """The modules of qga.agent.commands. (The pkgutil module, which has a function for it, takes long to import.)"""
+    """Return the names of the modules of qga.agent.commands. (pkgutil, which could, takes long to import.)"""
     files = sorted(os.listdir(qga.agent.commands.__path__[0]))
     return [name.removesuffix(".py") for name in files if name.endswith(".py") and name != "__init__.py"]
 
@@ -50,7 +50,7 @@ def _handler_names(module: ModuleType) -> list[str]:
 
 
 def _check_signature(command: Command, handler: Handler) -> None:
-    """Every argument of the schema is a keyword of the handler, optional where it is optional, and no other."""
+    """Check that a handler takes the arguments of the schema as keywords, optional where they are, and no others."""
     required = set(command.arguments.get("required", ()))
     expected = {name.replace("-", "_"): name in required for name in command.members}
     code, defaults = handler.__code__, handler.__kwdefaults__ or {}
@@ -62,10 +62,10 @@ def _check_signature(command: Command, handler: Handler) -> None:
             f" expected {_spell(expected)}, as in schema/{command.area}.json"
         )
     if command.slow != bool(code.co_flags & _COROUTINE):
-        told, expected_of = ("slow", "a coroutine") if command.slow else ("not slow", "no coroutine")
+        speed, kind = ("slow", "a coroutine") if command.slow else ("not slow", "a plain function")
         raise SchemaError(
-            f"qga/agent/commands/{command.area}.py: {command.function}() must be {expected_of}:"
-            f" {command.name} is {told} in schema/{command.area}.json"
+            f"qga/agent/commands/{command.area}.py: {command.function}() must be {kind}:"
+            f" {command.name} is {speed} in schema/{command.area}.json"
         )
 
 

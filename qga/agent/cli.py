@@ -1,7 +1,7 @@
 """The program: argv → Config → Agent, and the exit status.
 
 The rule it keeps: a start that fails says why in one line on stderr, ``qemu-ga: …``, and exits with 1; there
-is never a traceback, save in the log with --debug. With -d these words come from the starting process, which
+is never a traceback, except in the log with --debug. With -d the line comes from the starting process, which
 waits for the daemon.
 """
 
@@ -37,14 +37,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         loaded = config.load(sys.argv[1:] if argv is None else argv, os.environ)
         return _ACTIONS[loaded.action](loaded)
     except (BrokenPipeError, KeyboardInterrupt):
-        return FAILED  # nobody reads what was asked for, or somebody thought better of it
+        return FAILED  # the reader has closed the pipe, or the user has interrupted
     except Exception as error:
         print(f"{cmdline.PROGRAM}: {_words(error)}", file=sys.stderr)
         return FAILED
 
 
 def _run(loaded: config.Loaded) -> int:
-    """Check what can be checked in sight of the caller, go to the background if asked, serve."""
+    """Check what can be checked while the caller waits, go to the background if configured, and serve."""
     from qga.agent.config import reload
     from qga.agent.processes import keep_descriptors
     from qga.agent.service.daemonize import daemonize, occupy_standard_streams
@@ -77,12 +77,12 @@ def _run(loaded: config.Loaded) -> int:
         finally:
             pidfile.release()
     except Exception as error:
-        link.failed(_words(error))  # last: whoever hears of it may start another
+        link.failed(_words(error))  # last: whoever gets it may start another agent
         raise
 
 
 def _acquire(pidfile: PidFile) -> None:
-    """Take the pid file after all, now that it can be written. The agent runs on if it cannot: somebody needs it."""
+    """Take the pid file late, now that it can be written. If that fails the agent runs on: the host needs it."""
     from qga.agent.service.pidfile import PidFileError
 
     try:
@@ -112,7 +112,7 @@ def _serve(found: Settings, source: Source, commands: Schema, freeze: FreezeStat
     freeze.subscribe(lambda frozen: lines.pause() if frozen else lines.resume())
     for warning in (*freeze.found, *found.warnings):
         logger.warning("%s", warning)
-    # On a terminal SIGHUP says that it has gone, and whoever ran the agent there with it.
+    # On a terminal SIGHUP means that the terminal is gone, and so is the user who ran the agent there.
     reread = None if os.isatty(0) else source.read
     try:
         agent = Agent(settings, commands, freeze=freeze, rules=found.rules, reread=reread, called=lines.call)
@@ -120,7 +120,7 @@ def _serve(found: Settings, source: Source, commands: Schema, freeze: FreezeStat
     except Exception as error:
         if settings.logfile is not None:
             logger.critical("%s", _words(error))
-        logger.debug("where it came from:", exc_info=True)
+        logger.debug("it was raised here:", exc_info=True)
         raise
 
 
@@ -193,14 +193,14 @@ _ACTIONS: dict[Action, Callable[[config.Loaded], int]] = {
 
 
 def _show(text: str) -> int:
-    """Print ``text``, which may hold file names that are no UTF-8."""
+    """Print ``text``, which may hold file names that are not UTF-8."""
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
     sys.stdout.flush()
     return OK
 
 
 def _words(error: Exception) -> str:
-    """One line for an error. One that nobody foresaw carries its type's name, for its text may say little."""
+    """Return one line for an error; with its type where it is not one of ours, whose text may say little alone."""
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.strerror}: '{error.filename}'"

@@ -1,6 +1,6 @@
-"""From a decoded message to a reply: envelope, command, policy, arguments, handler; in QEMU's order.
+"""The dispatcher makes a reply of a decoded message: envelope, command, policy, arguments, handler; in QEMU's order.
 
-Only here do errors become replies, and nothing that a handler raises gets past.
+The rule it keeps: only here do errors become replies, and no exception of a handler goes further.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Dispatcher:
         return Decision(True, call.rule or "no list, no policy file and no profile forbids it", call.target)
 
     def is_sync(self, message: object) -> bool:
-        """Whether a client that sends this has given up on what it asked for earlier."""
+        """Return whether a client that sends this has given up waiting for earlier replies."""
         name = message.get("execute") if isinstance(message, dict) else None
         bound = self._bound.get(name) if isinstance(name, str) else None
         return bound is not None and bound.command.sync
@@ -118,7 +118,7 @@ class Dispatcher:
         return self._line({"error": _not_a_request(message).wire()})
 
     def _admit(self, call: Call) -> _Bound:
-        """Find the command and see to it that it may run: raises RequestError and CommandNotFound."""
+        """Find the command of a call and check that it may run. Raises RequestError and CommandNotFound."""
         bound = self._find(call)
         command, policy = bound.command, self._ctx.policy
         rule = policy.check(command.name)
@@ -132,7 +132,7 @@ class Dispatcher:
         return bound
 
     def _find(self, call: Call) -> _Bound:
-        """Check the envelope and find the command that it names."""
+        """Check the envelope and find the command that it names. Raises RequestError and CommandNotFound."""
         message = call.message
         if "exec-oob" in message:
             raise RequestError("QMP input member 'exec-oob' is unexpected")
@@ -194,13 +194,13 @@ class Dispatcher:
         """Hand the call to the audit log, before the host gets the reply."""
         try:
             self._audit.end(call, error)
-        except Exception as bug:  # no request may end the agent so
+        except Exception as bug:  # no request may end the agent
             name = call.command and call.command.name
             log.error("the audit log has no record of %s: %s", name, type(bug).__name__)
         return call.reply
 
     def _line(self, body: dict[str, object], *, delimited: bool = False) -> bytes:
-        """Encode a reply; where it would be larger than the owner wants any to be, the refusal."""
+        """Return the line of a reply, or of a refusal where it would be larger than ``max-reply`` allows."""
         line = encode(body, delimited=delimited)
         limit = self._ctx.config.max_reply
         if not limit or len(line) <= limit:

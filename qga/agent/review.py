@@ -1,8 +1,8 @@
-"""At a reload: what a host has opened and started is judged by the new policy, as if it were asked for now.
+"""After a reload the handles and programs of a host are held to the new policy, as if they were requested now.
 
 The rule it keeps: no handle and no program outlives the permission for it. A handle that the new policy would not
-give is closed; a program that it would not start is ended, with what it has started, and tells nothing more. Each is
-in the log and in the audit log. What cannot be judged is not permitted.
+give is closed. A program that it would not start is ended, with what it has started, and its output is not given out.
+Each is in the log and in the audit log. What cannot be judged is not permitted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ log = logging.getLogger(__name__)
 
 
 def review_files(ctx: Context, audit: NoAudit) -> None:
-    """Not while filesystems are frozen: to close the last handle of a removed file writes to its filesystem."""
+    """Close the handles that the policy would not give now.
+
+    Not while filesystems are frozen: to close the last handle of a removed file writes to its filesystem.
+    """
     command = ctx.schema.commands["guest-file-open"]
     for handle, file in ctx.files.opened():
         rule = _refusal(ctx, command, file.asked, file.place())
@@ -38,6 +41,7 @@ def review_files(ctx: Context, audit: NoAudit) -> None:
 
 
 def review_programs(ctx: Context, audit: NoAudit) -> None:
+    """End, or forget, the programs that the policy would not start now."""
     command = ctx.schema.commands["guest-exec"]
     for program in ctx.execs.started():
         rule = _refusal(ctx, command, program.asked, program.file)
@@ -50,6 +54,7 @@ def review_programs(ctx: Context, audit: NoAudit) -> None:
 
 
 def _refusal(ctx: Context, command: Command, asked: Mapping[str, object] | None, path: str) -> str | None:
+    """Return the rule that would refuse this now, or None."""
     try:
         return ctx.policy.review(command, asked, path)
     except Exception as error:  # whatever one of them is, the others are to be judged, and the agent goes on

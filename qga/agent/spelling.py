@@ -1,6 +1,6 @@
-"""What a name that nobody knows was meant to be, and whether ignoring it could open what its writer wanted closed.
+"""Unknown names: which known one is similar, and whether to ignore it could allow what its writer wanted forbidden.
 
-The rule it keeps: it only compares words, and says nothing about what is done with them.
+The rule it keeps: it only compares words; what is done about one is decided by its callers.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _RESTRICTING = (
 )
 
 
-def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The name that ``word`` is nearest to, whatever its case and its hyphens; None if none is near.
+def similar(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return the known name that is most similar to ``word``, whatever its case and its hyphens, or None.
 
     ``cutoff`` is how much of the two must agree, from 0 to 1: difflib.get_close_matches.
     """
-    from difflib import get_close_matches  # here: most starts have no need of it
+    from difflib import get_close_matches  # here: most starts do not need it
 
     names = {_folded(name): name for name in known}
     close = get_close_matches(_folded(word), names, n=1, cutoff=cutoff)
@@ -35,13 +35,13 @@ def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
 
 
 def hint(word: str, known: Iterable[str]) -> str:
-    """The end of a complaint about ``word``: what might have been meant, or nothing."""
-    close = nearest(word, known)
+    """Return the end of an error about ``word``: " (did you mean 'x'?)", or nothing."""
+    close = similar(word, known)
     return f" (did you mean {close!r}?)" if close else ""
 
 
 def may_restrict(word: str) -> bool:
-    """Whether a key of this name could be there to restrict something."""
+    """Return whether a key of this name could be there to restrict something."""
     return re.search(_RESTRICTING, word.casefold()) is not None
 
 

@@ -1,7 +1,7 @@
 """The audit log: a record of every command, of every malformed request, and of the end of every program started.
 
 The rule it keeps: a record has a bounded size and no secret in it, whatever the host sends, and the records of a run
-are numbered. When they are written, and what becomes of them if they cannot be, is decided in recorder.py.
+are numbered. recorder.py decides when they are written, and what is done with those that cannot be.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from qga.protocol.errors import CommandNotFound, RequestError
 from qga.protocol.schema import Command
 from qga.protocol.wire import encode
 
-_INVALID = "invalid"  # the kind of all commands that do not exist: a host can think of many
+_INVALID = "invalid"  # the kind of all unknown commands: a host can invent many
 
 _NOTHING: Mapping[str, object] = {}
 
 
 class NoAudit:
-    """Stands in for the audit log where none is kept: each method does nothing. ``Audit`` says what they are for.
+    """Stands in for the audit log where none is kept: its methods do nothing. ``Audit`` has what they are for.
 
     ``peer`` is who is at the other end, where the channel can tell.
     """
@@ -51,7 +51,9 @@ class Audit(NoAudit):
     """The audit log: numbers the records and writes them by a Recorder."""
 
     def __init__(self, sink: Sink, channel: str, on_failure: Callable[[bool], None] = lambda failing: None) -> None:
-        """``channel`` goes into every record; ``on_failure`` is told that the log cannot be written, or can again."""
+        """``channel`` goes into every record; ``on_failure`` gets True once the log cannot be written, and
+        False once it can again.
+        """
         self._channel = channel
         self._recorder = Recorder(sink, self._event, on_failure)
         self._key = os.urandom(32)
@@ -60,27 +62,27 @@ class Audit(NoAudit):
         self._programs: dict[int, tuple[str, Entry]] = {}  # by pid: the command that started it, and its entry
 
     def attach(self, loop: Loop) -> None:
-        """From now on what could not be written is, as soon as it can be; without a loop, with the next record."""
+        """Write by this loop, from now on, what had to wait; without one, that is done with the next record."""
         self._recorder.attach(loop)
 
     def reopen(self, sink: Sink | None = None) -> None:
-        """After the file was rotated, or the owner has named another."""
+        """Open the sink again after its file was rotated, or go on with another one."""
         self._recorder.reopen(sink)
 
     def on_freeze(self, frozen: bool) -> None:
-        """For FreezeState to call."""
+        """Hold the records while filesystems are frozen; FreezeState calls this."""
         self._recorder.on_freeze(frozen)
 
     def start(self) -> None:
-        """The first record. If it cannot be written, that is reported now and not with the first command."""
+        """Write the first record. If that fails it is reported now, and not with the first command."""
         self.note("start", agent=os.getpid(), version=__version__)
 
     def note(self, event: str, **members: object) -> None:
-        """A record of what is not a command: ``event`` is one of a few words, ``members`` what there is to say."""
+        """Write a record of what is not a command: ``event`` is one of a few words, ``members`` are its details."""
         self._recorder.write(event, self._event(event, **members))
 
     def close(self) -> None:
-        """The agent ends. Commands that are not over have a record too: a shutdown is one."""
+        """Write the records of the commands that are not over (a shutdown is one), and close the sink."""
         for call in [*self._calls.values()]:
             if call.command is not None:
                 self._write(call, call.command.name, "allowed", {"error": "the agent ended before this was over"})
@@ -105,19 +107,19 @@ class Audit(NoAudit):
         self._write(call, name, decision, {"error": redaction.words(error, call.message, command)}, sent)
 
     def revoked(self, command: str, rule: str, **what: int) -> None:
-        """A reload forbids what was allowed before: ``what`` is the handle that is closed or the program's pid."""
+        """Note that a reload forbids what was allowed: ``what`` is the handle that is closed or the program's pid."""
         self.note("revoked", channel=self._channel, command=command, **what, decision="revoked", rule=rule)
 
     def malformed(self, message: object, size: int) -> None:
-        """What has come, in ``size`` bytes, is not a request: no JSON (a RequestError), or not an object."""
+        """Note that ``size`` bytes were not a request: not JSON (a RequestError), or not an object."""
         if isinstance(message, RequestError):
-            told, content = redaction.unquoted(str(message)), message.head
+            complaint, content = redaction.unquoted(str(message)), message.head
         else:
-            told, content = "it is not a JSON object", encode(message)
+            complaint, content = "it is not a JSON object", encode(message)
         record = self._event("malformed", channel=self._channel)
         if self.peer is not None:
             record["peer"] = self.peer
-        self._recorder.write("malformed", {**record, "error": told, "in": size, "hash": self._hash(content)})
+        self._recorder.write("malformed", {**record, "error": complaint, "in": size, "hash": self._hash(content)})
 
     def program_ended(self, pid: int, code: int) -> None:
         """Note the end of a program that a host started: with an exit status, or minus the signal that killed it."""
@@ -173,7 +175,7 @@ class Audit(NoAudit):
         return {"time": time.time(), "event": event, "seq": self._seq, **members}
 
     def _hash(self, content: bytes) -> str:
-        """By a key of this run, which nobody gets to know: what is short could be guessed from any other hash."""
-        import hmac  # here: with OpenSSL it has 4 MB
+        """Return a keyed hash. The key is of this run and stays secret, or what is short could be guessed."""
+        import hmac  # here: with OpenSSL it takes 4 MB
 
         return hmac.digest(self._key, content, "sha256")[:16].hex()

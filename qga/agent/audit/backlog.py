@@ -28,7 +28,7 @@ class Backlog:
         return len(self._records)
 
     def add(self, kind: str, record: Record) -> bool:
-        """Put a record last. False if it, or another in its favour, was left out."""
+        """Append a record. Returns False if it was left out, or another was left out for it."""
         full = len(self._records) >= self._limit
         if full and not self._make_room(kind):
             self.lost[kind] += 1
@@ -39,20 +39,22 @@ class Backlog:
         return not full
 
     def first(self) -> tuple[str, Record]:
+        """Return the kind and the content of the oldest record."""
         return next(iter(self._records.values()))
 
     def remove_first(self) -> None:
+        """Remove the oldest record."""
         _, (kind, _) = self._records.popitem(last=False)
         self._forget(kind, newest=False)
 
     def give_up(self) -> None:
-        """All of them are lost."""
+        """Count all records as lost, and remove them."""
         self.lost.update(kind for kind, _ in self._records.values())
         self._records.clear()
         self._of_kind.clear()
 
     def _make_room(self, kind: str) -> bool:
-        """Whether another kind has more records than this one; then its newest is left out."""
+        """Leave out the newest record of the largest kind. Returns False if that kind is this one, or no larger."""
         most = max(self._of_kind, key=lambda other: len(self._of_kind[other]))
         if len(self._of_kind[most]) <= len(self._of_kind.get(kind, ())):
             return False

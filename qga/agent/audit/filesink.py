@@ -1,8 +1,8 @@
-"""The audit log in a file: a JSON object a line.
+"""The audit log in a file: one JSON object on each line.
 
-The rule it keeps: the file that the records are in is the one that the owner has named, and each line of it is a
-whole record. So, while there is something to write, it is checked once a second whether the file is still in its
-place; no symbolic link is followed; and what a full disk cuts off is taken away again.
+The rule it keeps: the records are in the file that is configured, and each line of it is a whole record. So, while
+there is something to write, it is checked once a second whether the file is still at its path; no symbolic link is
+followed; and a line that a full disk cuts short is removed again.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC |
 
 
 class FileSink:
-    """Appends to a file, which only its owner can read if it is made here."""
+    """Appends to a file; where it creates the file, only the agent's user can read it."""
 
     def __init__(self, path: str) -> None:
         self.name = path
         self._descriptor: int | None = None
         self._identity = (0, 0)  # its device and inode
-        self._type = 0  # of the file, once it was open: it is not to become another
+        self._type = 0  # of the file once it was opened: a file of another type is not taken for it
         self._torn = False  # the file ends within a line
         self._second, self._stamp = -1, ""
         self._unseen = 0  # records since the file was last seen in its place
@@ -40,12 +40,12 @@ class FileSink:
             descriptor = os.open(self.name, _FLAGS, 0o600)
         except OSError as error:
             if error.errno == errno.ELOOP:
-                raise OSError(errno.ELOOP, "a symbolic link is in its place, which is not followed") from None
+                raise OSError(errno.ELOOP, "it is a symbolic link, which is not followed") from None
             raise
         status = os.fstat(descriptor)
         if self._type not in (0, stat.S_IFMT(status.st_mode)):
             os.close(descriptor)
-            raise OSError(errno.EINVAL, "a file of another type is in its place")
+            raise OSError(errno.EINVAL, "a file of another type has replaced it")
         self._descriptor = descriptor
         self._identity, self._type = (status.st_dev, status.st_ino), stat.S_IFMT(status.st_mode)
         size = status.st_size if stat.S_ISREG(status.st_mode) else 0
@@ -70,7 +70,7 @@ class FileSink:
         except BlockingIOError:
             raise
         except OSError:
-            self.close()  # the next try opens it anew: the file may have come back elsewhere
+            self.close()  # the next write opens it again: another file may be at its path by then
             raise
         if written < len(line):
             self._take_back(written)
@@ -88,7 +88,7 @@ class FileSink:
             self._descriptor = None
 
     def _check_place(self) -> None:
-        """Raises Moved, with the file closed, if it is not what its path leads to."""
+        """Close the file and raise Moved if it is not what its path leads to."""
         assert self._descriptor is not None
         with contextlib.suppress(FileNotFoundError):
             status = os.lstat(self.name)
@@ -100,7 +100,7 @@ class FileSink:
         raise Moved(self._unseen if removed else 0)
 
     def _take_back(self, written: int) -> None:
-        """The beginning of a line for which there was no room; where that cannot be, the next begins a line."""
+        """Remove the beginning of a line for which there was no room; if that fails the next record ends the line."""
         assert self._descriptor is not None
         try:
             end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
@@ -112,7 +112,10 @@ class FileSink:
         self._torn = True
 
     def _timed(self, record: Record, at: float) -> Record:
-        """With its time in ISO 8601, UTC, most of which is the same for a second; spans in microseconds."""
+        """Return the record with its time in ISO 8601, UTC, and its duration rounded to microseconds.
+
+        Most of the time's text is the same for a second, and is made once.
+        """
         timed = {**record, "time": f"{self._stamp}.{int(at % 1 * 1e6):06d}Z"}
         if "seconds" in timed:
             timed["seconds"] = round(timed["seconds"], 6)  # type: ignore[call-overload]
@@ -120,7 +123,7 @@ class FileSink:
 
 
 def _ends_line(descriptor: int, size: int) -> bool:
-    """Whether the file's last byte is a newline: not so after a crash. If it cannot be read, it is taken for none."""
+    """Return whether the file's last byte is a newline, which after a crash it is not; False if it cannot be read."""
     with contextlib.suppress(OSError):
         reading = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
         try:

@@ -1,4 +1,4 @@
-"""The audit log in systemd's journal, a field a member: https://systemd.io/JOURNAL_NATIVE_PROTOCOL/.
+"""The audit log in systemd's journal, with a field for each member: https://systemd.io/JOURNAL_NATIVE_PROTOCOL/.
 
 The rule it keeps: what was sent is in the journal. journald drops what a unit sends faster than its rate limit
 allows, and the sender does not learn of it; so that limit is kept here, and what it leaves no room for raises Later.
@@ -19,7 +19,7 @@ from qga.agent.linux.numbers import number
 from qga.protocol.wire import encode
 
 _CUT = 256  # characters of an error, where a datagram has no room for more
-_UNITS = "/run/systemd/units"  # where systemd leaves what journald is to know of a unit, each as a link's target
+_UNITS = "/run/systemd/units"  # systemd's settings of units for journald: the targets of symbolic links
 _KINDS_OF_UNIT = (".service", ".scope", ".socket", ".mount", ".swap")
 
 
@@ -27,7 +27,7 @@ class RateLimit(NamedTuple):
     """At most ``burst`` messages in ``interval`` seconds: LogRateLimitBurst and -IntervalSec of systemd.exec(5).
 
     The default is journald's, RateLimitBurst in journald.conf(5). Note that a unit's LogRateLimitIntervalSec=0 does
-    not lift it: systemd takes that for a unit that says nothing, https://github.com/systemd/systemd/issues/22034.
+    not lift it: systemd takes it as not set, https://github.com/systemd/systemd/issues/22034.
     """
 
     burst: int = 10_000
@@ -35,7 +35,7 @@ class RateLimit(NamedTuple):
 
 
 class Pace:
-    """Lets through what stays within a rate limit, whenever journald began to count.
+    """Keeps messages within a rate limit, whenever journald began to count.
 
     A bucket of tokens: 6/10 of the burst at once, and 3/10 of it in each interval. The last tenth is for what waits
     when the agent ends, and for its log lines.
@@ -49,7 +49,7 @@ class Pace:
         self._tokens, self._at = self._most, clock()
 
     def take(self) -> float:
-        """0 if one may be sent now, or else seconds until a second's worth may be."""
+        """Return 0 if a message may be sent now, else the seconds to wait, after which several may be."""
         now = self._clock()
         self._tokens = min(self._most, self._tokens + (now - self._at) * self._rate)
         self._at = now
@@ -59,13 +59,13 @@ class Pace:
         return 0.0
 
     def hurry(self) -> None:
-        """The last tenth."""
+        """Give out the last tenth of the burst: the agent ends."""
         self._most += self.limit.burst * 0.1
         self._tokens += self.limit.burst * 0.1
 
 
 class JournalSink:
-    """Sends each record as a datagram. journald takes them in its own time, some hundred may wait."""
+    """Sends each record as a datagram. journald reads them when it can; some hundred may wait in the socket."""
 
     def __init__(self, path: str = JOURNAL, find_limit: Callable[[], RateLimit] | None = None) -> None:
         self.name = "journal"
@@ -113,7 +113,7 @@ class JournalSink:
         except OSError as error:
             if error.errno == errno.EMSGSIZE:
                 raise
-            self.open()  # the journal was started anew
+            self.open()  # journald was restarted
             self._socket.send(data)
 
     def hurry(self) -> None:
@@ -127,7 +127,7 @@ class JournalSink:
 
 
 def rate_limit(units: str = _UNITS, cgroup: str = "/proc/self/cgroup") -> RateLimit:
-    """What holds for the unit that this process is of: its own, or else journald's default."""
+    """Return the rate limit of this process's unit, or journald's default."""
     unit = _unit(cgroup)
     limit = RateLimit()
     if unit is None:
@@ -141,7 +141,7 @@ def rate_limit(units: str = _UNITS, cgroup: str = "/proc/self/cgroup") -> RateLi
 
 
 def _unit(cgroup: str) -> str | None:
-    """As journald finds it: the first part of the control group's path that is not a slice; cgroups(7)."""
+    """Return the unit of this process as journald finds it: by the path of its control group; cgroups(7)."""
     try:
         with open(cgroup) as file:
             lines = file.read().splitlines()
@@ -157,7 +157,7 @@ def _unit(cgroup: str) -> str | None:
 
 
 def _shortened(record: Record) -> Record:
-    """Where a datagram is bounded more than it ever is by default: net.core.wmem_default."""
+    """Return a record that fits where net.core.wmem_default leaves less room than by default."""
     short = {name: value for name, value in record.items() if name != "arguments"}
     if "error" in short:
         short["error"] = str(short["error"])[:_CUT]
@@ -165,9 +165,12 @@ def _shortened(record: Record) -> Record:
 
 
 def _datagram(record: Record) -> bytes:
-    """The journal has the time itself. It shows MESSAGE, and finds by QGA_COMMAND and its like."""
-    told = record.get("error") or record.get("decision") or record["event"]
-    texts = [_field("MESSAGE", f"audit: {record.get('command') or record['event']}: {told}")]
+    """Return a record as a datagram of the native protocol; the time is journald's own.
+
+    journalctl shows MESSAGE, and finds records by QGA_COMMAND and the other fields.
+    """
+    outcome = record.get("error") or record.get("decision") or record["event"]
+    texts = [_field("MESSAGE", f"audit: {record.get('command') or record['event']}: {outcome}")]
     for name, value in record.items():
         kind = type(value)
         if kind is str:
@@ -183,7 +186,7 @@ def _datagram(record: Record) -> bytes:
 
 
 class _Fields(dict[str, str]):
-    """What a member of a record is called in the journal."""
+    """The journal's names of the members of a record."""
 
     def __missing__(self, name: str) -> str:
         return self.setdefault(name, f"QGA_{name.upper()}")
@@ -193,7 +196,7 @@ _FIELDS = _Fields()
 
 
 def _field(name: str, text: str) -> str:
-    """As a line, or in the form for binary data: or a request could forge a field."""
+    """Return a field as a line, or in the form for binary data where a request could forge another field."""
     if text.isprintable():
         return f"{name}={text}\n"
     data = text.encode(errors="backslashreplace")

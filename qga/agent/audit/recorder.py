@@ -1,8 +1,8 @@
-"""Puts records into a sink, now or later.
+"""The recorder writes records into a sink, now or later.
 
-The rule it keeps: it never holds the agent up, and what was not written is counted, in a record of its own. What
-cannot be written now, as filesystems are frozen, a disk is full or journald is slower than the host, waits in memory
-(backlog.py), and is written as soon as there is room, without a further request.
+The rule it keeps: it never blocks the agent, and what was not written is counted in a record of its own. Records wait
+in memory (backlog.py) while filesystems are frozen, a disk is full or journald is slower than the host, and are
+written as soon as there is room, without a further request.
 """
 
 from __future__ import annotations
@@ -23,15 +23,17 @@ log = logging.getLogger(__name__)
 RETRY = 1.0  # seconds until a sink that failed is tried again; then twice as long, and again
 MAX_RETRY = 60.0
 LOST_EVERY = 1.0  # seconds between two records of what was lost, while it goes on
-QUIET = 60.0  # seconds between two log lines that say that records are lost as too many come
+QUIET = 60.0  # seconds between two log lines about records lost because too many come
 LAST_WAIT = 2.0  # seconds that the end of the agent waits for journald; then as long for the count of the rest
 
 _GONE = "written to the file that was removed"
-_SLOW = OSError(errno.EAGAIN, "more records come than it takes: those that are left out are counted")
+_SLOW = OSError(errno.EAGAIN, "records come faster than it takes them, those left out are counted")
 
 
 class Recorder:
-    """``numbered`` makes a record of an event's name and members; ``on_failure`` gets True once the sink cannot take
+    """Owns the sink and the records that wait for it.
+
+    ``numbered`` makes a record of an event's name and members. ``on_failure`` gets True once the sink cannot take
     records, and False once it can again.
     """
 
@@ -43,7 +45,7 @@ class Recorder:
         self._on_failure = on_failure
         self._backlog = Backlog()
         self._loss: dict[str, object] | None = None  # the record of what was lost, until it is written
-        self._loss_told = 0.0
+        self._loss_written = 0.0
         self._frozen = False
         self._failing = False
         self._reported = False  # in the log
@@ -51,17 +53,17 @@ class Recorder:
         self._loop: Loop | None = None
         self._usable = False  # the sink has taken the latest record
         self._full = False  # it had no room for it
-        self._waiting = False  # nothing need be tried before the loop says so
+        self._waiting = False  # the loop calls when the next try makes sense
         self._watched: int | None = None  # the sink's descriptor, until there is room
         self._timer: Timer | None = None
         self._pause = RETRY
 
     def attach(self, loop: Loop) -> None:
-        """From now on what waits is written as soon as it can be; without a loop, with the next record."""
+        """Write by this loop, from now on, what waits; without one, that is done with the next record."""
         self._loop = loop
 
     def write(self, kind: str, record: Record) -> None:
-        """Now or later. ``kind`` is one of a few: when there is no room, each has its share of it."""
+        """Write a record now or later. ``kind`` is one of a few, each of which has its share of the room."""
         if self._frozen or self._waiting:
             self._keep(kind, record)
         elif self._backlog:
@@ -73,13 +75,14 @@ class Recorder:
             self._flush()
 
     def on_freeze(self, frozen: bool) -> None:
+        """Hold the records while filesystems are frozen, and write them after the thaw."""
         self._frozen = frozen
         self._stop_waiting()
         if not frozen:
             self._flush()
 
     def reopen(self, sink: Sink | None = None) -> None:
-        """After the file was rotated, or the owner has named another."""
+        """Open the sink again after its file was rotated, or go on with another one."""
         self._stop_waiting()
         self._sink.close()
         self._sink = sink or self._sink
@@ -93,7 +96,7 @@ class Recorder:
                 self._flush()
 
     def close(self) -> None:
-        """Write what still waits, if that takes but a moment; nobody is left to write the rest, which is counted."""
+        """Write what still waits within LAST_WAIT seconds, and count the rest: nobody is left to write it."""
         self._stop_waiting()
         self._loop = None
         self._sink.hurry()
@@ -101,14 +104,14 @@ class Recorder:
             self._finish(lambda: not self._backlog)
         self._backlog.give_up()
         if missing := sum(self._backlog.lost.values()):
-            log.error("the agent ends, and the audit log %s lacks %d records", self._sink.name, missing)
+            log.error("the agent ends, and %d records are missing from the audit log %s", missing, self._sink.name)
             self._sink.hurry()
             if not self._frozen:
                 self._finish(lambda: not self._backlog.lost)
         self._sink.close()
 
     def _finish(self, finished: Callable[[], bool]) -> None:
-        """Wait for room, but not for long, and write what there is."""
+        """Wait up to LAST_WAIT seconds for room, and write what there is."""
         deadline = time.monotonic() + LAST_WAIT
         while True:
             self._flush()
@@ -125,19 +128,19 @@ class Recorder:
             self._fail(_SLOW)
 
     def _flush(self) -> None:
-        """Write what waits, the oldest first, as far as there is room."""
+        """Write the records that wait, the oldest first, until there is no room."""
         while self._backlog:
             if not self._written(*self._backlog.first()):
                 return
             self._backlog.remove_first()
-        if self._tell_lost() and self._failing and self._usable:
+        if self._write_lost() and self._failing and self._usable:
             self._failing = False
             if self._reported:
                 log.warning("the audit log %s can be written again", self._sink.name)
             self._on_failure(False)
 
-    def _tell_lost(self) -> bool:
-        """Write how many records were left out, if any were. False if that cannot be now."""
+    def _write_lost(self) -> bool:
+        """Write how many records were left out, if any were. Returns False if that is not possible now."""
         lost = Counter(self._backlog.lost)
         if not lost:
             return True
@@ -149,16 +152,16 @@ class Recorder:
             del self._backlog.lost["lost"]
             return False
         self._backlog.lost -= lost
-        self._loss, self._loss_told = None, time.monotonic()
+        self._loss, self._loss_written = None, time.monotonic()
         return True
 
     def _written(self, kind: str, record: Record) -> bool:
-        """False if it has to wait. True also for what can never be written, which is counted."""
+        """Write a record. Returns False if it has to wait; True also if it can never be written, which is counted."""
         self._usable = self._full = False
         try:
             self._sink.write(record)
         except Moved as moved:
-            log.warning("the audit log %s: %s, it is begun anew", self._sink.name, moved.strerror)
+            log.warning("the audit log %s: %s, a new one is begun", self._sink.name, moved.strerror)
             if moved.gone:
                 self._backlog.lost[_GONE] += moved.gone
             return self._written(kind, record)
@@ -179,7 +182,7 @@ class Recorder:
                 self._try_in(self._pause)
                 self._pause = min(2 * self._pause, MAX_RETRY)
             return False
-        except Exception as bug:  # it must not keep all that comes after it from being written
+        except Exception as bug:  # it must not keep all later records from being written
             log.error("the audit log has no record of %s: %s", kind, type(bug).__name__)
             self._backlog.lost[kind] += 1
             return True
@@ -212,8 +215,8 @@ class Recorder:
     def _go_on(self) -> None:
         self._stop_waiting()
         if not self._frozen:
-            if time.monotonic() >= self._loss_told + LOST_EVERY:
-                self._tell_lost()
+            if time.monotonic() >= self._loss_written + LOST_EVERY:
+                self._write_lost()
             if not self._waiting:
                 self._flush()
 

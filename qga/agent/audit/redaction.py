@@ -1,7 +1,7 @@
-"""What a log may show of a request: never a secret, never a payload, and little of what is long.
+"""Redaction: what a log may show of a request. Never a secret, never a payload, and little of what is long.
 
-The rule it keeps: what the schema does not know of is not shown either, also not within an error's text. A value that
-came in the wrong place is as secret as in the right one.
+The rule it keeps: what the schema does not know is not shown either, also not within the text of an error. A value is
+as secret in the wrong place as in the right one.
 """
 
 from __future__ import annotations
@@ -32,30 +32,31 @@ _WORD = 4  # characters: what is shorter is a part of many words, and is looked 
 def shown(
     command: Command | None, arguments: Mapping[str, object], hashed: Callable[[bytes], str]
 ) -> dict[str, object]:
-    """Arguments, valid or not: of a payload its size and hash, of a secret its size, of what is long its beginning.
+    """Return arguments, valid or not, as the audit log may show them.
 
-    Nothing is shown of a value that does not fit its place; of members that the command does not have, their number.
+    That is, of a payload its size and hash, of a secret its size, of what is long its beginning, nothing of a value
+    that has not the shape of its argument, and of arguments that the command does not have their number.
     """
     shapes = {} if command is None else command.arguments["properties"]
-    told: dict[str, object] = {}
+    result: dict[str, object] = {}
     unknown = 0
     for name, value in arguments.items():
         if command is None or name not in shapes:
             unknown += 1
         elif not _fits(shapes[name], value):
-            told[name] = NOT_SHOWN
+            result[name] = NOT_SHOWN
         elif name in command.payload:
             content = _content(value)
-            told[name] = {"bytes": len(content), "hash": hashed(content)}
+            result[name] = {"bytes": len(content), "hash": hashed(content)}
         elif name in command.secret:
-            told[name] = {"bytes": len(_content(value))}
+            result[name] = {"bytes": len(_content(value))}
         else:
-            told[name] = _short(value)
-    return {**told, NOT_SHOWN: unknown} if unknown else told
+            result[name] = _short(value)
+    return {**result, NOT_SHOWN: unknown} if unknown else result
 
 
 class Called:
-    """A command and its arguments as one line of a log, made only if a log wants it."""
+    """A command and its arguments as one line of the log of calls: str() makes it, where it is written."""
 
     def __init__(self, command: Command, arguments: Mapping[str, object]) -> None:
         self._command = command
@@ -63,23 +64,23 @@ class Called:
 
     def __str__(self) -> str:
         hidden = self._command.secret | self._command.payload
-        told = (
+        shown = (
             f", {name}: {NOT_SHOWN if name in hidden else repr(_short(value))[:_MAX_LOGGED]}"
             for name, value in self._arguments.items()
         )
-        return f"{self._command.name} called{''.join(told)}"
+        return f"{self._command.name} called{''.join(shown)}"
 
 
 def name_of(message: Mapping[str, object]) -> str:
-    """What an unknown command was called, if it looks like the name of one."""
+    """Return the name of an unknown command, if it looks like one."""
     name = message.get("execute")
     return name if isinstance(name, str) and _COMMAND.fullmatch(name) else NOT_SHOWN
 
 
 def words(error: Exception, message: Mapping[str, object], command: Command | None, text: str | None = None) -> str:
-    """The text of an error that ``message`` led to, without what the message has and no log may show.
+    """Return the text of an error that ``message`` led to, without what no log may show of the message.
 
-    Or another ``text`` that speaks of it, as a traceback does. Of a long text the beginning: it is cut before it is
+    ``text`` is another text about the error, as a traceback is. Of a long text the beginning: it is cut before it is
     searched, and each string of the message is looked up once, so the work grows with the message as reading it does.
     """
     text = str(error) if text is None else text
@@ -88,10 +89,10 @@ def words(error: Exception, message: Mapping[str, object], command: Command | No
 
 
 def _without(text: str, hidden: Iterable[str], known: Collection[str]) -> str:
-    """The first MAX_ERROR characters of a text, with NOT_SHOWN for whatever is ``hidden`` and not ``known``.
+    """Return the first MAX_ERROR characters of a text, with NOT_SHOWN for what is ``hidden`` and not ``known``.
 
     What is hidden and goes on behind them must be whole in the text, or its first MAX_ERROR characters: so no part of
-    it is left at the end. Where there is so much that looks alike that it takes MAX_LOOKS to tell, nothing is shown.
+    it is left at the end. Where so much looks alike that it takes more than MAX_LOOKS, nothing is shown.
     """
     places = _places(text)
     found = {word for word in hidden if word[:_WORD] in places}.difference(known)
@@ -113,7 +114,10 @@ def _without(text: str, hidden: Iterable[str], known: Collection[str]) -> str:
 
 
 def _places(text: str) -> dict[str, list[int]]:
-    """Where what is hidden may begin, by its first _WORD characters, or all of what is shorter and within quotes."""
+    """Return the positions where hidden strings may begin, by their first _WORD characters.
+
+    What is shorter counts only as a whole and within quotes.
+    """
     places: dict[str, list[int]] = {}
     for at in range(min(len(text), MAX_ERROR)):
         if at + _WORD <= len(text):
@@ -128,7 +132,7 @@ def _places(text: str) -> dict[str, list[int]]:
 def _hidden(
     error: Exception, message: Mapping[str, object], command: Command | None
 ) -> tuple[list[str], Collection[str]]:
-    """The strings of a request that may not be shown, but for the second: of an invalid one all but names of ours."""
+    """Return the strings of a request that may not be shown, and those of them that may: the names that are ours."""
     known = {*_ENVELOPE, name_of(message)}
     arguments = message.get("arguments")
     if command is None or not isinstance(arguments, dict) or isinstance(error, RequestError):
@@ -139,7 +143,7 @@ def _hidden(
 
 
 def unquoted(text: str) -> str:
-    """A complaint about what is not JSON, without what it quotes, and what follows: a token or an escape."""
+    """Return an error about what is not JSON, without the token or escape that it quotes, and what follows that."""
     if quoting := _QUOTING.search(text):
         quote = quoting.group().strip("\\")
         return f"{text[: quoting.start()]}{quote}{NOT_SHOWN}{quote}"
@@ -147,7 +151,7 @@ def unquoted(text: str) -> str:
 
 
 def _strings(value: object) -> list[str]:
-    """Every string in a value, keys too; it nests as deep as a request may."""
+    """Return every string in a value, keys too, however deep it nests."""
     found: list[str] = []
     parts = [value]
     for part in parts:
@@ -161,7 +165,7 @@ def _strings(value: object) -> list[str]:
 
 
 def _decoded(text: str) -> Iterator[str]:
-    """What base64 stands for, where a helper that was given it may have quoted it."""
+    """Decode base64: a program that got the text by its standard input may have quoted it in an error."""
     if len(text) <= MAX_ERROR:
         try:
             plain = base64.decode(text).decode(errors="replace").strip()
@@ -192,7 +196,7 @@ def _fits(shape: Mapping[str, Any], value: object) -> bool:
 
 
 def _content(value: object) -> bytes:
-    """What a payload stands for: base64 decoded; of a list each element with a NUL after it, as proc(5) has argv."""
+    """Return the bytes of a payload: base64 decoded; of a list, each element ended by NUL, as proc(5) has argv."""
     if isinstance(value, list):
         return b"".join(_raw(str(element)) + b"\0" for element in value)
     text = str(value)
@@ -207,17 +211,18 @@ def _raw(text: str) -> bytes:
 
 
 def _short(value: object) -> object:
+    """Return a value, cut where it is long: texts by MAX_TEXT, lists by MAX_ELEMENTS and MAX_LIST."""
     if isinstance(value, str):
         return value if len(value) <= MAX_TEXT else f"{value[:MAX_TEXT]}... ({len(value)} characters)"
     if isinstance(value, list):
-        told: list[object] = []
+        elements: list[object] = []
         room = MAX_LIST
         for element in value[:MAX_ELEMENTS]:
-            told.append(_short(element))
-            room -= len(str(told[-1]))
+            elements.append(_short(element))
+            room -= len(str(elements[-1]))
             if room <= 0:
                 break
-        return told if len(told) == len(value) else [*told, f"... ({len(value)} elements)"]
+        return elements if len(elements) == len(value) else [*elements, f"... ({len(value)} elements)"]
     if isinstance(value, dict):
         return {name: _short(member) for name, member in value.items()}
     return value

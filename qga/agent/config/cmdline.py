@@ -25,7 +25,7 @@ from qga.agent.config.options import (
     Action,
     ConfigError,
 )
-from qga.agent.spelling import may_restrict, nearest
+from qga.agent.spelling import may_restrict, similar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -168,7 +168,7 @@ def _in_full(name: str) -> str:
         raise _wrong(f"option {name} not a unique prefix (did you mean {' or '.join(close)}?)")
     if name[2:] in GONE:
         raise _wrong(f"option {name} not recognized: it is gone, use --{GONE[name[2:]]}")
-    likely = nearest(name, _LONG)
+    likely = similar(name, _LONG)
     raise _wrong(f"option {name} not recognized" + (f" (did you mean {likely}?)" if likely else ""))
 
 
@@ -184,7 +184,7 @@ def _refuse_lost(texts: dict[str, list[str]], stray: Sequence[str]) -> None:
         name = word.lstrip(_DASHES).partition("=")[0]
         if word.startswith("guest-"):
             problems.append(f"{word!r} is not an option: names in a list are separated by ',' without blanks")
-        elif "/" not in name and (likely := nearest(name, names, _NEAR)):
+        elif "/" not in name and (likely := similar(name, names, _NEAR)):
             problems.append(f"{word!r} is not an option (did you mean --{likely}?)")
         elif "/" not in name and may_restrict(name):
             problems.append(f"{word!r} is not an option, and may be meant to restrict something")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from qga.agent.config import keyfile
 from qga.agent.config.options import GONE, OF_OTHERS, OPTIONS, ConfigError
-from qga.agent.spelling import hint, may_restrict, nearest
+from qga.agent.spelling import hint, may_restrict, similar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,7 +57,7 @@ def judge(path: str, groups: keyfile.Groups) -> tuple[list[str], list[str]]:
             problems.append(f"{where}: the key {key!r} is gone, use {GONE[key]!r}")
         elif key in OF_OTHERS:
             warnings.append(f"{where}: {key!r} is ignored: {OF_OTHERS[key]}")
-        elif nearest(key, known):
+        elif similar(key, known):
             problems.append(f"{where}: unknown key {key!r}{hint(key, known)}")
         elif may_restrict(key):
             problems.append(f"{where}: unknown key {key!r}: it may be meant to restrict something, and would not")

@@ -228,7 +228,7 @@ def test_at_the_end_what_has_no_room_is_counted(running: Running, caplog: pytest
     running.recorder.close()
     assert running.kinds() == {"ping": 3}
     assert running.sink.taken[-1] == {"event": "lost", "count": 3, "commands": {"ping": 2, "exec": 1}}
-    assert caplog.messages == ["the agent ends, and the audit log here lacks 3 records"]
+    assert caplog.messages == ["the agent ends, and 3 records are missing from the audit log here"]
 
 
 @given(st.lists(st.sampled_from("abcde"), max_size=200), st.integers(1, 20))
