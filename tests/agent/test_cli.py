@@ -111,7 +111,7 @@ def test_help_for_a_list_lists_the_commands(capfd: pytest.CaptureFixture[str]) -
         (["-c", "/nonexistent"], "error loading configuration from path: /nonexistent, No such file or directory"),
         (
             ["-b", "guest-pong"],
-            "block-rpcs: there is no command 'guest-pong' (did you mean 'guest-ping'?), '-b help' lists them",
+            "block-rpcs: 'guest-pong' is not a command (did you mean 'guest-ping'?), '-b help' lists them",
         ),
     ],
 )

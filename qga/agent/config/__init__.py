@@ -1,7 +1,7 @@
-"""From argv, the environment and qemu-ga.conf to one frozen Config, and back to text for --dump-conf.
+"""The configuration: argv, the environment and qemu-ga.conf make one frozen Config; --dump-conf makes text of it.
 
-The rule it keeps: what cannot be meant stops the start with a ConfigError saying where it stands and what was
-expected, because an agent that silently blocks nothing is worse than one that does not start.
+The rule it keeps: what is not valid stops the start with a ConfigError that says where it is and what was expected,
+because an agent that silently blocks nothing is worse than one that does not start.
 
 Built-in defaults give way to the file, the file to the command line; switches can only be turned on there,
 and lists add up. The options themselves are in options.py, the file's keys are judged in conffile.py.
@@ -49,7 +49,7 @@ VSOCK_MAX = 2**32 - 1  # cid and port are both unsigned 32-bit numbers, see vsoc
 
 
 class Config(NamedTuple):
-    """Everything the agent is told from outside. ``None`` and ``()`` mean: not given.
+    """All options of the agent. ``None`` and ``()`` mean: not given.
 
     ``path`` is a device, a socket or ``<cid>:<port>``, according to ``method``; it is None only under socket
     activation, where the descriptor handed over says what it is. ``debug`` implies ``verbose``.
@@ -84,8 +84,11 @@ class Config(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """What load() found. ``config`` holds the built-in defaults where the action needs none, and is complete
-    for all others. ``warnings`` are lines for the log; ``path`` is the configuration file's."""
+    """What load() returns: the command line, and the configuration that it leads to.
+
+    ``config`` has the built-in defaults where the action needs no configuration file. ``warnings`` are lines for the
+    log; ``path`` is that of the configuration file.
+    """
 
     given: Given
     config: Config
@@ -98,7 +101,7 @@ class Loaded(NamedTuple):
 
 
 def defaults(**changes: Any) -> Config:
-    """The built-in Config with ``changes`` by field name, unchecked."""
+    """Return the built-in Config with ``changes`` by field name, unchecked."""
     given: dict[str, Any] = {option.field: option.default for option in OPTIONS}
     given["path"] = DEFAULT_PATHS.get(changes.get("method", given["method"]))
     return Config(**(given | changes))
@@ -107,7 +110,7 @@ def defaults(**changes: Any) -> Config:
 def load(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
     """Read the command line (without the program's name) and the configuration file.
 
-    --help, --version and a 'help' list are answered without the file, so that a broken one cannot prevent them; and
+    --help, --version and a 'help' list are answered without the file, so that a broken one cannot prevent that;
     --check-config and --self-test read it later. Raises ConfigError.
     """
     given = cmdline.parse(argv)
@@ -127,11 +130,11 @@ def read(
     activated: bool | None = None,
     must_exist: bool = False,
 ) -> Loaded:
-    """Read the configuration file, and what the command line has given.
+    """Read the configuration file, and put the options of the command line over it.
 
-    ``directory`` is where its path starts, the working directory by default; ``activated``: whether the service
-    manager has handed over a socket, by default what ``environ`` says; ``must_exist``: whether the file must be there
-    although no -c names it. Raises ConfigError.
+    ``directory`` is where a relative path starts, by default the working directory; ``activated``: whether the
+    service manager has handed over a socket, by default what ``environ`` says; ``must_exist``: whether the file must
+    exist although no -c names it. Raises ConfigError.
     """
     values: dict[str, Any] = {option.field: option.default for option in OPTIONS}
     path = os.path.join(directory, file_of(given, environ))
@@ -139,7 +142,7 @@ def read(
     entries = conffile.entries(groups)
     problems, warnings = conffile.judge(path, groups)
     if given.config_path is None and "QGA_CONF" in environ and not os.path.exists(path):
-        warnings.append(f"there is no {path}, which QGA_CONF names: nothing is configured by a file")
+        warnings.append(f"{path}, which QGA_CONF names, does not exist: no configuration file is read")
     warnings += given.warnings
     for option in OPTIONS:
         try:
@@ -161,12 +164,12 @@ def read(
 
 
 def file_of(given: Given, environ: Mapping[str, str]) -> str:
-    """The configuration file, which need not be there unless -c names it."""
+    """Return the path of the configuration file, which must exist only if -c names it."""
     return given.config_path if given.config_path is not None else environ.get("QGA_CONF", CONFIG_PATH)
 
 
 def places_of(key: str, given: Given, environ: Mapping[str, str]) -> str:
-    """Where an option was set: file and line, the command line, or both. Raises ConfigError."""
+    """Return where an option was set: file and line, the command line, or both. Raises ConfigError."""
     path = file_of(given, environ)
     entry = conffile.entries(conffile.read(path, must_exist=False)).get(key)
     places = [f"{path}, line {entry.line}: {key}"] if entry is not None else []
@@ -180,11 +183,11 @@ _OF_WINDOWS = ("guest-get-devices",)
 def check_names(config: Config, known: Iterable[str]) -> None:
     """Raise ConfigError if a listed command is not one of ``known``, suggesting the nearest.
 
-    One that only QEMU's agent for Windows has is no mistake: distributions ship one list for all.
+    One that only QEMU's agent for Windows has is accepted: distributions ship one list for all.
     """
     known = (*known, *_OF_WINDOWS)
     problems = [
-        f"{option.key}: there is no command {name!r}{hint(name, known)}, '{option.flags[0]} help' lists them"
+        f"{option.key}: {name!r} is not a command{hint(name, known)}, '{option.flags[0]} help' lists them"
         for option in OPTIONS
         if option.kind is NAMES
         for name in getattr(config, option.field)
@@ -195,7 +198,7 @@ def check_names(config: Config, known: Iterable[str]) -> None:
 
 
 def absolute_paths(config: Config, directory: str = "") -> Config:
-    """The same Config with its paths made absolute, from ``directory`` or the working one, which a daemon leaves."""
+    """Make the paths of a Config absolute, from ``directory`` or the working directory, which a daemon leaves."""
     names = [option.field for option in OPTIONS if option.kind in (PATH, FILE)]
     if config.method != "vsock-listen":
         names.append("path")
@@ -207,7 +210,7 @@ def absolute_paths(config: Config, directory: str = "") -> Config:
 
 
 def dump(config: Config) -> str:
-    """The text of --dump-conf: a qemu-ga.conf that says the same, every line ended by a newline."""
+    """Return the text of --dump-conf: a qemu-ga.conf of the same meaning, every line ended by a newline."""
     lines = [f"[{GROUP}]"]
     for option in OPTIONS:
         value = getattr(config, option.field)
@@ -217,15 +220,15 @@ def dump(config: Config) -> str:
 
 
 def vsock_address(path: str) -> tuple[int, int]:
-    """``"3:1234"`` → ``(3, 1234)``, cid and port; ConfigError if it is anything else."""
+    """Parse ``"3:1234"`` to ``(3, 1234)``, cid and port. Raises ConfigError."""
     match = re.fullmatch("([0-9]{1,10}):([0-9]{1,10})", path)
     if match is None or max(int(match[1]), int(match[2])) > VSOCK_MAX:
-        raise ConfigError(f"path: {path!r} is no vsock address, expected <cid>:<port> in decimal digits")
+        raise ConfigError(f"path: {path!r} is not a vsock address, expected <cid>:<port> in decimal digits")
     return int(match[1]), int(match[2])
 
 
 def _take(values: dict[str, Any], option: Option, text: str, where: str) -> None:
-    """Let ``text`` change the value of ``option``."""
+    """Put the value that ``text`` has for ``option`` into ``values``, or add it. Raises ConfigError."""
     kind = option.kind
     if not text and kind.may_be_empty:
         return
@@ -237,7 +240,7 @@ def _take(values: dict[str, Any], option: Option, text: str, where: str) -> None
 
 
 def _finish(config: Config, *, activated: bool) -> Config:
-    """Decide what depends on more than one option."""
+    """Return the Config with what depends on more than one option. Raises ConfigError."""
     if activated:
         config = config._replace(path=None)
     elif config.path is None:
@@ -252,5 +255,5 @@ def _finish(config: Config, *, activated: bool) -> Config:
 
 
 def _activated(environ: Mapping[str, str]) -> bool:
-    """Whether the service manager hands this process a listening socket: sd_listen_fds(3)."""
+    """Return whether the service manager hands this process a listening socket: sd_listen_fds(3)."""
     return environ.get("LISTEN_PID") == str(os.getpid()) and environ.get("LISTEN_FDS", "0") != "0"

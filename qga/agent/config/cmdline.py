@@ -1,9 +1,9 @@
-"""The command line: argv → the texts given for each option, built from the table of options.
+"""The command line: makes of argv the texts that were given for each option, by the table of options.
 
-The rule it keeps: it reads words and judges no values; the texts go on, in their order, to qga.agent.config.
+The rule it keeps: it reads words and judges no values; qga.agent.config gets the texts in their order.
 
 It reads what getopt_long(3) reads: unambiguous abbreviations of long options, bundled short ones, a value in the next
-word whatever that looks like, words that are no options anywhere. These are ignored, as the reference does, but never
+word whatever that looks like, words that are not options anywhere. These are ignored, as by QEMU's agent, but never
 silently; $POSIXLY_CORRECT does not make the first of them the end of the options, which would lose all that follow.
 (Python's getopt module has no options that may be given without a value.)
 """
@@ -37,7 +37,7 @@ _ROWS = {flag: option for option in OPTIONS for flag in option.flags}
 _ALL_ACTIONS = (*ACTIONS, *OUR_ACTIONS)
 _ACTIONS = {flag: action for flags, action, _ in _ALL_ACTIONS for flag in flags}
 _VALUED = {flag for flag, option in _ROWS.items() if option.kind is not BOOL} | {*CONFIG_FILE[0], *EXPLAIN[0], "-s"}
-# The last is for Windows: QEMU's agent swallows it elsewhere.
+# The last one is for Windows: QEMU's agent ignores it elsewhere.
 _FLAGS = (*_ROWS, *_ACTIONS, *CONFIG_FILE[0], *EXPLAIN[0], *JSON[0], "-s")
 _BARE = {flag: option.bare for flag, option in _ROWS.items() if option.bare is not None}
 _LONG = [flag for flag in _FLAGS if flag.startswith("--")]
@@ -46,15 +46,15 @@ _REFERENCE = [flag for option in OPTIONS if not option.ours for flag in option.f
 _REFERENCE += [flag for flags, action, _ in ACTIONS if action is not Action.CHECK for flag in flags]
 _REFERENCE += CONFIG_FILE[0]
 
-_DASHES = "-\u2010\u2011\u2012\u2013\u2014\u2212"  # what word processors make of a hyphen begins no option
-_NEAR = 0.75  # how much of a word must agree with an option's name for it to be one that was mistyped
+_DASHES = "-\u2010\u2011\u2012\u2013\u2014\u2212"  # what word processors make of a hyphen does not begin an option
+_SIMILAR = 0.75  # how much of a word must agree with an option's name for it to be one that was mistyped
 
 
 class Given(NamedTuple):
-    """What argv said: ``texts`` has the values by key of the option, in their order, unjudged.
+    """What the command line has: ``texts`` are the values by key of the option, in their order, not yet parsed.
 
-    ``config_path`` is None if no -c was given; ``request`` is that of --explain. ``warnings`` are of words that are
-    ignored.
+    ``config_path`` is None if no -c was given; ``request`` is that of --explain. ``warnings`` are about words that
+    are ignored.
     """
 
     action: Action
@@ -66,7 +66,7 @@ class Given(NamedTuple):
 
 
 def usage() -> str:
-    """The text of --help."""
+    """Return the text of --help."""
     import textwrap
 
     rows = [(_spelled(option.flags, option.metavar, option.bare), option.help) for option in OPTIONS]
@@ -86,7 +86,7 @@ def usage() -> str:
 
 
 def _spelled(flags: tuple[str, ...], metavar: str = "", bare: str | None = None) -> str:
-    """-m, --method METHOD"""
+    """Return an option as --help shows it: -m, --method METHOD."""
     if not metavar:
         return ", ".join(flags)
     if bare is not None:
@@ -95,7 +95,7 @@ def _spelled(flags: tuple[str, ...], metavar: str = "", bare: str | None = None)
 
 
 def parse(argv: Sequence[str]) -> Given:
-    """Read the words after the program's name. Raises ConfigError for what cannot be meant."""
+    """Read the words after the program's name. Raises ConfigError."""
     texts: dict[str, list[str]] = {option.key: [] for option in OPTIONS}
     actions, stray, config_path, request, json = [], [], None, None, False
     for flag, text in _scan(argv):
@@ -122,7 +122,7 @@ def parse(argv: Sequence[str]) -> Given:
 
 
 def _scan(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Each option in full with its value, "" if it takes none; of a word that is not an option, "" and the word."""
+    """Yield each option in full with its value, or ""; for a word that is not an option, "" and the word."""
     words = iter(argv)
     for word in words:
         if word == "--":
@@ -147,7 +147,7 @@ def _scan(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _value(flag: str, words: Iterator[str]) -> str:
-    """The value of an option that has none attached: the next word, whatever it looks like, if it needs one."""
+    """Return the value of an option that has none attached: if it needs one the next word, whatever it looks like."""
     if flag not in _VALUED or flag in _BARE:
         return _BARE.get(flag, "")
     value = next(words, None)
@@ -157,7 +157,7 @@ def _value(flag: str, words: Iterator[str]) -> str:
 
 
 def _in_full(name: str) -> str:
-    """The long option that this is, or abbreviates."""
+    """Return the long option that this is, or abbreviates. Raises ConfigError."""
     if name in _LONG:
         return name
     close = [flag for flag in _LONG if flag.startswith(name)]
@@ -167,7 +167,7 @@ def _in_full(name: str) -> str:
     if close:
         raise _wrong(f"option {name} not a unique prefix (did you mean {' or '.join(close)}?)")
     if name[2:] in GONE:
-        raise _wrong(f"option {name} not recognized: it is gone, use --{GONE[name[2:]]}")
+        raise _wrong(f"option {name} not recognized: it was removed, use --{GONE[name[2:]]}")
     likely = similar(name, _LONG)
     raise _wrong(f"option {name} not recognized" + (f" (did you mean {likely}?)" if likely else ""))
 
@@ -184,11 +184,11 @@ def _refuse_lost(texts: dict[str, list[str]], stray: Sequence[str]) -> None:
         name = word.lstrip(_DASHES).partition("=")[0]
         if word.startswith("guest-"):
             problems.append(f"{word!r} is not an option: names in a list are separated by ',' without blanks")
-        elif "/" not in name and (likely := similar(name, names, _NEAR)):
+        elif "/" not in name and (likely := similar(name, names, _SIMILAR)):
             problems.append(f"{word!r} is not an option (did you mean --{likely}?)")
         elif "/" not in name and may_restrict(name):
             problems.append(f"{word!r} is not an option, and may be meant to restrict something")
-    for option in OPTIONS:  # QEMU's own keep to its rule, which is that the last one counts
+    for option in OPTIONS:  # of QEMU's own options the last one counts, as there
         given = texts[option.key]
         if option.ours and not option.kind.add_up and len(set(given)) > 1:
             shown = " and ".join(map(repr, given))
@@ -198,7 +198,7 @@ def _refuse_lost(texts: dict[str, list[str]], stray: Sequence[str]) -> None:
 
 
 def _action(actions: Sequence[Action], texts: dict[str, list[str]]) -> Action:
-    """--help and --version answer whatever else is given, then 'help' for a list, and only then those that read."""
+    """Return what to do: --help and --version before all else, then 'help' for a list, then what reads the file."""
     for action in actions:
         if action in (Action.HELP, Action.VERSION):
             return action

@@ -1,8 +1,8 @@
-"""qemu-ga.conf: a key-file with one group, held to the keys that there are.
+"""The configuration file qemu-ga.conf: a key-file with one group, whose keys are those of the table of options.
 
 The rule it keeps: what its writer meant to restrict is never ignored. A group or key that may be a misspelling, or
-that could be there to restrict something, is a problem, which stops the start. A key that can be neither is only
-warned of, for the reference ignores it.
+that could be there to restrict something, is a problem, which stops the start. For any other unknown key there is a
+warning, as QEMU's agent ignores it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ GROUP = "general"
 
 
 def read(path: str, *, must_exist: bool) -> keyfile.Groups:
-    """Return the file's groups; none if it does not exist and need not. Raises ConfigError."""
+    """Return the groups of the file; an empty dict if it does not exist and need not. Raises ConfigError."""
     try:
         with open(path, "rb") as file:
             return keyfile.parse(file.read())
@@ -36,7 +36,7 @@ def read(path: str, *, must_exist: bool) -> keyfile.Groups:
 
 
 def entries(groups: keyfile.Groups) -> Mapping[str, keyfile.Entry]:
-    """The group that counts; empty if it is not there."""
+    """Return the entries of the group that counts; none where the file does not have it."""
     return groups.get(GROUP, keyfile.Group())
 
 
@@ -54,7 +54,7 @@ def judge(path: str, groups: keyfile.Groups) -> tuple[list[str], list[str]]:
         if key in known:
             continue
         if key in GONE:
-            problems.append(f"{where}: the key {key!r} is gone, use {GONE[key]!r}")
+            problems.append(f"{where}: the key {key!r} was removed, use {GONE[key]!r}")
         elif key in OF_OTHERS:
             warnings.append(f"{where}: {key!r} is ignored: {OF_OTHERS[key]}")
         elif similar(key, known):

@@ -1,6 +1,6 @@
 r"""The key-file format of GLib, as qemu-ga.conf uses it: text in, groups of entries with their lines out.
 
-The rule it keeps: it knows no key and no file, so every complaint is about a line and the caller says where.
+The rule it keeps: it knows no keys and no files, so every error is about a line, and the caller adds the file.
 configparser does not serve: it reads an indented key as a continuation, knows no escapes and no line numbers.
 
 Source: the "Desktop Entry" key-file syntax as GLib documents it (``[group]``, ``key=value``, ``#`` comments,
@@ -34,7 +34,7 @@ class Entry(NamedTuple):
     line: int
 
     def string(self) -> str:
-        """The value with its escapes undone; KeyFileError if it is no text or has an unknown escape."""
+        """Return the value with its escapes undone. Raises KeyFileError for what is not text or not an escape."""
         if any("\udc80" <= char <= "\udcff" for char in self.raw):
             raise KeyFileError(self.line, "the value is not valid UTF-8")
         if "\0" in self.raw:
@@ -85,7 +85,7 @@ def parse(data: bytes) -> Groups:
         if not equals or not key.strip():
             raise KeyFileError(number, f"{_shown(line)} is neither key=value, [group] nor # comment")
         if current is None:
-            raise KeyFileError(number, f"{_shown(line)} stands before any [group]")
+            raise KeyFileError(number, f"{_shown(line)} is before any [group]")
         key = key.strip()
         if key in current:
             first = current[key].line
@@ -111,10 +111,10 @@ def _blanks(text: str) -> str:
 def _group(line: str, number: int) -> str:
     name = line[1:-1]
     if not line.endswith("]") or not name or "[" in name or "]" in name:
-        raise KeyFileError(number, f"{_shown(line)} is no group, expected [name]")
+        raise KeyFileError(number, f"{_shown(line)} is not a group, expected [name]")
     return name
 
 
 def _shown(line: str) -> str:
-    """A line fit for a message: printable, and no longer than a message can bear."""
+    """Return a line as an error shows it: printable, and at most 60 characters."""
     return ascii(line if len(line) <= 60 else line[:57] + "...")

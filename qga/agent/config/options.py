@@ -1,7 +1,7 @@
-"""The table of options: what the command line, qemu-ga.conf, --dump-conf and the README know of them.
+"""The table of options, for the command line, qemu-ga.conf, --dump-conf, a reload and the README.
 
-The rule it keeps: an option is one row here and one field of Config. What it does follows from its kind;
-no other list of options exists.
+The rule it keeps: an option is one row here and one field of Config. How it is read follows from its kind; there is
+no other list of options.
 """
 
 from __future__ import annotations
@@ -23,20 +23,19 @@ DEFAULT_PATHS = {
 }
 METHODS = ("virtio-serial", "isa-serial", "unix-listen", "vsock-listen")
 
-# Keys and options that once did something safety depends on, and their successors. To ignore one would be
-# to block nothing.
+# Keys and options that were removed, and their successors. To ignore one would be to block nothing.
 GONE = {"blacklist": "block-rpcs"}
 
-# Keys of the group that this agent does not have, and of which none restricts anything: with these a file of QEMU's
-# agent is fit for this one all the same. To be added to as QEMU's releases add keys.
-OF_OTHERS = {"daemonize": "it is in the manual of QEMU's agent, and no agent reads it: the key is 'daemon'"}
+# Keys of the group that this agent does not have, and of which none restricts anything: a file of QEMU's agent that
+# has them can be used. To be extended when QEMU's releases add keys.
+OF_OTHERS = {"daemonize": "QEMU's manual has it, and no agent reads it: the key is 'daemon'"}
 
 POLICY = "/etc/qemu/qga-policy.toml"
 PROFILES = ("full", "info", "backup", "managed", "confidential")
 
 
 class ConfigError(Exception):
-    """The options given cannot be meant. A text for each problem: the place, what was wrong and what was expected."""
+    """The configuration is not valid: a text for each problem: the place, what was wrong and what was expected."""
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -47,11 +46,11 @@ class ConfigError(Exception):
 
 
 class Kind(NamedTuple):
-    """How values of one sort are read, written and combined.
+    """How values of one kind are read, written and combined.
 
-    ``parse`` raises ValueError or KeyError, and ``expected`` then says what it wanted. An empty text counts
-    as not given, unless ``may_be_empty`` is False: then it is an error. Of values given several times the
-    last one counts, or they are joined if they ``add_up``.
+    ``parse`` raises ValueError or KeyError, and ``expected`` then says what is valid. An empty text counts as not
+    given, unless ``may_be_empty`` is False: then it is an error. Of values given several times the last one counts,
+    or they are joined if they ``add_up``.
     """
 
     parse: Callable[[str], Any]
@@ -70,7 +69,7 @@ def _method(text: str) -> str:
 
 
 class Names(tuple[str, ...]):
-    """Names, and how --dump-conf of the reference shows the list: each text reversed at ``,`` but not at ``;``."""
+    """Names, and the text that QEMU's --dump-conf has of the list: reversed at ``,`` but not at ``;``."""
 
     shown: str
 
@@ -232,7 +231,7 @@ OPTIONS: tuple[Option, ...] = (
         "DIR",
         reloadable=False,
     ),
-    Option("verbose", ("-v", "--verbose"), BOOL, False, "log messages and audit lines as well"),
+    Option("verbose", ("-v", "--verbose"), BOOL, False, "log messages and the commands that were called as well"),
     Option("debug", ("--debug",), BOOL, False, "log everything, tracebacks too"),
     Option(
         "retry-path",
@@ -271,7 +270,7 @@ OPTIONS: tuple[Option, ...] = (
         ("--profile",),
         PROFILE,
         None,
-        f"a ready policy instead: {PROFILE.expected}",
+        f"a predefined policy instead: {PROFILE.expected}",
         "NAME",
         ours=True,
     ),
@@ -280,7 +279,7 @@ OPTIONS: tuple[Option, ...] = (
         ("--fsfreeze-timeout",),
         NUMBER,
         600,
-        "seconds after which frozen filesystems are thawed, whoever forgot it; 0 is never",
+        "seconds after which frozen filesystems are thawed if no host has done so; 0 is never",
         "SECONDS",
         ours=True,
     ),
@@ -298,7 +297,7 @@ OPTIONS: tuple[Option, ...] = (
         ("--exclude-fs",),
         GLOBS,
         (),
-        "filesystems not to freeze, trim or tell of: patterns of devices (/dev/…), mount points (/…) or types",
+        "filesystems not to freeze, trim or list: patterns of devices (/dev/…), mount points (/…) or types",
         "LIST",
         ours=True,
     ),
@@ -307,7 +306,7 @@ OPTIONS: tuple[Option, ...] = (
         ("--exclude-nics",),
         GLOBS,
         (),
-        "network interfaces not to tell of: patterns of names",
+        "network interfaces not to list: patterns of names",
         "LIST",
         ours=True,
     ),
@@ -316,7 +315,7 @@ OPTIONS: tuple[Option, ...] = (
         ("--primary-nics",),
         GLOBS,
         (),
-        "network interfaces to tell of first: patterns of names",
+        "network interfaces to list first: patterns of names",
         "LIST",
         ours=True,
     ),
@@ -343,7 +342,7 @@ OPTIONS: tuple[Option, ...] = (
         ("--max-captured",),
         NUMBER,
         256 * 1024 * 1024,
-        "bytes of their output, of all together, that are kept; what is more counts as truncated; 0 is no limit",
+        "bytes of their output that are kept, of all together; the rest counts as truncated; 0 is no limit",
         "BYTES",
         ours=True,
     ),
@@ -372,7 +371,7 @@ OPTIONS: tuple[Option, ...] = (
         ("--audit-required",),
         BOOL,
         False,
-        "refuse what is not allowed while frozen as long as the audit log cannot be written",
+        "while the audit log cannot be written, refuse the commands that are not allowed while frozen",
         ours=True,
         reloadable=False,
     ),
@@ -388,17 +387,17 @@ OPTIONS: tuple[Option, ...] = (
     ),
 )
 
-# What only the command line knows.
+# Options of the command line only.
 EXPLAIN = (
     ("--explain",),
     "REQUEST",
-    "say whether a request would be allowed, and which rule decides; 0, or 3 if not",
+    "say whether a request would be allowed, and which rule decides; exit status 0, or 3 if not",
 )
 CONFIG_FILE = (("-c", "--config"), "PATH", f"configuration file, by default $QGA_CONF or {CONFIG_PATH}")
 
 
 class Action(Enum):
-    """What the start is for."""
+    """What the program is to do."""
 
     RUN = "run"
     DUMP = "dump"
@@ -413,7 +412,11 @@ class Action(Enum):
 
 ACTIONS = (
     (("-D", "--dump-conf"), Action.DUMP, "print the configuration in effect as a configuration file"),
-    (("--check-config",), Action.CHECK, "check all that is configured, and say what is wrong with it; 0, or 1"),
+    (
+        ("--check-config",),
+        Action.CHECK,
+        "check the configuration, its policy and its hooks, and say what is wrong; exit status 0, or 1",
+    ),
     (("-V", "--version"), Action.VERSION, "print the version"),
     (("-h", "--help"), Action.HELP, "print this help"),
 )
@@ -422,14 +425,14 @@ OUR_ACTIONS = (
     (
         ("--self-test",),
         Action.SELF_TEST,
-        "look at everything that the agent needs, change nothing, and say what is wrong",
+        "check everything that the agent needs, change nothing, and say what is wrong; exit status 0, 1 or 2",
     ),
 )
 JSON = (("--json",), "with --self-test: print JSON")
 
 
 def markdown() -> str:
-    """The options as a Markdown table, for the README; every line ended by a newline."""
+    """Return the options as a Markdown table for the README, every line ended by a newline."""
     rows = [(option.flags, option.metavar, option.key, _default(option), option.help) for option in OPTIONS]
     rows += [(flags, metavar, "", "", text) for flags, metavar, text in (CONFIG_FILE, EXPLAIN)]
     rows += [(flags, "", "", "", text) for flags, _, text in (*ACTIONS, *OUR_ACTIONS)]

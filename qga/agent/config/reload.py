@@ -1,6 +1,6 @@
-"""What the owner has set, read at the start and again whenever the agent is told to: configuration and policy.
+"""Configuration and policy together, read at the start and again at each reload.
 
-The rule it keeps: all of it is read and understood, or none of it counts.
+The rule it keeps: all of it is read and understood, or nothing changes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 class Settings:
-    """``rules`` is None where everything is allowed that the lists allow. ``warnings`` are lines for the log."""
+    """A configuration with its policy.
+
+    ``rules`` is None where everything is allowed that the lists allow. ``warnings`` are lines for the log.
+    """
 
     def __init__(self, config: Config, rules: Rules | None, warnings: tuple[str, ...] = ()) -> None:
         self.config = config
@@ -36,10 +39,10 @@ class Settings:
 
 
 class Source:
-    """Where the settings come from: it outlives the working directory and the environment of the start.
+    """Where the settings come from: it keeps the working directory and the environment of the start.
 
-    A file that need not be there at a start must still be there once it was read: without it a reload would allow
-    what it has forbidden, and nobody may have meant that. An empty file says that it was meant; so does a restart.
+    A file that need not exist at the start must still exist at a reload once it was read: without it the agent would
+    allow what the file has forbidden, perhaps by mistake. To say that it is meant, leave an empty file, or restart.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class Source:
         self._seen = self._there()
 
     def read(self, now: Config) -> Settings:
-        """Read it again. What cannot change in a running agent is as it is in ``now``, with a warning.
+        """Read the settings again. What is not reloadable stays as it is in ``now``, with a warning.
 
         Raises ConfigError and PolicyError.
         """
@@ -77,7 +80,7 @@ class Source:
                 kept.append(f"{option.key} cannot change while the agent runs, and stays {value}")
         there = self._there()
         if self._default in seen - there and wanted.policy is None and wanted.profile is None:
-            raise ConfigError(f"policy {self._default} is gone: expected a policy there, or profile = full")
+            raise ConfigError(f"policy {self._default} has been removed: expected a policy there, or profile = full")
         settings = complete(wanted, self._schema, (*loaded.warnings, *kept), self._default)
         self._seen = there
         return settings
@@ -87,25 +90,25 @@ class Source:
 
 
 def complete(wanted: Config, schema: Schema, warnings: tuple[str, ...] = (), default: str = POLICY) -> Settings:
-    """The configuration, held to the schema, and the policy that it names. Raises ConfigError and PolicyError."""
+    """Check the names of commands and read the policy. Raises ConfigError and PolicyError."""
     config.check_names(wanted, schema.commands)
     return Settings(wanted, read_policy(wanted, schema, default), warnings)
 
 
 def read_policy(wanted: Config, schema: Schema, default: str = POLICY) -> Rules | None:
-    """Raises ConfigError and PolicyError."""
+    """Return the rules of the policy in force, or None. Raises ConfigError and PolicyError."""
     path = policy_file(wanted, default)
     if path is None:
         return None
-    from qga.agent.policy import rules  # here: it brings a parser, and many an agent has no policy
+    from qga.agent.policy import rules  # here: it imports a parser, and many agents have no policy
 
     return rules.load(path, schema.commands)
 
 
 def policy_file(wanted: Config, default: str = POLICY) -> str | None:
-    """The policy in force: the one that is configured, or the default one if it is there. Raises ConfigError.
+    """Return the path of the policy in force: the configured one, or the default one if it exists, or None.
 
-    A policy and a profile do not add up, and neither is what the owner of both can be sure of.
+    Raises ConfigError where there are both a policy and a profile: it is not clear which of them was meant.
     """
     path = wanted.policy or (default if _exists(default) else None)
     if wanted.profile is None:
@@ -120,7 +123,7 @@ def policy_file(wanted: Config, default: str = POLICY) -> str | None:
 
 
 def _exists(path: str) -> bool:
-    """Raises ConfigError where that cannot be told: a policy that cannot be seen is not the same as none."""
+    """Return whether a policy is there. Raises ConfigError where that cannot be found out: it may be there."""
     try:
         os.lstat(path)
     except FileNotFoundError:

@@ -1,11 +1,11 @@
-"""May this command run now? Decided from the owner's lists and rules, and the freeze state.
+"""The policy: may this command run now? By the lists and rules of the configuration, and the freeze state.
 
-Lists and rules both have to allow it. What no arguments could make allowed is refused before they are looked at;
-where the rules ask for arguments, ``decide`` looks at them, and holds the file that they name: what was decided about
-is what is opened or executed.
+Lists and rules both have to allow it. A command that no arguments could make allowed is refused before they are
+looked at. Where the rules depend on arguments, ``decide`` looks at them, and holds the file that they name: what was
+decided about is what is opened or executed.
 
-While filesystems are frozen the commands that the schema allows then are permitted, and no other, whatever the lists
-and rules say: a host must always be able to thaw. Without the audit log that the owner requires, no other is either.
+While filesystems are frozen, the commands that the schema allows then are permitted and no others, whatever the lists
+and rules say: a host must always be able to thaw. The same holds while a required audit log cannot be written.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 class Decision:
-    """``rule`` says what decided. ``target`` is the file that a rule looked at, to be closed; None if none did."""
+    """Whether a request is allowed. ``rule`` is what decided.
+
+    ``target`` is the file that a rule looked at, to be closed by the caller; None where none did.
+    """
 
     def __init__(self, allowed: bool, rule: str, target: Target | None = None) -> None:
         self.allowed = allowed
@@ -31,6 +34,8 @@ class Decision:
 
 
 class Policy:
+    """The lists and rules in force, and whether filesystems are frozen."""
+
     def __init__(
         self,
         allow: Iterable[str] = (),
@@ -44,9 +49,9 @@ class Policy:
         self.configure(allow, block, rules)
 
     def configure(self, allow: Iterable[str], block: Iterable[str], rules: Rules | None) -> None:
-        """An empty ``allow`` allows all; ``block`` takes away from that. Without ``rules`` only these count.
+        """Put lists and rules in force. An empty ``allow`` allows all; ``block`` forbids some of it.
 
-        ``by_argument`` has the rules of the commands whose arguments decide.
+        Without ``rules`` only the lists count. ``by_argument`` has the rules of the commands whose arguments decide.
         """
         self._allow = frozenset(allow)
         self._block = frozenset(block)
@@ -60,19 +65,19 @@ class Policy:
         }
 
     def on_freeze(self, frozen: bool) -> None:
-        """For FreezeState to call."""
+        """Take note of a freeze or a thaw; FreezeState calls this."""
         self._frozen = frozen
 
     def on_audit_failure(self, failing: bool) -> None:
-        """For Audit to call, where the owner requires it."""
+        """Take note that the audit log fails or works again; Audit calls this where it is required."""
         self._unrecorded = failing
 
     def permits(self, command: str) -> bool:
-        """Whether any arguments could make it allowed."""
+        """Return whether a command may run now, with some arguments at least."""
         return self._refusal(command) is None
 
     def check(self, command: str) -> str | None:
-        """The owner's rule that allows it whatever its arguments are, if there is one.
+        """Return the rule that allows a command whatever its arguments are, or None.
 
         Raises CommandNotFound, which is how QEMU refuses a command that may not run.
         """
@@ -82,13 +87,14 @@ class Policy:
         return self._decided.get(command) or ("allow-rpcs" if self._allow and not self._frozen else None)
 
     def decide(self, command: Command, arguments: Mapping[str, Any], defaults: Mapping[str, object]) -> Decision:
-        """What the rules say of valid arguments; ``defaults``: what those count as that were not given.
+        """Return what the rules decide about valid arguments.
 
-        No rule looks at what is longer than the kernel takes. It fails with the kernel's error, which the target has.
+        ``defaults`` are those of arguments that were not given. No rule looks at what is longer than the kernel
+        takes: that fails with the kernel's error, which the target has.
         """
         too_long = _too_long(command, arguments)
         if too_long is not None:
-            return Decision(True, f"no rule is asked: {too_long.error and too_long.error.strerror}", too_long)
+            return Decision(True, f"no rule applies: {too_long.error and too_long.error.strerror}", too_long)
         named = command.file or command.program or ""
         target, seen = None, arguments
         for rule in self.by_argument[command.name]:
@@ -100,10 +106,10 @@ class Policy:
         return Decision(rule.allow, rule.where, target)
 
     def review(self, command: Command, asked: Mapping[str, Any] | None, path: str) -> str | None:
-        """The rule that would refuse now what was allowed once, or None.
+        """Return the rule that would refuse now what was allowed before, or None.
 
-        ``asked`` has its arguments, all that count; None where they were too many to be kept, and then a rule that
-        wants to know one refuses. ``path`` is that of the file itself.
+        ``asked`` has the arguments of that request, defaults included; None where they were too large to be kept, and
+        then a rule about one refuses. ``path`` is that of the file itself.
         """
         forbidden = self._forbidden(command.name)
         if forbidden is not None:
@@ -112,13 +118,13 @@ class Policy:
         seen = {**(asked or {}), named: path}
         for rule in self.by_argument.get(command.name, ()):
             if asked is None and rule.constraints.keys() - {named}:
-                return f"{rule.where}, which asks for arguments that were too large to be kept"
+                return f"{rule.where}, which depends on arguments that were too large to be kept"
             if rule.matches(seen, {}):
                 return None if rule.allow else rule.where
         return None
 
     def _refusal(self, command: str) -> str | None:
-        """The rule that forbids it now."""
+        """Return the rule that forbids a command now, or None."""
         if self._frozen:
             return None if command in self._while_frozen else "frozen"
         if self._unrecorded and command not in self._while_frozen:
@@ -126,7 +132,7 @@ class Policy:
         return self._forbidden(command)
 
     def _forbidden(self, command: str) -> str | None:
-        """The owner's rule that forbids it, whatever its arguments are."""
+        """Return the list or rule that forbids a command whatever its arguments are, or None."""
         if command in self._block:
             return "block-rpcs"
         if self._allow and command not in self._allow:
@@ -135,10 +141,12 @@ class Policy:
 
 
 def refusal(command: str, rule: str | None) -> CommandNotFound:
+    """Return the error by which QEMU's agent refuses a command that may not run."""
     return CommandNotFound(f"Command {command} has been disabled: the command is not allowed", rule)
 
 
 def _too_long(command: Command, arguments: Mapping[str, Any]) -> Target | None:
+    """Return a target with the kernel's error where a path or an argument is longer than it takes."""
     from qga.agent.linux import cstring, pathwalk
 
     try:
@@ -152,7 +160,7 @@ def _too_long(command: Command, arguments: Mapping[str, Any]) -> Target | None:
 
 
 def _target(command: Command, arguments: Mapping[str, Any]) -> Target:
-    """What the path of a request leads to."""
+    """Return the file that the path of a request leads to."""
     from qga.agent.linux import pathwalk, programs
     from qga.agent.linux.cstring import c_string
 

@@ -1,9 +1,9 @@
-"""The patterns of a policy: what a text, a list or a path has to look like.
+"""The patterns of a policy: which texts, lists and paths match.
 
-In all of them ``*`` stands for any text, and nothing else is special. In a path it stays within one component, and
+In all of them ``*`` stands for any text, and nothing else is special. In a path it stands for text without '/', and
 ``**`` stands for any components: one or more at the end, none or more in the middle. In a list each pattern is for
-one element, and a ``**`` at the end for any rest. A constraint says which of several patterns a value may match; that
-of no pattern is met by what was not given, or is an empty list.
+one element, and a ``**`` at the end for any rest. A constraint says which of several patterns a value may match; one
+of no patterns is met by an argument that was not given, or is an empty list.
 
 What is between two stars is taken where it is found first: if the rest does not fit behind that, it fits behind no
 later place either. So nothing is tried twice, and the work grows with the text, however many stars there are. A
@@ -21,17 +21,17 @@ Constraint = Callable[[Any], bool]  # of an argument's value, None if it is not 
 
 
 class PatternError(Exception):
-    """What a policy has is no pattern: what is wrong, and what was expected."""
+    """A policy has something that is not a pattern: what is wrong, and what was expected."""
 
 
 def command_names(glob: str, known: Iterable[str]) -> list[str]:
-    """The commands that a pattern means."""
+    """Return the commands whose names match a pattern."""
     matches = text(glob)
     return [name for name in known if matches(name)]
 
 
 def text(pattern: str) -> Matcher:
-    """Whether a text is what the pattern says, where ``*`` stands for any text."""
+    """Return a function that says whether a text matches a pattern, where ``*`` stands for any text."""
     first, *middle = pattern.split("*")
     if not middle:
         return lambda value: value == pattern
@@ -52,12 +52,12 @@ def text(pattern: str) -> Matcher:
 
 
 def constraint(shape: Mapping[str, Any], patterns: object) -> Constraint:
-    """For an argument of this shape (JSON Schema). Raises PatternError."""
+    """Return the constraint of an argument of this shape (JSON Schema). Raises PatternError."""
     if not isinstance(patterns, list):
         raise PatternError(f"expected a list of what it may be, not {patterns!r}")
     if shape.get("type") == "array":
         if shape["items"].get("type") != "string":
-            raise PatternError("it is no list of texts, and cannot be compared")
+            raise PatternError("it is not a list of texts, and cannot be compared")
         lists = [_elements(pattern) for pattern in patterns] or [_elements([])]
         return lambda value: any(matches(value or []) for matches in lists)
     if not patterns:
@@ -67,10 +67,10 @@ def constraint(shape: Mapping[str, Any], patterns: object) -> Constraint:
 
 
 def paths(patterns: object, *, through_links: bool) -> Constraint:
-    """For a path without links, or None. Raises PatternError.
+    """Return the constraint of a path without links, or None. Raises PatternError.
 
-    ``through_links``: a pattern also means what its beginning leads to, at the time: for what is forbidden, a link
-    that the owner has not thought of must not be a way around.
+    ``through_links``: a pattern also matches what its beginning leads to at the time. That is for what is forbidden:
+    a link that nobody has thought of must not be a way around a rule.
     """
     if not isinstance(patterns, list) or not patterns:
         raise PatternError(f"expected a list of paths, not {patterns!r}")
@@ -78,15 +78,15 @@ def paths(patterns: object, *, through_links: bool) -> Constraint:
 
     def matches(value: object) -> bool:
         return isinstance(value, str) and any(
-            is_meant(value) or (through_links and (real := real_pattern(pattern)) != pattern and _path(real)(value))
-            for pattern, is_meant in known
+            is_match(value) or (through_links and (real := real_pattern(pattern)) != pattern and _path(real)(value))
+            for pattern, is_match in known
         )
 
     return matches
 
 
 def real_pattern(pattern: str) -> str:
-    """The pattern, with the components before its first ``*`` resolved: /bin/* is /usr/bin/* where /bin is a link."""
+    """Resolve the components before the first ``*``: /bin/* becomes /usr/bin/* where /bin is a link."""
     head, star, tail = pattern.partition("*")
     fixed, slash, begun = head.rpartition("/") if star else (pattern, "", "")
     real = os.path.realpath(fixed or "/")
@@ -166,7 +166,7 @@ def _components(path: str) -> list[str]:
 
 
 def _fit(run: Sequence[Matcher], components: Sequence[str], at: int) -> bool:
-    """Whether there are as many components from there on, and each is what the run says."""
+    """Return whether the components at this place match a run, one by one."""
     return len(components) - at >= len(run) and all(
         fits(component) for fits, component in zip(run, components[at : at + len(run)], strict=True)
     )

@@ -1,7 +1,7 @@
-"""The owner's policy file, read: which rule decides a command, in which line it stands.
+"""The reader of a policy file: which rules decide a command, and the line of each.
 
-The rule it keeps: it is read whole or not at all. What is not understood (a key, a command, an argument, a pattern)
-is a PolicyError that says where it stands and what was expected, and nothing is allowed for lack of understanding.
+The rule it keeps: the file is read whole or not at all. What is not understood (a key, a command, an argument, a
+pattern) is a PolicyError that says where it is and what was expected. Nothing is allowed for want of understanding.
 
 The file is TOML: ``default``, and a list of ``[[rule]]``, of which the first that matches decides.
 """
@@ -34,7 +34,7 @@ _LEFT_OPEN = {
 
 
 class PolicyError(Exception):
-    """The policy cannot be meant: a text for each problem, with file, line and what was expected."""
+    """The policy is not valid: a text for each problem, with file, line and what was expected."""
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -46,14 +46,14 @@ class PolicyError(Exception):
 
 @dataclass(frozen=True)
 class Rule:
-    """``constraints``: what the arguments, by name, must be for it to match. ``where``: file, line, and its words."""
+    """A rule. ``constraints`` are what the arguments must be, by name; ``where`` is file, line, and first words."""
 
     allow: bool
     where: str
     constraints: Mapping[str, Constraint]
 
     def matches(self, arguments: Mapping[str, object], defaults: Mapping[str, object]) -> bool:
-        """``defaults``: what an argument counts as that was not given."""
+        """Return whether arguments meet the constraints; ``defaults`` are those of arguments that were not given."""
         return all(
             met(value if (value := arguments.get(name)) is not None else defaults.get(name))
             for name, met in self.constraints.items()
@@ -62,7 +62,10 @@ class Rule:
 
 @dataclass(frozen=True)
 class Rules:
-    """``chains``: for each command the rules that may decide it, in order; the last one has no constraints."""
+    """A whole policy: ``chains`` has, for each command, the rules that may decide it, in order.
+
+    The last one of each has no constraints. ``warnings`` are lines for the log.
+    """
 
     chains: Mapping[str, tuple[Rule, ...]]
     warnings: tuple[str, ...] = ()
@@ -89,11 +92,11 @@ def load(path: str, commands: Mapping[str, Command]) -> Rules:
         line = int(found[2]) if found else source.count("\n") + 1
         raise PolicyError(f"{path}, line {line}: expected TOML: {found[1] if found else error}") from None
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets in brackets
-        raise PolicyError(f"{path}: expected TOML with less in it: {error}") from None
+        raise PolicyError(f"{path}: expected TOML that can be read: {error}") from None
 
 
 class _Reader:
-    """Of one file. Goes on after a problem, so that all are told."""
+    """The reader of one file. It goes on after a problem, so that all of them are reported."""
 
     def __init__(self, path: str, source: str, commands: Mapping[str, Command]) -> None:
         self._path = path
@@ -102,7 +105,7 @@ class _Reader:
         starts = [number for number, line in enumerate(self._lines) if _RULE.match(line)]
         listed = self._content.get("rule", [])
         self._listed = listed if isinstance(listed, list) else [listed]
-        self._starts = starts if len(starts) == len(self._listed) else []  # else they are written in some other way
+        self._starts = starts if len(starts) == len(self._listed) else []  # else they are written in another way
         self._commands = commands
         self._problems: list[str] = []
         self._warnings: list[str] = []
@@ -133,7 +136,7 @@ class _Reader:
         return Rules(chains, tuple(self._warnings))
 
     def _rule(self, number: int, entry: Mapping[str, Any]) -> tuple[list[str], Rule]:
-        """The commands it is for, and the rule."""
+        """Return the commands that a rule is for, and the rule."""
         verdicts = [key for key in _VERDICTS if key in entry]
         verdict = verdicts[0] if len(verdicts) == 1 else ""
         globs = entry.get(verdict)
@@ -161,12 +164,12 @@ class _Reader:
     def _names(self, number: int, verdict: str, glob: object) -> list[str]:
         names = patterns.command_names(glob, self._commands) if isinstance(glob, str) else []
         if not names:
-            meant = hint(str(glob), self._commands)
-            self._problem(number, verdict, f"{verdict}: {glob!r} is no command{meant}, 'qemu-ga -b help' lists them")
+            text = f"{glob!r} is not a command{hint(str(glob), self._commands)}, 'qemu-ga -b help' lists them"
+            self._problem(number, verdict, f"{verdict}: {text}")
         return names
 
     def _constraint(self, number: int, key: str, value: object, names: list[str], allow: bool) -> Constraint:
-        """Every command that the rule is for must have the argument: else it would be compared with nothing."""
+        """Return the constraint of one argument, which every command of the rule must have."""
         made: Constraint = bool
         for name in names:
             command = self._commands[name]
@@ -209,7 +212,7 @@ class _Reader:
         self._problems.append(f"{self._where(rule, key)}: {text}")
 
     def _where(self, rule: int | None, key: str) -> str:
-        """The line of a key, of the rule with this number or outside all; that of the rule, if it cannot be told."""
+        """Return file and line of a key, in the rule with this number or outside all; at least those of the rule."""
         if rule is not None and not self._starts:
             return f"{self._path}, rule {rule + 1}"
         first = 0 if rule is None else self._starts[rule]
@@ -220,7 +223,7 @@ class _Reader:
 
 
 def _check_words(shape: Mapping[str, Any], value: object) -> None:
-    """Raise PatternError where an argument is one of certain words, and a text for it is none of them.
+    """Raise PatternError where an argument is one of certain words, and a text for it is not.
 
     No request would ever match that, so a rule that denies by it would deny nothing.
     """
@@ -234,7 +237,7 @@ def _check_words(shape: Mapping[str, Any], value: object) -> None:
 
 
 def _chain(rules: list[Rule], end: Rule) -> tuple[Rule, ...]:
-    """Up to the first that always matches."""
+    """Return the rules up to the first that always matches."""
     chain: list[Rule] = []
     for rule in (*rules, end):
         chain.append(rule)
@@ -244,6 +247,6 @@ def _chain(rules: list[Rule], end: Rule) -> tuple[Rule, ...]:
 
 
 def _follow(opening: str, chain: tuple[Rule, ...]) -> Rule:
-    """What is done with a handle or pid was allowed with its opening, if that can be allowed at all."""
+    """Return the rule of a command that takes a handle or pid: allowed if its opening can be allowed at all."""
     decided = next((rule for rule in chain if rule.allow), chain[-1])
     return Rule(decided.allow, f"{decided.where} (this command follows {opening})", {})

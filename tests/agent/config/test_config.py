@@ -139,7 +139,7 @@ def test_the_command_line_is_read_as_by_getopt_long(argv: list[str], changes: di
         (["--bogus"], ["option --bogus not recognized", "--help"]),
         (["--vrebose"], ["--vrebose", "did you mean --verbose?"]),
         (["-q"], ["option -q not recognized", "--help"]),
-        (["--blacklist=guest-exec"], ["gone", "--block-rpcs"]),
+        (["--blacklist=guest-exec"], ["removed", "--block-rpcs"]),
         (["--ver"], ["option --ver not a unique prefix", "--verbose or --version"]),
         (["-m"], ["option -m requires argument"]),
         (["--path"], ["option --path requires argument"]),
@@ -365,8 +365,7 @@ def test_a_key_that_is_like_none_and_may_restrict_stops_the_start(conf: Path, ke
 def test_a_key_that_can_be_no_slip_and_restrict_nothing_is_a_warning(conf: Path) -> None:
     loaded = load_file(conf, "[general]\ndaemonize=true\n\nzzz=1\n")
     assert loaded.warnings == (
-        f"{conf}, line 2: 'daemonize' is ignored: it is in the manual of QEMU's agent, and no agent reads it: "
-        "the key is 'daemon'",
+        f"{conf}, line 2: 'daemonize' is ignored: QEMU's manual has it, and no agent reads it: the key is 'daemon'",
         f"{conf}, line 4: unknown key 'zzz' ignored",
     )
     assert not loaded.config.daemon
@@ -374,7 +373,9 @@ def test_a_key_that_can_be_no_slip_and_restrict_nothing_is_a_warning(conf: Path)
 
 def test_a_file_that_the_environment_names_and_that_is_not_there_is_a_warning(tmp_path: Path) -> None:
     loaded = config.load([], {"QGA_CONF": f"{tmp_path}/none"})
-    assert loaded.warnings == (f"there is no {tmp_path}/none, which QGA_CONF names: nothing is configured by a file",)
+    assert loaded.warnings == (
+        f"{tmp_path}/none, which QGA_CONF names, does not exist: no configuration file is read",
+    )
     assert loaded.config == config.defaults()
 
 
@@ -469,7 +470,9 @@ def test_listed_names_must_be_commands() -> None:
     known = ["guest-ping", "guest-exec"]
     config.check_names(config.defaults(allow_rpcs=("guest-ping",), block_rpcs=("guest-exec",)), known)
     config.check_names(config.defaults(allow_rpcs=("guest-ping", "guest-get-devices")), known)
-    with pytest.raises(ConfigError, match=r"^block-rpcs: .*'guest-exce' \(did you mean 'guest-exec'\?\)"):
+    with pytest.raises(
+        ConfigError, match=r"^block-rpcs: .*'guest-exce' is not a command \(did you mean 'guest-exec'\?\)"
+    ):
         config.check_names(config.defaults(block_rpcs=("guest-exce",)), known)
     with pytest.raises(ConfigError, match=r"^allow-rpcs: .*'x'"):
         config.check_names(config.defaults(allow_rpcs=("guest-ping", "x")), known)

@@ -673,7 +673,7 @@ def test_a_file_that_was_read_once_must_be_there_at_a_reload(tmp_path: Path) -> 
     policy.write_text('default = "deny"\n')
     now = source.read(started.config)
     assert now.rules is not None
-    for gone, said in ((conf, "No such file or directory"), (policy, f"policy {policy} is gone: expected a policy")):
+    for gone, said in ((conf, "No such file or directory"), (policy, f"policy {policy} has been removed: expected")):
         away = gone.rename(tmp_path / "away")
         for _ in range(2):
             with pytest.raises(config.ConfigError, match=said):
@@ -714,7 +714,7 @@ def test_what_cannot_be_read_anew_leaves_what_was(tree: Path, broken: str) -> No
         said = {
             "policy": "policy.toml, line 1: unknown key 'defualt'",
             "configuration": "ga.conf, line 2, max-execs: 'many' is not valid",
-            "list": "there is no command 'guest-exce'",
+            "list": "'guest-exce' is not a command",
             "gone": "cannot read policy",
             "both": "expected only one of them",
             "group": "ga.conf, line 1: unknown group 'General', expected [general]",
@@ -756,7 +756,7 @@ def start(*options: str) -> subprocess.CompletedProcess[str]:
         ('default = "deny"\nx = 1\n', "line 2: unknown key 'x', expected default or [[rule]]"),
         ('default = "deny\n', "line 1: expected TOML"),
         ("", "line 1: no default: expected"),
-        ('default = "deny"\n[[rule]]\nallow = ["guest-x"]\n', "line 3: allow: 'guest-x' is no command"),
+        ('default = "deny"\n[[rule]]\nallow = ["guest-x"]\n', "line 3: allow: 'guest-x' is not a command"),
         (None, "cannot read policy"),
     ],
 )
@@ -861,7 +861,7 @@ def test_check_config(tmp_path: Path) -> None:
     problems = done.stdout.splitlines()
     assert [line.split(": ")[0] for line in problems] == ["problem"] * 4 + ["OK"]
     for words in (
-        "no command 'guest-exce'",
+        "'guest-exce' is not a command",
         "line 2: unknown key 'x'",
         "line 3: unknown key 'y'",
         "others than root may",

@@ -127,17 +127,17 @@ def test_handles_follow_the_opening(tmp_path: Path) -> None:
             "either allow or deny",
         ),
         ('default = "deny"\n[[rule]]\nallow = "guest-ping"\n', 3, "allow: expected a list of commands"),
-        ('default = "deny"\n[[rule]]\nallow = ["guest-ping", 5]\n', 3, "allow: 5 is no command"),
+        ('default = "deny"\n[[rule]]\nallow = ["guest-ping", 5]\n', 3, "allow: 5 is not a command"),
         ('default = "deny"\n[[rule]]\nallow = 5\n', 3, "allow: expected a list of commands, not 5"),
-        ('default = "deny"\n[[rule]]\nallow = [["guest-ping"]]\n', 3, "['guest-ping'] is no command"),
+        ('default = "deny"\n[[rule]]\nallow = [["guest-ping"]]\n', 3, "['guest-ping'] is not a command"),
         ('default = "deny"\n[[rule]]\nallow = []\n', 3, "allow: expected a list of commands"),
-        ('default = "deny"\n[[rule]]\nallow = [5]\n', 3, "5 is no command"),
+        ('default = "deny"\n[[rule]]\nallow = [5]\n', 3, "5 is not a command"),
         (
             'default = "deny"\n[[rule]]\nallow = ["guest-pnig"]\n',
             3,
-            "'guest-pnig' is no command (did you mean 'guest-p",
+            "'guest-pnig' is not a command (did you mean 'guest-p",
         ),
-        ('default = "deny"\n[[rule]]\nallow = ["guest-x-*"]\n', 3, "'guest-x-*' is no command"),
+        ('default = "deny"\n[[rule]]\nallow = ["guest-x-*"]\n', 3, "'guest-x-*' is not a command"),
         ('default = "deny"\n[[rule]]\nallow = ["guest-exec"]\nevn = []\n', 4, "guest-exec has no such argument"),
         ('default = "deny"\n[[rule]]\nallow = ["guest-ping"]\npath = ["/x"]\n', 4, "guest-ping has no such argument"),
         (
@@ -167,7 +167,7 @@ def test_handles_follow_the_opening(tmp_path: Path) -> None:
             "expected TOML: Cannot overw",
         ),
         ('default = "allow"\n[[rule]]\nDeny = ["guest-exec"]\n', 2, "expected a rule with either allow or deny"),
-        ('default = "allow"\n[[rule]]\ndeny = ["Guest-Exec"]\n', 3, "no command (did you mean 'guest-exec'?)"),
+        ('default = "allow"\n[[rule]]\ndeny = ["Guest-Exec"]\n', 3, "not a command (did you mean 'guest-exec'?)"),
         ('default = "deny"\n[[rule]]\nallow = ["guest-sync"]\nid = ["1"]\n', 4, "expected integer, not '1'"),
         ('default = "deny"\n[[rule]]\nallow = ["guest-set-vcpus"]\nvcpus = []\n', 4, "cannot be compared"),
         ('[[rule]]\nallow = ["guest-ping"]\ndefault = "deny"\n', 3, "expected above the first [[rule]]"),
@@ -197,7 +197,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
 def test_rules_may_be_written_in_any_way_that_toml_knows(tmp_path: Path) -> None:
     """A line can then not always be told, but never a wrong one."""
     inline = 'rule = [{allow = ["guest-ping"]}, {deny = ["guest-x"]}]\ndefault = "deny"\n'
-    with pytest.raises(PolicyError, match=r"policy\.toml, rule 2: deny: 'guest-x' is no command"):
+    with pytest.raises(PolicyError, match=r"policy\.toml, rule 2: deny: 'guest-x' is not a command"):
         load(tmp_path, inline)
     text = 'default = "deny"\n[[ "rule" ]]\n"allow" = ["guest-exec"]\narg = [\n["""\n[[rule]]\n"""],\n]\n'
     assert "policy.toml, rule 1: allow guest-exec" in load(tmp_path, text).chains["guest-exec"][0].where
@@ -300,7 +300,7 @@ mode = ["r+", "w"]
     assert policy.review(running, {"path": "true", "env": ["LD_PRELOAD=x"]}, "/usr/bin/true") is not None
     refused = policy.review(running, None, "/usr/bin/true")
     assert refused is not None
-    assert refused.endswith("line 3: deny guest-exec, which asks for arguments that were too large to be kept")
+    assert refused.endswith("line 3: deny guest-exec, which depends on arguments that were too large to be kept")
     policy.on_freeze(True)
     policy.on_audit_failure(True)
     assert policy.review(running, {}, "/usr/bin/true") is None  # these pass

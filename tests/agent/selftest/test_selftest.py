@@ -365,7 +365,7 @@ def test_names_and_users_that_are_not_known_are_problems_of_the_configuration(ho
     assert told(configuration.configuration, given)[1:] == [
         (
             "problem",
-            "block-rpcs: there is no command 'guest-exce' (did you mean 'guest-exec'?), '-b help' lists them",
+            "block-rpcs: 'guest-exce' is not a command (did you mean 'guest-exec'?), '-b help' lists them",
         ),
         ("problem", "socket-users: there is no user 'no-such-user'"),
     ]
