@@ -48,8 +48,7 @@ _EXIT = {OK: 0, WARNING: 1, PROBLEM: 2}
 def run(given: Given, environ: Mapping[str, str], checks: Checks | None = None) -> Report:
     """Read the configuration and make the checks, by default all of them.
 
-    Where the configuration is not sound the report has what is wrong with it and no more: there is nothing to compare
-    the guest with.
+    Where the configuration is not valid the report has only what is wrong with it: the other checks depend on it.
     """
     try:
         loaded = config.read(given, environ)

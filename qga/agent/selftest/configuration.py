@@ -15,12 +15,13 @@ from qga.agent.policy.rules import PolicyError
 from qga.agent.selftest.finding import Finding, Subject, ok, problem, warning
 from qga.protocol import schema
 
-NO_START = "correct it: the agent does not start with it"
+NO_START = "correct it: until then the agent does not start"
 
 
 def configuration(subject: Subject) -> Iterator[Finding]:
+    """Check the configuration file, and the names of commands and users in it."""
     there = os.path.exists(subject.host.path(subject.path))
-    yield ok(f"{subject.path} " + ("is read" if there else "is not there: everything is as built in"))
+    yield ok(f"{subject.path} " + ("is read" if there else "does not exist: the built-in defaults are in effect"))
     for text in subject.warnings:
         yield warning(text, "correct it, or take it out")
     yield from _problems(lambda: check_names(subject.config, schema.load().commands))
@@ -28,6 +29,7 @@ def configuration(subject: Subject) -> Iterator[Finding]:
 
 
 def policy(subject: Subject) -> Iterator[Finding]:
+    """Check the policy, and which commands are allowed by it and the lists."""
     config, commands = subject.config, schema.load()
     try:
         rules = reload.read_policy(config, commands)
@@ -57,7 +59,7 @@ def _problems(check: Callable[[], object]) -> Iterator[Finding]:
 
 
 def audit_log(subject: Subject) -> Iterator[Finding]:
-    """By default that is the service's business, not that of the terminal which runs this."""
+    """Check where the audit log goes: of the service, not of the terminal that runs this."""
     host, setting = subject.host, subject.config.audit_log
     if setting == "off":
         yield ok("no audit log is kept: audit-log is off")
@@ -67,24 +69,24 @@ def audit_log(subject: Subject) -> Iterator[Finding]:
                 "the audit log goes to the journal" + (", if systemd starts the agent" if setting is None else "")
             )
         elif setting is None:
-            yield ok("no audit log is kept: there is no journal, and audit-log is not given")
+            yield ok("no audit log is kept: there is no journal, and audit-log is not set")
         else:
-            yield problem(f"there is no journal at {sinks.JOURNAL}", "audit-log = a file")
+            yield problem(f"there is no journal at {sinks.JOURNAL}", "set audit-log to a file")
     else:
         directory = os.path.dirname(setting)
         if os.path.islink(host.path(setting)):
             yield problem(
                 f"the audit log {setting} is a symbolic link, which is not followed",
-                f"audit-log = {os.path.realpath(host.path(setting))}",
+                f"set audit-log to {os.path.realpath(host.path(setting))}",
             )
         elif os.path.isdir(host.path(directory)):
             yield ok(f"the audit log goes to {setting}")
         else:
-            yield problem(f"the audit log's directory {directory} is not there", f"mkdir -p {directory}")
+            yield problem(f"the audit log's directory {directory} does not exist", f"mkdir -p {directory}")
 
 
 def permissions(subject: Subject) -> Iterator[Finding]:
-    """What says what the host may do must be root's alone to change, and what tells what it did, root's to read."""
+    """Check that only root can change what decides about the host, and only root can read what it did."""
     host, config = subject.host, subject.config
     audit = config.audit_log if config.audit_log not in (None, "journal", "off") else None
     read = {"log": config.logfile, "audit log": audit}
@@ -96,7 +98,9 @@ def permissions(subject: Subject) -> Iterator[Finding]:
         mode = stat.S_IMODE(os.stat(host.path(path)).st_mode)
         refusal = not_only_roots(host, path)
         if refusal is not None:
-            yield problem(f"the {name} {path} is not root's alone: {refusal}", "chown root, chmod go-w")
+            yield problem(
+                f"the {name} {path} can be changed by others than root: {refusal}", "chown root, chmod go-w"
+            )
         elif name in read and mode & (stat.S_IRGRP | stat.S_IROTH):
             yield warning(f"others than root can read the {name} {path} (mode {mode:04o})", f"chmod 600 {path}")
         else:
@@ -106,10 +110,13 @@ def permissions(subject: Subject) -> Iterator[Finding]:
 
 
 def state_directory(subject: Subject) -> Iterator[Finding]:
+    """Check that the state directory can be written to."""
     directory = subject.config.statedir
     if not os.path.isdir(subject.host.path(directory)):
-        yield problem(f"the state directory {directory} is not there", f"mkdir -p {directory}: no file can be opened")
+        yield problem(
+            f"the state directory {directory} does not exist", f"mkdir -p {directory}: no file can be opened"
+        )
     elif not os.access(subject.host.path(directory), os.W_OK):
-        yield warning(f"the state directory {directory} cannot be written to", "run the check-up as root")
+        yield warning(f"the state directory {directory} cannot be written to", "run the self-test as root")
     else:
         yield ok(f"the state directory {directory} can be written to")

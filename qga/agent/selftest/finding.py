@@ -1,4 +1,4 @@
-"""What a check gives: one line for the owner."""
+"""What a check yields: findings, each of them a line of the report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OK, WARNING, PROBLEM = "ok", "warning", "problem"
 
 @dataclass(frozen=True)
 class Finding:
-    """``status`` is ok, warning or problem; ``todo`` what to do about it."""
+    """One line of the report. ``status`` is ok, warning or problem; ``todo`` is what to do about it."""
 
     status: str
     what: str
@@ -21,7 +21,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is looked at: the guest, and the agent as it is configured by the file at ``path``."""
+    """What is checked: the guest, and the agent as it is configured by the file at ``path``."""
 
     host: Host
     config: Config
@@ -30,13 +30,15 @@ class Subject:
 
 
 def ok(what: str, todo: str = "") -> Finding:
-    """``todo``: what to do if the owner wants it otherwise."""
+    """Return a finding that is no fault; ``todo`` is what to do if it is not what is wanted."""
     return Finding(OK, what, todo)
 
 
 def warning(what: str, todo: str) -> Finding:
+    """Return a finding that may be a fault."""
     return Finding(WARNING, what, todo)
 
 
 def problem(what: str, todo: str) -> Finding:
+    """Return a finding that keeps the agent, or a command, from working."""
     return Finding(PROBLEM, what, todo)

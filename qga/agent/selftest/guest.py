@@ -1,4 +1,4 @@
-"""What of the guest the commands will meet: filesystems to freeze, hooks, ways to sleep; and which software it is."""
+"""Checks of the guest: which software it runs, filesystems to freeze, hooks, ways to sleep."""
 
 from __future__ import annotations
 
@@ -33,13 +33,14 @@ _FREEZABLE = {
 }
 
 _LEFT = {
-    marker.MARKER: "filesystems are frozen now, or an agent that was killed has left them so",
-    marker.HOOKS: "hooks were run with 'freeze', no filesystem is frozen, and nobody has thawed yet",
-    marker.NOTE: "the last freeze ended before a host ended it: the next thaw is an error that says why",
+    marker.MARKER: "filesystems are frozen now, or an agent that was killed has left them frozen",
+    marker.HOOKS: "hooks were run with 'freeze', no filesystem is frozen, and there was no thaw yet",
+    marker.NOTE: "the last freeze ended before a host thawed: the next thaw is an error that says why",
 }
 
 
 def versions(subject: Subject) -> Iterator[Finding]:
+    """Name the versions of agent, Python, kernel and distribution."""
     name = read_os_release(subject.host).get("PRETTY_NAME", "an unknown distribution")
     release = subject.host.uname().release
     yield ok(
@@ -49,7 +50,7 @@ def versions(subject: Subject) -> Iterator[Finding]:
 
 
 def freezing(subject: Subject) -> Iterator[Finding]:
-    """Which filesystems guest-fsfreeze-freeze holds still, and why not the others."""
+    """Check which filesystems guest-fsfreeze-freeze freezes, and why not the others."""
     host, config = subject.host, subject.config
     for name, state in _LEFT.items():
         if os.path.lexists(host.path(os.path.join(config.statedir, name))):
@@ -57,7 +58,7 @@ def freezing(subject: Subject) -> Iterator[Finding]:
     try:
         mounts = list_mounts(host)
     except CommandError as error:
-        yield problem(str(error), "see that /proc is mounted")
+        yield problem(str(error), "mount /proc")
         return
     kept = without(mounts, config.exclude_fs)
     can = [mount for mount in kept if mount.fstype in _FREEZABLE and not mount.hidden]
@@ -72,20 +73,23 @@ def freezing(subject: Subject) -> Iterator[Finding]:
         else:
             yield ok(f"{where} is left out: the kernel cannot freeze {mount.fstype}")
     if not can:
-        yield warning("no filesystem of this guest can be frozen", "snapshots of its disks are as after a power cut")
+        yield warning("no filesystem of this guest can be frozen", "snapshots of it are not consistent")
 
 
 def hooks_valid(subject: Subject) -> Iterator[Finding]:
+    """Check that the hooks of a freeze exist, can be run, and can be changed by root only."""
     host, path = subject.host, subject.config.fsfreeze_hook
     if path is None:
         if os.path.exists(host.path(FSFREEZE_HOOK)):
-            yield ok(f"no fsfreeze-hook is configured; {FSFREEZE_HOOK} is there", f"fsfreeze-hook={FSFREEZE_HOOK}")
+            yield ok(
+                f"no fsfreeze-hook is configured; {FSFREEZE_HOOK} exists", f"set fsfreeze-hook to {FSFREEZE_HOOK}"
+            )
         else:
             yield ok("no fsfreeze-hook is configured")
         return
-    todo = "nothing can be frozen until it is right, or fsfreeze-hook is taken out"
+    todo = "correct it, or remove fsfreeze-hook: until then nothing can be frozen"
     if not os.path.exists(host.path(path)):
-        yield problem(f"the fsfreeze hook {path} is not there", todo)
+        yield problem(f"the fsfreeze hook {path} does not exist", todo)
         return
     try:
         found = hooks.list_hooks(host, path)
@@ -100,17 +104,17 @@ def hooks_valid(subject: Subject) -> Iterator[Finding]:
 
 
 def sleeping(subject: Subject) -> Iterator[Finding]:
-    """For each way to sleep, which method would be taken: only asked, never done."""
+    """Check which method would be used for each way to sleep; none is tried."""
     for mode in (power.RAM, power.DISK, power.HYBRID):
         refusals: list[str] = []
         for method in power.SLEEP_METHODS:
             refusal = method.probe(subject.host, mode)
             if refusal is None:
-                yield ok(f"guest-suspend-{mode.name} would be done by {method.name}{_before(refusals)}")
+                yield ok(f"guest-suspend-{mode.name} would use {method.name}{_before(refusals)}")
                 break
             refusals.append(f"{method.name}: {refusal}")
         else:
-            todo = "if it is wanted: the host must let the machine sleep (libvirt: <pm>)"
+            todo = "if it is wanted, the host must allow the machine to sleep (libvirt: <pm>)"
             if mode is not power.RAM:
                 todo += "; to disk also needs swap space"
             yield ok(f"guest-suspend-{mode.name} is not possible: {'; '.join(refusals)}", todo)

@@ -1,6 +1,6 @@
-"""The way to the host: is the port there, who holds it, is a host at the other end.
+"""Checks of the channel: does the port exist, which process holds it, is a host connected.
 
-The rule it keeps: a port that somebody holds is not opened, and no byte is read from any.
+The rule it keeps: a port that a process holds is not opened, and no byte is read from any.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _STARTS_US = re.compile(r"^[^#]*qemu-ga\.service", re.MULTILINE)
 
 
 def kernel_and_udev(subject: Subject) -> Iterator[Finding]:
+    """Check the driver of the port, and the rule of udev that starts the agent."""
     host = subject.host
     if subject.config.method == "virtio-serial":
         if os.path.isdir(host.path(_DRIVER)):
@@ -35,7 +36,7 @@ def kernel_and_udev(subject: Subject) -> Iterator[Finding]:
         else:
             yield problem("the kernel has no driver virtio_console", "modprobe virtio_console")
     if not os.path.exists(host.path("/run/udev/control")):
-        yield warning("udev does not run", "without it nobody starts the agent when the port appears")
+        yield warning("udev does not run", "without it the agent is not started when the port appears")
     elif _has_rule(host):
         yield ok("udev runs, and has a rule that starts the agent with its port")
     else:
@@ -45,22 +46,22 @@ def kernel_and_udev(subject: Subject) -> Iterator[Finding]:
 
 
 def port(subject: Subject) -> Iterator[Finding]:
-    """Of virtio-serial and isa-serial; of a socket, whether it is there."""
+    """Check the port of virtio-serial or isa-serial; of a socket, only whether it exists."""
     host, config = subject.host, subject.config
     if config.path is None or config.method == "vsock-listen":
-        yield ok(f"{config.method} {config.path or '(a socket of systemd)'} is not looked at")
+        yield ok(f"{config.method} {config.path or '(a socket of systemd)'} is not checked")
         return
     path = find_port(host, config.path)
     if not os.path.exists(host.path(path)):
         todo = "give the guest a virtio-serial port of that name (libvirt: <channel>)"
         if config.method != "virtio-serial":
             todo = "start the agent" if config.method == "unix-listen" else "name the device with 'path'"
-        yield problem(f"{config.path} is not there", todo)
+        yield problem(f"{config.path} does not exist", todo)
         return
     if path != config.path:
-        yield warning(f"udev makes no link {config.path}, {path} is taken for it", "see that udev runs in this guest")
+        yield warning(f"udev makes no link {config.path}, {path} is used instead", "check that udev runs")
     if config.method == "unix-listen":
-        yield ok(f"{path} is there")
+        yield ok(f"{path} exists")
         return
     device = os.path.realpath(host.path(path))
     holders = _holders(host, device)
@@ -70,40 +71,40 @@ def port(subject: Subject) -> Iterator[Finding]:
         if _is_ours(program):
             yield ok(f"{device} is held by process {pid}: {program}")
         else:
-            todo = "only one agent can hold the port: stop and mask the other's service"
+            todo = "only one agent can hold the port: stop and mask the service of the other one"
             yield problem(f"{device} is held by process {pid}, which is another program: {program}", todo)
     if config.method == "virtio-serial":
         mode = stat.S_IMODE(os.stat(host.path(path)).st_mode)
         if mode & 0o077:
             yield warning(
                 f"others than its owner can open {device} (mode {mode:04o}): they could answer the host",
-                f"see that no rule of udev sets GROUP or MODE of virtio-ports; chmod 600 {device}",
+                f"remove rules of udev that set GROUP or MODE of virtio-ports; chmod 600 {device}",
             )
         yield _connected(host, device, held=bool(holders))
 
 
 def _unheld(device: str) -> Finding:
     if os.geteuid() != 0:
-        return warning(f"{device} is there; who holds it, only root can see", "run the check-up as root")
-    return problem(f"{device} is there, and nobody holds it", "systemctl start qemu-ga.service")
+        return warning(f"{device} exists; only root can see which process holds it", "run the self-test as root")
+    return problem(f"{device} exists, and no process holds it", "systemctl start qemu-ga.service")
 
 
 def _connected(host: Host, device: str, *, held: bool) -> Finding:
     name = os.path.basename(device)
     try:
-        told = host.read(f"{_DEBUG}/{name}")
+        text = host.read(f"{_DEBUG}/{name}")
     except OSError:
-        told = ""
-    state = re.search(r"host_connected: (\d)", told)
+        text = ""
+    state = re.search(r"host_connected: (\d)", text)
     if state is not None:
         connected = state[1] == "1"
     elif held:
-        return ok("whether a host is connected cannot be told: the agent holds the port, and debugfs is not mounted")
+        return ok("whether a host is connected is not known: the agent holds the port, and debugfs is not mounted")
     else:
         try:
             connected = not _hung_up(device)
         except OSError as error:
-            return warning(f"{device} cannot be opened: {error.strerror}", "run the check-up as root")
+            return warning(f"{device} cannot be opened: {error.strerror}", "run the self-test as root")
     return ok("a host is connected") if connected else ok("no host is connected now")
 
 
@@ -118,13 +119,13 @@ def _hung_up(device: str) -> bool:
 
 
 def _holders(host: Host, device: str) -> list[tuple[int, str]]:
-    """The processes that have it open, as far as this one may see, and what they run."""
+    """Return the processes that have a device open, as far as this one may see, with their command lines."""
     found = []
     for pid in sorted(int(name) for name in os.listdir(host.path("/proc")) if name.isdecimal()):
         directory = host.path(f"/proc/{pid}/fd")
         try:
             targets = {os.readlink(f"{directory}/{name}") for name in os.listdir(directory)}
-        except OSError:  # not ours to see, or gone
+        except OSError:  # we may not see it, or it has ended
             continue
         if device in targets and pid != os.getpid():
             found.append((pid, _program(host, pid)))
@@ -139,7 +140,7 @@ def _program(host: Host, pid: int) -> str:
 
 
 def _is_ours(program: str) -> bool:
-    """A Python that runs qga: QEMU's own agent is a program of the same name."""
+    """Return whether a command line is of this agent, a Python program; QEMU's agent has the same name."""
     first, *rest = program.split(" ") or [""]
     return "python" in os.path.basename(first) and any("qemu-ga" in word or "qga" in word for word in rest)
 

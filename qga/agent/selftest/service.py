@@ -1,4 +1,4 @@
-"""What runs the agent, and what may keep it from working: systemd, SELinux, AppArmor."""
+"""Checks of what starts the agent, and what may keep it from working: systemd, SELinux, AppArmor."""
 
 from __future__ import annotations
 
@@ -19,36 +19,37 @@ _DENIAL = re.compile(r'(avc:\s+denied|apparmor="DENIED").*(qemu-ga|qemu_ga|qemu-
 
 
 def service(subject: Subject) -> Iterator[Finding]:
+    """Check that systemd runs the agent, and no other agent beside it."""
     host = subject.host
     if not os.path.isdir(host.path("/run/systemd/system")):
-        yield ok("systemd is not the init here: who starts the agent is not looked at")
+        yield ok("systemd is not the init here: what starts the agent is not checked")
         return
-    told = _show(host, SERVICE)
-    active, restarts = told.get("ActiveState"), told.get("NRestarts", "0")
-    if told.get("LoadState") != "loaded":
+    shown = _show(host, SERVICE)
+    active, restarts = shown.get("ActiveState"), shown.get("NRestarts", "0")
+    if shown.get("LoadState") != "loaded":
         yield problem(
-            f"{SERVICE} is {told.get('LoadState', 'not known')}", f"systemctl link its file; journalctl -u {SERVICE}"
+            f"{SERVICE} is {shown.get('LoadState', 'unknown')}", f"systemctl link its file; journalctl -u {SERVICE}"
         )
     elif active != "active":
         yield problem(
-            f"{SERVICE} is {active} ({told.get('Result')})", f"systemctl start {SERVICE}; journalctl -u {SERVICE}"
+            f"{SERVICE} is {active} ({shown.get('Result')})", f"systemctl start {SERVICE}; journalctl -u {SERVICE}"
         )
     elif restarts != "0":
         yield warning(f"{SERVICE} is active, after {restarts} restarts", f"journalctl -u {SERVICE} says why")
     else:
-        yield ok(f"{SERVICE} is active, as process {told.get('MainPID')} of user {told.get('User') or 'root'}")
+        yield ok(f"{SERVICE} is active, as process {shown.get('MainPID')} of user {shown.get('User') or 'root'}")
     for other in OTHERS:
         if _show(host, other).get("ActiveState") in ("active", "activating"):
-            yield problem(f"{other} runs beside it", f"systemctl mask --now {other}")
+            yield problem(f"{other} runs as well", f"systemctl mask --now {other}")
 
 
 def denials(subject: Subject) -> Iterator[Finding]:
-    """What SELinux or AppArmor has forbidden the agent, as far as the logs go back."""
+    """Check what SELinux or AppArmor has forbidden the agent, as far back as the logs go."""
     host = subject.host
     systems = {"SELinux": "/sys/fs/selinux/enforce", "AppArmor": "/sys/kernel/security/apparmor"}
     present = [name for name, path in systems.items() if os.path.exists(host.path(path))]
     if not present:
-        yield ok("neither SELinux nor AppArmor is there")
+        yield ok("neither SELinux nor AppArmor is in use")
         return
     text = _tail(host.path(_AUDIT_LOG)) + _kernel_log(host)
     lines = [line for line in text.splitlines() if _DENIAL.search(line)]

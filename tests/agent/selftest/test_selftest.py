@@ -1,4 +1,4 @@
-"""The check-up: what each check says of a guest that is a tree, and that none of them changes anything."""
+"""The self-test: what each check says of a guest that is a tree, and that none of them changes anything."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_port_that_is_held_is_not_opened(host: Host, with_port: str, monkeypat
     found = told(port.port, subject(host))
     assert with_port not in opened
     assert found[1][0] == "ok"
-    assert "cannot be told" in found[1][1]
+    assert "is not known" in found[1][1]
 
 
 def test_a_port_that_another_agent_holds(host: Host, with_port: str) -> None:
@@ -100,7 +100,7 @@ def test_a_port_that_another_agent_holds(host: Host, with_port: str) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root sees who holds a port")
 def test_a_port_that_nobody_holds(host: Host, with_port: str) -> None:
     process(host, 300, AGENT, "/dev/null")
-    assert told(port.port, subject(host))[0] == ("problem", f"{with_port} is there, and nobody holds it")
+    assert told(port.port, subject(host))[0] == ("problem", f"{with_port} exists, and no process holds it")
 
 
 def test_a_port_that_others_can_open(host: Host, with_port: str) -> None:
@@ -122,7 +122,7 @@ def test_a_port_without_a_link_of_udev(host: Host) -> None:
     process(host, 1, "init")
     assert told(port.port, subject(host))[0] == (
         "warning",
-        "udev makes no link /dev/virtio-ports/org.qemu.guest_agent.0, /dev/vport0p2 is taken for it",
+        "udev makes no link /dev/virtio-ports/org.qemu.guest_agent.0, /dev/vport0p2 is used instead",
     )
 
 
@@ -202,13 +202,13 @@ def test_no_filesystem_to_freeze_and_a_freeze_that_was_left(host: Host) -> None:
 def test_hooks(host: Host, tmp_path: Path) -> None:
     assert told(guest.hooks_valid, subject(host)) == [("ok", "no fsfreeze-hook is configured")]
     write(host, "/etc/qemu/fsfreeze-hook", "#!/bin/sh\n")
-    assert "is there" in told(guest.hooks_valid, subject(host))[0][1]
+    assert "exists" in told(guest.hooks_valid, subject(host))[0][1]
     given = subject(host, fsfreeze_hook="/etc/qemu/fsfreeze-hook")
     assert (
         told(guest.hooks_valid, given)[0][0] == "problem"
     )  # not executable, or in a directory that others can write to
     assert told(guest.hooks_valid, subject(host, fsfreeze_hook="/nowhere")) == [
-        ("problem", "the fsfreeze hook /nowhere is not there")
+        ("problem", "the fsfreeze hook /nowhere does not exist")
     ]
 
 
@@ -229,9 +229,9 @@ def test_sleep_is_asked_and_not_done(host: Host, programs: FakePrograms) -> None
     programs.answers["pm-is-supported --suspend-hybrid"] = Outcome(status=0)
     programs.answers["pm-is-supported"] = Outcome(status=1)
     whats = [what for _, what in told(guest.sleeping, subject(host))]
-    assert whats[0].startswith("guest-suspend-ram would be done by kernel (pm-utils: ")
+    assert whats[0].startswith("guest-suspend-ram would use kernel (pm-utils: ")
     assert whats[1].startswith("guest-suspend-disk is not possible: pm-utils: ")
-    assert whats[2] == "guest-suspend-hybrid would be done by pm-utils"
+    assert whats[2] == "guest-suspend-hybrid would use pm-utils"
     assert {line.split()[0] for line in programs.calls} == {"pm-is-supported"}
     assert host.read("/sys/power/state") == "freeze mem\n"
 
