@@ -1,8 +1,8 @@
-"""Going to the background: python-daemon, and a parent that waits to hear whether the daemon runs.
+"""Going to the background: by python-daemon, with a starting process that waits until the daemon runs.
 
-The rule it keeps: the exit status of the starting process is the truth. It is 0 when the daemon has its pid
-file and has called ready(), and 1, with the daemon's own words on stderr, if it failed before. The two are
-joined by a pipe, so nothing depends on who reaps whom.
+The rule it keeps: the exit status of the starting process is right. It is 0 once the daemon has its pid file and has
+called ready(), and 1, with the daemon's own error on stderr, if it failed before. The two are joined by a pipe, so
+nothing depends on which process waits for which.
 
 python-daemon's defaults are for other daemons: its umask is 0, its SIGTERM handler raises inside the handler,
 it forbids core dumps to every program started later, and it leaves descriptors 0 to 2 close-on-exec.
@@ -33,27 +33,31 @@ class DaemonError(Exception):
 
 
 class Link:
-    """The daemon's end of the pipe to the starting process. The first word said counts, the rest is lost."""
+    """The daemon's end of the pipe to the starting process. The first message counts, any other is lost."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
 
     def ready(self) -> None:
-        """Let the starting process exit with 0. Raises DaemonError if it is no longer there to hear it: its
-        caller was told that the start failed, so the daemon must not go on."""
-        if not self._say(_READY):
+        """Let the starting process exit with 0.
+
+        Raises DaemonError if it has exited already: its caller has seen that the start failed, so the daemon must not
+        go on.
+        """
+        if not self._send(_READY):
             raise DaemonError("the starting process gave up waiting")
 
     def failed(self, text: str) -> None:
         """Let the starting process print ``text`` and exit with 1."""
-        self._say(_FAILED + text.encode("utf-8", "backslashreplace"))
+        self._send(_FAILED + text.encode("utf-8", "backslashreplace"))
 
-    def _say(self, word: bytes) -> bool:
+    def _send(self, message: bytes) -> bool:
+        """Send a message, if it is the first. Returns False if the starting process is gone."""
         if self._descriptor is None:
             return True
         descriptor, self._descriptor = self._descriptor, None
         try:
-            os.write(descriptor, word[: select.PIPE_BUF])
+            os.write(descriptor, message[: select.PIPE_BUF])
         except BrokenPipeError:
             return False
         finally:
@@ -69,7 +73,7 @@ def daemonize(
 ) -> Link:
     """Fork and return in the daemon only: own session, in ``/``, umask 077, standard streams on /dev/null.
 
-    The starting process waits up to ``timeout`` seconds for the link to say something, then exits; its error
+    The starting process waits up to ``timeout`` seconds for a message of the link, then exits; its error
     line starts with ``program``. ``pidfile`` is entered in the daemon and left at its normal exit. All
     descriptors but ``preserve`` are closed. In the daemon, failures raise DaemonError or what ``pidfile``
     raises, after having been reported.
@@ -114,10 +118,10 @@ def _detach(pidfile: AbstractContextManager[object] | None, preserve: list[int])
 
 
 def _wait_and_exit(program: str, reading: int, timeout: float) -> Never:
-    """Exit as the daemon says. Without clean-up: what is to be cleaned up belongs to the daemon now."""
+    """Exit with the status of the daemon's start. Without clean-up: what is open belongs to the daemon now."""
     status = 1
     try:
-        text = _hear(reading, timeout)
+        text = _receive(reading, timeout)
         if text is None:
             status = 0
         else:
@@ -128,23 +132,23 @@ def _wait_and_exit(program: str, reading: int, timeout: float) -> Never:
         os._exit(status)
 
 
-def _hear(reading: int, timeout: float) -> str | None:
-    """None if the daemon is ready, else why not."""
+def _receive(reading: int, timeout: float) -> str | None:
+    """Return None if the daemon is ready, else why not."""
     deadline = time.monotonic() + timeout
-    heard = b""
-    while not heard.startswith(_READY):
+    received = b""
+    while not received.startswith(_READY):
         left = max(deadline - time.monotonic(), 0)
         if not select.select([reading], [], [], left)[0]:
             return f"the agent was not ready after {timeout:g} s"
         more = os.read(reading, select.PIPE_BUF)
         if not more:
-            return heard[1:].decode("utf-8", "replace") or "the agent ended before it was ready"
-        heard += more
+            return received[1:].decode("utf-8", "replace") or "the agent ended before it was ready"
+        received += more
     return None
 
 
 def occupy_standard_streams() -> None:
-    """Open what the caller closed of descriptors 0 to 2, or something else would land there and be overwritten."""
+    """Open those of the descriptors 0 to 2 that are closed, or some other file would get their numbers."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) in STANDARD_STREAMS:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)

@@ -1,12 +1,12 @@
 """Where log lines go: the log file or stderr, and syslog for the log of calls; and when: never while frozen.
 
-The rule it keeps: logging never stops the agent. It does not block on syslog, swallows what cannot be
-written, and while the guest's filesystems are frozen keeps the lines in memory, because a write to a frozen
-filesystem would hang for ever. The one error is a log file that cannot be opened at the start.
+The rule it keeps: logging never stops the agent. It does not block on syslog, drops what cannot be written, and while
+the guest's filesystems are frozen keeps the lines in memory, because a write to a frozen filesystem would hang for
+ever. The one error is a log file that cannot be opened at the start.
 
-Levels are those of the reference by name: debug, info, message, warning, error, critical. Shown by default:
-warning and above. The reference leaves warnings to -v, but its warnings are for the administrator (a key
-ignored, a start in frozen state) and none is written per request, so a host cannot fill a disk with them.
+Levels are those of QEMU's agent by name: debug, info, message, warning, error, critical. Shown by default: warning
+and above. QEMU's agent shows warnings only with -v; but they are for the administrator (a key ignored, a start in
+frozen state) and none is written per request, so a host cannot fill a disk with them.
 
 The log of calls, a line for each command that is carried out, is ``logging.getLogger(CALLS)``, at info level: it
 goes to syslog, as that of QEMU's agent does, and with -v to the log as well. Where there is an audit log
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 CALLS = "qga.calls"
 MESSAGE = 25  # between info and warning, as G_LOG_LEVEL_MESSAGE
-MAX_LINE = 8192  # characters; a raw request logged with --debug can be megabytes, and its head tells enough
-MAX_HELD = 1000  # lines kept while frozen: at most 8 MB, hours of an idle guest
+MAX_LINE = 8192  # characters; a raw request logged with --debug can be megabytes, and its beginning is enough
+MAX_HELD = 1000  # lines kept while frozen: at most 8 MB, hours in an idle guest
 
 LEVEL_NAMES = {
     logging.DEBUG: "debug",
@@ -81,7 +81,7 @@ class LineFormatter(logging.Formatter):
 
 
 class Log(logging.Handler):
-    """The one handler: passes each record to the outputs it is for, or holds it while paused.
+    """The only handler: it passes each record to the outputs that it is for, or holds it while paused.
 
     Made by setup(). ``logfile`` is opened at once, or on resume() if made paused: a log file on a frozen
     filesystem must wait for the thaw.
@@ -128,7 +128,7 @@ class Log(logging.Handler):
         self._paused = True
 
     def resume(self) -> None:
-        """Write what was held, with the times at which it happened, and go on writing.
+        """Write what was held, each line with its own time, and go on writing.
 
         A log file that can be opened only now and cannot: the log goes to stderr, with an error line.
         """
@@ -138,16 +138,16 @@ class Log(logging.Handler):
                 self._main = self._open()
             except LogError as error:
                 self._main = _Lines(sys.stderr, journal=self._journal)
-                self._say(logging.ERROR, str(error))
+                self._log(logging.ERROR, str(error))
         held, lost = self._held, self._lost
         self._held, self._lost = deque(maxlen=MAX_HELD), 0
         if lost:
-            self._say(logging.WARNING, f"{lost} log lines were dropped while frozen")
+            self._log(logging.WARNING, f"{lost} log lines were dropped while frozen")
         for record in held:
             self._write(record)
 
     def configure(self, logfile: str | None, *, verbose: bool, debug: bool) -> None:
-        """Go on with this file, or stderr, and show this much; and reopen()."""
+        """Change log file (None is stderr) and levels after a reload, and reopen()."""
         self._logfile, self._main_level = logfile, _set_levels(verbose, debug, syslog=self._syslog is not None)
         self.reopen()
 
@@ -165,12 +165,12 @@ class Log(logging.Handler):
             try:
                 self._main = self._open()
             except LogError as error:
-                self._say(logging.ERROR, str(error))
+                self._log(logging.ERROR, str(error))
                 return
         old.close()
 
     def close(self) -> None:
-        """Stop logging: leave the logging module, close the log file and syslog."""
+        """Stop logging: remove this handler, close the log file and syslog."""
         logging.getLogger().removeHandler(self)
         if self._main is not None:
             self._main.close()
@@ -188,12 +188,12 @@ class Log(logging.Handler):
             raise LogError(f"cannot open log file '{self._logfile}': {reason}") from None
         return _Lines(file, journal=False, owned=True)
 
-    def _say(self, level: int, text: str) -> None:
+    def _log(self, level: int, text: str) -> None:
         self.emit(logging.LogRecord(__name__, level, __file__, 0, text, None, None))
 
 
 class _Lines(logging.StreamHandler[TextIO]):
-    """Lines to a stream. A line that cannot be written is lost: there is nowhere to say so."""
+    """Writes lines to a stream. A line that cannot be written is lost: there is nowhere to report it."""
 
     def __init__(self, stream: TextIO, *, journal: bool, owned: bool = False) -> None:
         super().__init__(stream)
@@ -211,7 +211,7 @@ class _Lines(logging.StreamHandler[TextIO]):
 
 
 def installed() -> Log | None:
-    """The Log that setup() put in place, for whoever tells it to pause, resume and reopen."""
+    """Return the Log that setup() has installed, for those who pause, resume and reopen it."""
     return next((handler for handler in logging.getLogger().handlers if isinstance(handler, Log)), None)
 
 
@@ -228,7 +228,7 @@ def setup(
 
     ``verbose`` shows message and info lines as well, ``debug`` all. ``paused``: start as after pause().
     """
-    # No line shows where it came from, and to find that out costs more than all else of it.
+    # No line shows which code logged it, and to find that out costs more than the rest.
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     level = _set_levels(verbose, debug, syslog=syslog is not None)
@@ -238,7 +238,7 @@ def setup(
 
 
 def _set_levels(verbose: bool, debug: bool, *, syslog: bool) -> int:
-    """What the log shows from now on."""
+    """Set the levels of the loggers, and return that of the log."""
     level = logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING
     logging.getLogger("qga").setLevel(level)
     logging.getLogger(CALLS).setLevel(min(level, logging.INFO) if syslog else level)
@@ -246,9 +246,9 @@ def _set_levels(verbose: bool, debug: bool, *, syslog: bool) -> int:
 
 
 def settled(record: logging.LogRecord) -> logging.LogRecord:
-    """A copy whose ``msg`` is the final text: one line of bounded length, control characters made visible.
+    """Return a copy whose ``msg`` is the final text: one line of bounded length, control characters made visible.
 
-    It keeps none of the objects alive that the record was made of.
+    It does not refer to the objects that the record was made of.
     """
     copied = copy.copy(record)
     copied.msg, copied.args, copied.exc_info = _line(record), None, None
@@ -272,7 +272,7 @@ def _legible(text: str) -> str:
 
 
 def is_journal(environ: Mapping[str, str]) -> bool:
-    """Whether stderr is the journal: $JOURNAL_STREAM names its device and inode, see systemd.exec(5)."""
+    """Return whether stderr is the journal: $JOURNAL_STREAM names its device and inode, see systemd.exec(5)."""
     try:
         stat = os.fstat(2)
     except OSError:

@@ -1,11 +1,11 @@
 """The pid file: a locked file that shows which process runs, and keeps a second one from starting.
 
-The rule it keeps: the lock decides, never the file. A file left behind blocks nobody, a file whose lock is
-held is neither removed nor changed, and only the process that took the lock removes the file.
+The rule it keeps: the lock decides, never the file. A file left behind blocks nobody, a file whose lock is held is
+neither removed nor changed, and only the process that took the lock removes the file.
 
-The lock is an open file description lock, fcntl(2) F_OFD_SETLK. It excludes the ordinary record lock of the
-reference and is excluded by it, but is not lost when this process closes some other descriptor of the same
-file, as it would if the host read the pid file through guest-file-open.
+The lock is an open file description lock, fcntl(2) F_OFD_SETLK. It excludes the ordinary record lock of QEMU's agent
+and is excluded by it, but is not lost when this process closes some other descriptor of the same file, as it would if
+the host read the pid file through guest-file-open.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class PidFile:
 
     @property
     def held(self) -> bool:
+        """Whether this object has the lock."""
         return self._descriptor is not None
 
     def acquire(self) -> None:
@@ -81,7 +82,7 @@ class PidFile:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 # What is emptied and later removed must be a file: never a device that a typo named.
                 os.close(descriptor)
-                raise PidFileError(f"Cannot write pid file '{self.path}': it is no regular file")
+                raise PidFileError(f"Cannot write pid file '{self.path}': it is not a regular file")
             try:
                 fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _WRITE_LOCK)
                 if self._is_at_path(descriptor):
@@ -94,6 +95,7 @@ class PidFile:
             os.close(descriptor)
 
     def _is_at_path(self, descriptor: int) -> bool:
+        """Return whether this is still the file that the path leads to."""
         try:
             return os.path.samestat(os.fstat(descriptor), os.stat(self.path))
         except FileNotFoundError:
@@ -101,6 +103,6 @@ class PidFile:
 
 
 def _holder(descriptor: int) -> str:
-    """What the file says about the process that has it, for the message."""
+    """Return which process holds the lock, as the file has it, for the error."""
     pid = os.pread(descriptor, 20, 0).strip()
     return f" is held by process {int(pid)}" if pid.isdigit() else " is held by another process"

@@ -1,4 +1,4 @@
-"""Lines to the local syslog daemon, as syslog(3) sends them.
+"""Sends lines to the local syslog daemon, as syslog(3) does.
 
 The rule it keeps: it never blocks and never fails. syslog(3) itself waits for a daemon that does not read,
 and so does logging.handlers.SysLogHandler; here a line is lost if the daemon is absent, slow or restarting.
@@ -11,7 +11,7 @@ import time
 
 DEV_LOG = "/dev/log"
 IDENT = "qemu-ga"
-ABSENCE = 5.0  # seconds that a daemon which was not there is not looked for again
+ABSENCE = 5.0  # seconds until a daemon that was absent is looked for again
 FACILITY_USER = 1 << 3
 
 
@@ -26,7 +26,7 @@ class Syslog:
 
     @property
     def absent(self) -> bool:
-        """Whether a line would be lost, as there is no daemon."""
+        """Whether the daemon was absent a moment ago, so that a line would be lost."""
         return self._socket is None and time.monotonic() < self._absent_until
 
     def send(self, created: float, priority: int, text: str) -> None:
@@ -48,7 +48,7 @@ class Syslog:
             self._socket = None
 
     def _sent(self, sock: socket.socket, line: bytes) -> bool:
-        """Or lost, as the daemon is slow. False if it is not there any more."""
+        """Send a line, which is lost if the daemon is slow. Returns False if the daemon has gone."""
         try:
             sock.send(line)
         except BlockingIOError:

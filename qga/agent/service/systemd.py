@@ -1,4 +1,4 @@
-"""What systemd hands to a service, and what it wants to hear from one: sd_listen_fds(3), sd_notify(3)."""
+"""The protocols between systemd and a service: sd_listen_fds(3), sd_notify(3), sd_watchdog_enabled(3)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ActivationError(Exception):
 
 
 def inherited_socket(environ: MutableMapping[str, str]) -> socket.socket | None:
-    """The listening socket that this process was started with, if any; the variables are taken out.
+    """Return the listening socket that this process was started with, or None; its variables are removed.
 
     Raises ActivationError unless it is one stream socket, of AF_UNIX or AF_VSOCK.
     """
@@ -31,7 +31,7 @@ def inherited_socket(environ: MutableMapping[str, str]) -> socket.socket | None:
         os.set_inheritable(_FIRST_DESCRIPTOR, False)
         sock = socket.socket(fileno=_FIRST_DESCRIPTOR)
     except OSError as error:
-        raise ActivationError(f"descriptor 3 is no socket: {error.strerror}") from error
+        raise ActivationError(f"descriptor 3 is not a socket: {error.strerror}") from error
     if sock.family not in (socket.AF_UNIX, socket.AF_VSOCK) or sock.type != socket.SOCK_STREAM:
         sock.detach()
         raise ActivationError("unsupported listen fd type")
@@ -39,9 +39,9 @@ def inherited_socket(environ: MutableMapping[str, str]) -> socket.socket | None:
 
 
 class Notifier:
-    """Tells systemd ("READY=1"); silent where nobody listens.
+    """Sends states ("READY=1") to systemd; does nothing where systemd does not listen.
 
-    Its socket is open from the start: systemd's watchdog is to be fed by an agent that has no descriptor left, too.
+    Its socket is open from the start: an agent that has no descriptor left must still notify the watchdog.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -60,7 +60,7 @@ class Notifier:
 
 
 def watchdog_interval(environ: Mapping[str, str]) -> float | None:
-    """Seconds after which systemd must have heard from this process, if it wants to: sd_watchdog_enabled(3)."""
+    """Return the seconds within which systemd must be notified, or None: sd_watchdog_enabled(3)."""
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     try:

@@ -1,7 +1,7 @@
-"""``--print-unit``: a drop-in for qemu-ga.service that leaves the agent what its profile needs, and no more.
+"""``--print-unit``: a drop-in for qemu-ga.service that limits the agent to what its profile needs.
 
 The rule it keeps: what a profile permits works within its limits. So profiles that freeze have no mount namespace, in
-which they might not see every mount of the guest; the others have one, and are not root.
+which they might not see every mount of the guest; the others have one, and do not run as root.
 
 Source of the settings: systemd.exec(5), systemd.resource-control(5), capabilities(7).
 """
@@ -20,8 +20,8 @@ _DEVICES = {"virtio-serial": ("char-virtio-portsdev rw",), "isa-serial": ("char-
 _GROUPS = {"isa-serial": "dialout"}
 
 _NEVER = "@cpu-emulation @debug @module @obsolete @raw-io @reboot @swap"
-# What hooks do: become another user (which PAM writes to the kernel's audit log), read and write that user's files,
-# end what they have started.
+# What hooks need: to become another user (which PAM writes to the kernel's audit log), to read and write that user's
+# files, to end what they have started.
 _OF_HOOKS = ("CAP_AUDIT_WRITE", "CAP_DAC_OVERRIDE", "CAP_KILL", "CAP_SETGID", "CAP_SETUID")
 
 # For every profile but full, which needs whatever guest-exec may be used for.
@@ -33,7 +33,7 @@ _ALWAYS = (
     "UMask=0077",
 )
 
-# Not root, and nothing to write to; port, journal, D-Bus and log directory are what is left.
+# Not root, and nothing that can be written but port, journal, D-Bus and log directory.
 _APART = (
     f"User={USER}",
     f"Group={USER}",
@@ -56,7 +56,10 @@ _APART = (
 
 @dataclass(frozen=True)
 class Limits:
-    """``capabilities`` of capabilities(7); ``apart``: in a mount namespace of its own, and not root."""
+    """What a profile's unit may use: ``capabilities`` of capabilities(7), system ``calls``, address ``families``.
+
+    ``apart``: in a mount namespace of its own, and not root.
+    """
 
     capabilities: tuple[str, ...]
     calls: tuple[str, ...]
@@ -65,8 +68,8 @@ class Limits:
     settings: tuple[str, ...] = ()
 
 
-# CAP_SYS_ADMIN freezes, thaws and trims; CAP_DAC_READ_SEARCH gets at mount points in anybody's directories. Where the
-# agent is not root, CAP_KILL lets it tell the init to shut down, by a signal.
+# CAP_SYS_ADMIN freezes, thaws and trims; CAP_DAC_READ_SEARCH reaches mount points in anybody's directories. Where the
+# agent is not root, CAP_KILL lets it signal the init to shut down.
 LIMITS: dict[str, Limits] = {
     "managed": Limits(
         capabilities=(
@@ -110,17 +113,17 @@ LIMITS: dict[str, Limits] = {
 
 
 def drop_in(config: Config, profile: str | None = None) -> str:
-    """The text, every line ended by a newline; by default for the profile that is in effect."""
+    """Return the text of the drop-in, every line ended by a newline; by default for the profile in effect."""
     profile = profile or config.profile or "full"
     lines = [f"# Limits of qemu-ga.service for the profile {profile}, by qemu-ga --print-unit."]
     if profile == "full":
-        lines += ["# There are none but the unit's own: guest-exec runs any program with what the agent has."]
+        lines += ["# There are none but the unit's own: guest-exec runs any program with the rights of the agent."]
         return "\n".join([*lines, "[Service]"]) + "\n"
     limits = LIMITS[profile]
     capabilities = " ".join(_capabilities(config, limits))
     lines += ["[Service]", f"CapabilityBoundingSet={capabilities}"]
     if limits.apart:
-        lines += [f"AmbientCapabilities={capabilities}", *_APART, *_port(config), *_reached(config)]
+        lines += [f"AmbientCapabilities={capabilities}", *_APART, *_port(config), *_needed(config)]
     lines += [*limits.settings, *_ALWAYS]
     families = limits.families + _FAMILIES.get(config.method, "")
     lines += [f"RestrictAddressFamilies={families}", "SystemCallFilter="]
@@ -134,11 +137,11 @@ def _capabilities(config: Config, limits: Limits) -> list[str]:
 
 
 def _port(config: Config) -> list[str]:
-    """The virtio port, which is root's alone, is the agent's own as long as the service runs.
+    """Return lines that give the virtio port, which is root's, to the agent's user while the service runs.
 
-    Not by a rule of udev, which would open it where the agent is root, too. ``+`` is with the rights of root and
-    without these limits, ``-`` because a port that was unplugged is not there any more: systemd.service(5). The unit
-    itself takes the port back at every start, should this drop-in be replaced while the service runs.
+    Not by a rule of udev, which would open it also where the agent is root. ``+`` is with the rights of root and
+    without these limits, ``-`` because a port that was unplugged does not exist any more: systemd.service(5). The
+    unit itself takes the port back at every start, in case this drop-in is replaced while the service runs.
     """
     if config.method != "virtio-serial" or config.path is None:
         return []
@@ -147,13 +150,13 @@ def _port(config: Config) -> list[str]:
 
 
 def _quoted(word: str) -> str:
-    """A word of a command line, with nothing in it that systemd.service(5) and systemd.unit(5) would replace."""
+    """Quote a word of a command line, so that systemd.service(5) and systemd.unit(5) replace nothing in it."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"' if escaped != word or not word.isprintable() or " " in word else word
 
 
-def _reached(config: Config) -> list[str]:
-    """What an agent apart must get at all the same: its device, and where its logs are."""
+def _needed(config: Config) -> list[str]:
+    """Return lines for what an agent that is apart needs: its device, and the directories of its logs."""
     lines = [f"DeviceAllow={device}" for device in _DEVICES.get(config.method, ())]
     if config.method in _GROUPS:
         lines.append(f"SupplementaryGroups={_GROUPS[config.method]}")

@@ -158,7 +158,7 @@ def test_a_path_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
 def test_what_is_no_regular_file_is_refused_and_left_alone(path: Path) -> None:
     os.mkfifo(path)
     pidfile = PidFile(str(path))
-    with pytest.raises(PidFileError, match="no regular file"):
+    with pytest.raises(PidFileError, match="not a regular file"):
         pidfile.acquire()
     pidfile.release()
     assert stat.S_ISFIFO(path.stat().st_mode)
