@@ -16,8 +16,9 @@ TYPE_CHECKING = False  # typing's own; importing that takes longer than the rest
 
 _HOMES = {
     "Client": "client",
-    "AsyncClient": "asynchronous",
-    "AsyncGuestFile": "asyncfiles",
+    "AsyncClient": "aio",
+    "AsyncFreeze": "freezing",
+    "AsyncGuestFile": "files",
     "AddressError": "errors",
     "AgentTimeout": "errors",
     "AgentUnreachable": "errors",
@@ -26,14 +27,16 @@ _HOMES = {
     "CommandNotFound": "errors",
     "MalformedReply": "errors",
     "OutOfStep": "errors",
+    "Freeze": "freezing",
     "GuestFile": "files",
+    "Completed": "operations.run",
+    "Outcome": "operations.outcome",
     "Session": "session",
 }
 __all__ = sorted(_HOMES)
 
 if TYPE_CHECKING:
-    from qga.client.asyncfiles import AsyncGuestFile as AsyncGuestFile
-    from qga.client.asynchronous import AsyncClient as AsyncClient
+    from qga.client.aio import AsyncClient as AsyncClient
     from qga.client.client import Client as Client
     from qga.client.errors import AddressError as AddressError
     from qga.client.errors import AgentTimeout as AgentTimeout
@@ -43,7 +46,12 @@ if TYPE_CHECKING:
     from qga.client.errors import CommandNotFound as CommandNotFound
     from qga.client.errors import MalformedReply as MalformedReply
     from qga.client.errors import OutOfStep as OutOfStep
+    from qga.client.files import AsyncGuestFile as AsyncGuestFile
     from qga.client.files import GuestFile as GuestFile
+    from qga.client.freezing import AsyncFreeze as AsyncFreeze
+    from qga.client.freezing import Freeze as Freeze
+    from qga.client.operations.outcome import Outcome as Outcome
+    from qga.client.operations.run import Completed as Completed
     from qga.client.session import Session as Session
 
 

@@ -1,30 +1,30 @@
-"""The blocking client: a road, a session, and a method for every command."""
+"""The blocking client: a method for every command, and what carries operations out over a connection that blocks."""
 
 from __future__ import annotations
 
+import select
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar, Unpack
 
 from qga.client import transport
 from qga.client.commands import SILENT, Commands
-from qga.client.connection import SYNC_TIMEOUT, Line, StreamLine
-from qga.client.errors import AgentTimeout, AgentUnreachable
-from qga.client.operations.requests import LONGER, SETTLED, Ask, Collect, Limits, Pause, Step, Steps, Submit, Write
+from qga.client.errors import AgentTimeout
+from qga.client.operations import connect
+from qga.client.operations.requests import Ask, Disconnect, OnConnection, Pause, Request, Ticket, allowed
+from qga.client.operations.silent import ask_silent
 
 if TYPE_CHECKING:
     from qga.client.files import GuestFile
     from qga.client.freezing import Freeze
-    from qga.client.operations.outcome import Outcome
+    from qga.client.libvirt import LibvirtConnection
+    from qga.client.operations.outcome import DownloadOptions, Outcome, UploadOptions
     from qga.client.operations.run import Completed
 
 T = TypeVar("T")
 
-TIMEOUT = 30.0  # seconds that a command has where nobody says otherwise
-RETRY = 0.5  # seconds between two tries while waiting for an agent
-
-Waiting = Callable[[float, Exception], None]
+LONGEST_POLL = 3600.0  # seconds: poll(2) takes at most 2**31 milliseconds
 
 
 class Client(Commands):
@@ -39,7 +39,7 @@ class Client(Commands):
         """Raises AddressError; does not connect yet."""
         self.address = transport.parse(address)
         self.timeout = timeout
-        self._line: Line | None = None
+        self._connection: BlockingConnection | LibvirtConnection | None = None
 
     @classmethod
     def connect(
@@ -48,25 +48,16 @@ class Client(Commands):
         *,
         timeout: float | None = None,
         wait: float = 0,
-        progress: Waiting | None = None,
+        progress: connect.Progress | None = None,
     ) -> Self:
-        """A client that an agent has answered. ``wait``: seconds that one may take to appear, as a guest that boots.
+        """Return a client that an agent has answered.
 
-        ``progress`` is called with the seconds passed and what was wrong, after each try that failed.
+        ``wait``: seconds that one may take to appear, as a guest that boots. ``progress`` is called with the seconds
+        passed and what was wrong, after each try that failed.
         """
         client = cls(address, timeout=timeout)
-        start = time.monotonic()
-        while True:
-            try:
-                client._connected(max(0.1, min(SYNC_TIMEOUT, start + wait - time.monotonic())) if wait else None)
-                return client
-            except (AgentUnreachable, AgentTimeout) as error:
-                passed = time.monotonic() - start
-                if passed >= wait:
-                    raise
-                if progress:
-                    progress(passed, error)
-                time.sleep(min(RETRY, max(0.0, wait - passed)))
+        client.carry_out(connect.connect(wait, progress))
+        return client
 
     def __enter__(self) -> Self:
         return self
@@ -77,13 +68,13 @@ class Client(Commands):
         self.close()
 
     def close(self) -> None:
-        """The next call connects again."""
-        if self._line is not None:
-            self._line.close()
-            self._line = None
+        """End the connection; the next call makes another one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def call(self, command: str, /, *, timeout: float | None = None, **arguments: Any) -> Any:
-        """What any command returns, also one that the schema does not have.
+        """Return what any command returns, also one that the schema does not have.
 
         ``buf_b64=`` is its argument buf-b64; None is left out.
         """
@@ -92,28 +83,28 @@ class Client(Commands):
     def call_raw(
         self, command: str, arguments: Mapping[str, Any] | None = None, *, timeout: float | None = None
     ) -> Any:
-        """As ``call``, with arguments as they travel, None included.
+        """As ``call``, with arguments as they are sent, None included.
 
         shutdown and suspend return None once the agent is past them, has left, or has been silent for 5 s.
         """
-        deadline = time.monotonic() + self._allowed(command, timeout)
-        line = self._connected(deadline - time.monotonic())
+        seconds = allowed(command, timeout, self.timeout)
         if command in SILENT:
-            return self._ask_silent(line, command, arguments or {}, deadline)
-        return line.collect(line.submit(command, arguments or {}, deadline), deadline)
+            return self.carry_out(ask_silent(command, arguments or {}, seconds))
+        deadline = time.monotonic() + seconds
+        connection = self._connected(seconds)
+        return connection.collect(connection.submit(command, arguments or {}), deadline)
 
     def open(self, path: str, mode: str = "r") -> GuestFile:
-        """A file of the guest, binary and unbuffered, in a mode of fopen(3): an ``io.RawIOBase``."""
+        """Open a file of the guest, binary and unbuffered, in a mode of fopen(3): an ``io.RawIOBase``."""
         from qga.client.files import GuestFile
-        from qga.client.payload import limits
 
-        return GuestFile(self, self.carry_out(limits()), path, mode)
+        return GuestFile(self, path, mode)
 
     def freeze(self, *, timeout: float | None = None, mountpoints: Iterable[str] | None = None) -> Freeze:
         """``with client.freeze():`` holds the guest's filesystems still, and thaws them whatever happens."""
         from qga.client.freezing import Freeze
 
-        return Freeze(self, self.close, timeout, mountpoints)
+        return Freeze(self, timeout, mountpoints)
 
     def run(
         self,
@@ -131,87 +122,104 @@ class Client(Commands):
         ``env`` is its whole environment. After ``timeout`` seconds (none by default) it is killed, where the guest
         has kill(1), and AgentTimeout raised. Output beyond 16 MiB of a stream is lost: ``truncated`` says so.
         """
-        from qga.client.operations import run
+        from qga.client.operations.run import run
 
-        words = list(argv)
-        steps = run.run(words, input, env, timeout, capture_output=capture_output, text=text)
-        return run.checked(self.carry_out(steps), check=check)
+        return self.carry_out(run(argv, input, env, timeout, capture_output=capture_output, check=check, text=text))
 
-    def download(self, source: str, target: str | BinaryIO, **options: Any) -> Outcome:
-        """Copy a file of the guest to this machine: ``qga.client.operations.download.download`` has the options."""
+    def download(self, source: str, target: str | BinaryIO, **options: Unpack[DownloadOptions]) -> Outcome:
+        """Copy a file of the guest to this machine: ``qga.client.operations.outcome`` has the options."""
         from qga.client.operations.download import download
 
         return self.carry_out(download(source, target, **options))
 
-    def upload(self, source: str | BinaryIO, target: str, **options: Any) -> Outcome:
-        """Copy a file of this machine into the guest: ``qga.client.operations.copy.upload`` has the options."""
-        from qga.client.operations import copy
+    def upload(self, source: str | BinaryIO, target: str, **options: Unpack[UploadOptions]) -> Outcome:
+        """Copy a file of this machine into the guest: ``qga.client.operations.outcome`` has the options."""
+        from qga.client.operations.copy import upload
 
-        return self.carry_out(copy.upload(source, target, **options))
+        return self.carry_out(upload(source, target, **options))
 
-    def carry_out(self, steps: Steps[T]) -> T:
-        """Do what the steps want, one after the other. What goes wrong is thrown into them."""
+    def carry_out(self, operation: Awaitable[T]) -> T:
+        """Do what the operation requests, one after the other. What goes wrong is raised in it."""
+        steps = operation.__await__()
         try:
-            step = next(steps)
+            request = steps.send(None)
             while True:
                 try:
-                    came = self._do(step)
+                    value = self._do(request)
                 except BaseException as error:
-                    step = steps.throw(error)
+                    request = steps.throw(error)
                 else:
-                    step = steps.send(came)
+                    request = steps.send(value)
         except StopIteration as end:
-            value: T = end.value
-            return value
+            result: T = end.value
+            return result
 
-    def _do(self, step: Step) -> Any:
-        match step:
-            case Ask(command, arguments, timeout):
-                return self.call_raw(command, arguments, timeout=timeout)
-            case Pause(seconds):
-                return time.sleep(seconds)
-        allowed = self.timeout or TIMEOUT
-        deadline = time.monotonic() + allowed
-        if isinstance(step, Collect):
-            where, number = step.ticket
-            return where.collect(number, deadline)
-        line = self._connected(allowed)
-        match step:
-            case Submit(command, arguments):
-                return line, line.submit(command, arguments, deadline)
-            case Write(handle, encoded):
-                return line, line.submit_write(handle, encoded, deadline)
-            case Limits():
-                return Limits(line.chunk, line.write_chunk, line.window)
+    def _do(self, request: Request[Any]) -> Any:
+        match request:
+            case Ask():
+                return self.call_raw(request.command, request.arguments, timeout=request.timeout)
+            case Ticket():
+                seconds = allowed("", request.timeout, self.timeout)
+                return request.connection.collect(request.number, time.monotonic() + seconds)
+            case OnConnection():
+                return request.perform(self._connected(allowed("", request.timeout, self.timeout)))
+            case Pause():
+                return time.sleep(request.seconds)
+            case Disconnect():
+                return self.close()
 
     def _ask(self, command: str, arguments: Mapping[str, Any], timeout: float | None) -> Any:
         given = {name: value for name, value in arguments.items() if value is not None}
         return self.call_raw(command, given, timeout=timeout)
 
-    def _ask_silent(self, line: Line, command: str, arguments: Mapping[str, Any], deadline: float) -> None:
-        """A ping behind it is answered once the agent is done with it, and still there."""
-        deadline = min(deadline, time.monotonic() + SETTLED)
-        ticket = line.submit(command, arguments, deadline, silent=True)
+    def _connected(self, timeout: float) -> BlockingConnection | LibvirtConnection:
+        if self._connection is None or self._connection.closed:
+            self._connection = None
+            seconds = min(connect.SYNC_TIMEOUT, timeout)
+            if self.address.kind == "libvirt":
+                from qga.client.libvirt import LibvirtConnection
+
+                self._connection = LibvirtConnection(self.address, seconds)
+            else:
+                self._connection = BlockingConnection(self.address, seconds)
+        return self._connection
+
+
+class BlockingConnection(transport.StreamConnection):
+    """Waits by poll(2).
+
+    It synchronises before anything else is sent: what is asked where nobody listens must not be carried out later.
+    """
+
+    def __init__(self, address: transport.Address, timeout: float) -> None:
+        """Raises AgentUnreachable, AgentTimeout, AddressError."""
+        deadline = time.monotonic() + timeout
+        super().__init__(address.text, transport.open_stream(address, timeout))
+        self._poll = select.poll()
         try:
-            line.submit("guest-ping", {}, deadline)
-            line.collect(ticket, deadline)
-        except (AgentUnreachable, AgentTimeout):
+            self.collect(self.synchronise(), deadline)
+        except AgentTimeout:
             self.close()
+            raise self.silence(timeout) from None
+        except BaseException:
+            self.close()
+            raise
 
-    def _allowed(self, command: str, timeout: float | None) -> float:
-        if timeout is not None:
-            return timeout
-        return self.timeout if self.timeout is not None else LONGER.get(command, TIMEOUT)
-
-    def _connected(self, timeout: float | None = None) -> Line:
-        if self._line is not None and not self._line.dead:
-            return self._line
-        self._line = None
-        allowed = SYNC_TIMEOUT if timeout is None else min(SYNC_TIMEOUT, timeout)
-        if self.address.kind == "libvirt":
-            from qga.client.libvirt import LibvirtLine
-
-            self._line = LibvirtLine(self.address, allowed)
-        else:
-            self._line = StreamLine(self.address, allowed)
-        return self._line
+    def collect(self, ticket: int, deadline: float) -> Any:
+        """Wait for the reply. Raises AgentTimeout, also while what comes is anything but what is waited for."""
+        try:
+            while not self.has(ticket):
+                left = deadline - time.monotonic()
+                self._poll.register(self._descriptor, select.POLLIN | (select.POLLOUT if self.blocked else 0))
+                events = self._poll.poll(min(max(0.0, left), LONGEST_POLL) * 1000)
+                for _, event in events:
+                    if event & select.POLLOUT:
+                        self.flush()
+                    if event & ~select.POLLOUT and not self.closed:
+                        self.read()
+                if left <= 0 and not self.has(ticket):
+                    raise self.late(ticket)
+            return self.take(ticket)
+        except BaseException:
+            self.withdraw(ticket)
+            raise

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from typing import Any
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any, Self
 
-import pybase64
-
-from qga.client.commands import Commands
 from qga.client.errors import ClientError
-from qga.client.operations.requests import Limits
-from qga.client.payload import WHENCE, payload, placed, written
+from qga.client.operations.files import File
+from qga.client.operations.requests import AsyncClient, Client
 
 
 class GuestFile(io.RawIOBase):
@@ -22,53 +21,37 @@ class GuestFile(io.RawIOBase):
     io.UnsupportedOperation. An open file holds a handle in the guest until it is closed.
     """
 
-    def __init__(self, client: Commands, limits: Limits, path: str, mode: str = "r") -> None:
-        """``limits``: what one request of the client carries."""
-        self._handle: int | None = None
+    def __init__(self, client: Client, path: str, mode: str = "r") -> None:
+        self._file: File | None = None
         super().__init__()
-        self.name = path
-        self.mode = mode
+        self.name, self.mode = path, mode
         self._client = client
-        self._limits = limits
-        self._handle = client.guest_file_open(path, mode)
+        self._file = client.carry_out(File(path, mode).open())
 
     def readable(self) -> bool:
-        return self.mode.startswith("r") or "+" in self.mode
+        return self._open.readable
 
     def writable(self) -> bool:
-        return not self.mode.startswith("r") or "+" in self.mode
+        return self._open.writable
 
     def seekable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any, /) -> int:
         view = memoryview(buffer).cast("B")
-        count = min(len(view), self._limits.read)
-        if not count:
-            return 0
-        reply = self._client.guest_file_read(self._open(), count)
-        data = payload(reply.buf_b64, reply.count, count)
+        data = self._client.carry_out(self._open.read(len(view)))
         view[: len(data)] = data
         return len(data)
 
     def readall(self) -> bytes:
-        pieces = []
-        while piece := self.read(self._limits.read):
-            pieces.append(piece)
-        return b"".join(pieces)
+        return b"".join(iter(lambda: self.read(self._open.limits.read) or b"", b""))
 
     def write(self, data: Any, /) -> int:
-        """How many bytes were written: all, up to what one request carries."""
-        piece = memoryview(data).cast("B")[: self._limits.write]
-        if not piece:
-            return 0
-        reply = self._client.guest_file_write(self._open(), pybase64.b64encode_as_string(piece))
-        return written(reply.count, len(piece))
+        """Return how many bytes were written: all, up to what one request carries."""
+        return self._client.carry_out(self._open.write(data))
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        if whence not in WHENCE:
-            raise ValueError(f"invalid whence {whence}: expected 0, 1 or 2")
-        return placed(self._client.guest_file_seek(self._open(), offset, WHENCE[whence]).position)
+        return self._client.carry_out(self._open.seek(offset, whence))
 
     def tell(self) -> int:
         return self.seek(0, os.SEEK_CUR)
@@ -78,25 +61,78 @@ class GuestFile(io.RawIOBase):
 
     def flush(self) -> None:
         super().flush()
-        if self._handle is not None and self.writable():
-            self._client.guest_file_flush(self._handle)
+        if self._file is not None and self._file.writable:
+            self._client.carry_out(self._file.flush())
 
     def close(self) -> None:
-        """Also the handle in the guest; an error of what was written late comes here."""
-        if self.closed:
-            return
-        try:
-            super().close()
-        finally:
-            handle, self._handle = self._handle, None
-            if handle is not None:
-                self._client.guest_file_close(handle)
+        """Also the handle in the guest; an error of what was written late is raised here."""
+        file, self._file = self._file, None  # so that flush, which close calls, has nothing to do
+        super().close()
+        if file is not None:
+            self._client.carry_out(file.close())
 
     def __del__(self) -> None:
         with contextlib.suppress(ClientError):
             super().__del__()
 
-    def _open(self) -> int:
-        if self._handle is None:
+    @property
+    def _open(self) -> File:
+        if self._file is None:
             raise ValueError("I/O operation on closed file")
-        return self._handle
+        return self._file
+
+
+class AsyncGuestFile:
+    """The same for asyncio: open inside ``async with``. ``async for piece in file`` reads to the end.
+
+    Its methods raise ClientError, and ValueError where it is not open.
+    """
+
+    def __init__(self, client: AsyncClient, path: str, mode: str = "r") -> None:
+        self.name, self.mode = path, mode
+        self._client = client
+        self._file = File(path, mode)
+
+    async def __aenter__(self) -> Self:
+        await self._client.carry_out(self._file.open())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        try:
+            await self.close()
+        except ClientError as second:
+            if error is None:
+                raise
+            error.add_note(f"and closing {self.name} failed: {second}")
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while piece := await self.read(self._file.limits.read):
+            yield piece
+
+    async def read(self, size: int = -1) -> bytes:
+        """Return at most ``size`` bytes, as many as one request brings; all that is left, without it."""
+        if size < 0:
+            return b"".join([piece async for piece in self])
+        return await self._client.carry_out(self._file.read(size))
+
+    async def write(self, data: bytes) -> int:
+        """Return how many bytes were written: all."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[await self._client.carry_out(self._file.write(rest)) :]
+        return len(data)
+
+    async def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return await self._client.carry_out(self._file.seek(offset, whence))
+
+    async def tell(self) -> int:
+        return await self.seek(0, os.SEEK_CUR)
+
+    async def flush(self) -> None:
+        await self._client.carry_out(self._file.flush())
+
+    async def close(self) -> None:
+        """Also the handle in the guest; an error of what was written late is raised here."""
+        await self._client.carry_out(self._file.close())

@@ -1,4 +1,4 @@
-"""A line through libvirt: whole commands by libvirt-python, or by the stock virsh where that is missing.
+"""A connection through libvirt: whole commands by libvirt-python, or by the stock virsh where that is missing.
 
 libvirt itself synchronises and pairs replies, one command at a time; a message is at most 4 MiB there, and what virsh
 is given on its command line at most 128 KiB.
@@ -11,12 +11,13 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 
 from qga.client import reading
+from qga.client.connection import Connection, Limits
 from qga.client.errors import AddressError, AgentTimeout, AgentUnreachable, ClientError, OutOfStep, failure
 from qga.client.transport import Address
 
@@ -41,48 +42,32 @@ _MEANINGS: list[tuple[str, type[ClientError]]] = [
 ]
 
 
-class LibvirtLine:
+class LibvirtConnection(Connection):
     """Nothing is sent before it is collected: what is pipelined elsewhere goes one by one here."""
 
-    chunk = 1024 * 1024
-    write_chunk = 60 * 1024
-    window = 1
+    limits = Limits(read=1024 * 1024, write=60 * 1024, window=1)
+    numbered = False  # libvirt pairs the replies
 
     def __init__(self, address: Address, timeout: float) -> None:
-        self.dead = False
+        """Raises AddressError, and the errors of a ping: libvirt connects to any domain that runs."""
+        super().__init__(address.text)
         self._address = address
-        self._ticket = 0
-        self._asked: dict[int, tuple[str, Mapping[str, Any]]] = {}
-        self._close: Callable[[], object] = lambda: None
+        self._disconnect: Callable[[], object] = lambda: None
         self._send = self._by_python() or self._by_virsh()
-        self.submit("guest-ping", {}, 0)
-        self.collect(self._ticket, time.monotonic() + timeout)
+        self.collect(self.submit("guest-ping", {}), time.monotonic() + timeout)
 
-    def submit(self, command: str, arguments: Mapping[str, Any], deadline: float, *, silent: bool = False) -> int:
-        self._ticket += 1
-        self._asked[self._ticket] = (command, arguments)
-        return self._ticket
-
-    def submit_write(self, handle: int, encoded: bytes, deadline: float) -> int:
-        return self.submit("guest-file-write", {"handle": handle, "buf-b64": encoded.decode()}, deadline)
+    def submit_write(self, handle: int, encoded: bytes) -> int:
+        return self.submit("guest-file-write", {"handle": handle, "buf-b64": encoded.decode()})
 
     def collect(self, ticket: int, deadline: float) -> Any:
-        command, arguments = self._asked.pop(ticket)
-        body = {"execute": command, **({"arguments": dict(arguments)} if arguments else {})}
-        try:
-            text = orjson.dumps(body).decode()
-        except TypeError as error:
-            raise ClientError(f"{command}: its arguments cannot be sent: {error}", command=command) from error
-        reply = self._send(text, max(1, math.ceil(deadline - time.monotonic())))
-        return _value(command, arguments, reply)
+        """Send the request, wait for its reply and return its value."""
+        command, room, data = self.pop(ticket)
+        reply = self._send(data.decode().rstrip(), max(1, math.ceil(deadline - time.monotonic())))
+        return _value(command, room, reply)
 
-    def withdraw(self, ticket: int) -> str:
-        """What was not collected is never sent. The command that it asked for."""
-        return self._asked.pop(ticket, ("", {}))[0]
-
-    def close(self) -> None:
-        self.dead = True
-        self._close()
+    def close(self, error: ClientError | None = None) -> None:
+        super().close(error)
+        self._disconnect()
 
     def _by_python(self) -> Send | None:
         try:
@@ -96,7 +81,7 @@ class LibvirtLine:
             domain = connection.lookupByName(self._address.place)
         except libvirt.libvirtError as error:
             raise AgentUnreachable(f"{self._address.text}: {error}") from error
-        self._close = connection.close
+        self._disconnect = connection.close
 
         def send(text: str, seconds: int) -> str:
             try:
@@ -155,13 +140,13 @@ class LibvirtLine:
         return AgentUnreachable(f"{self._address.text}: {said or 'virsh failed and said nothing'}", command=command)
 
 
-def _value(command: str, arguments: Mapping[str, Any], reply: str) -> Any:
+def _value(command: str, room: int, reply: str) -> Any:
     line = reply.encode(errors="replace")
-    if len(line) > reading.room(command, arguments):
+    if len(line) > room:
         raise OutOfStep(f"{command}: libvirt returned a reply of {len(line) >> 20} MiB: refused", command=command)
     body = reading.parsed(line)
     if not isinstance(body, dict) or not body.keys() & {"return", "error"}:
-        raise OutOfStep(f"{command}: libvirt returned what is no reply: {reading.shown(reply)}", command=command)
+        raise OutOfStep(f"{command}: libvirt returned what is not a reply: {reading.shown(reply)}", command=command)
     if "error" in body:
         raise reading.failed(command, body["error"])
     return reading.checked(command, body["return"])

@@ -7,15 +7,9 @@ import os
 import pybase64
 
 from qga.client.errors import MalformedReply
-from qga.client.operations.requests import Limits, Steps
 from qga.client.reading import shown
 
 WHENCE = {os.SEEK_SET: "set", os.SEEK_CUR: "cur", os.SEEK_END: "end"}
-
-
-def limits() -> Steps[Limits]:
-    got: Limits = yield Limits()
-    return got
 
 
 def payload(encoded: str, count: int, asked: int) -> bytes:

@@ -48,7 +48,7 @@ def parsed(line: bytes) -> object:
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError:
-        raise OutOfStep(f"the agent sent what is no reply: {beginning(line)}") from None
+        raise OutOfStep(f"the agent sent what is not a reply: {beginning(line)}") from None
 
 
 def checked(command: str, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Addresses, and the byte streams that they lead to: a descriptor that does not block, and why there is none.
+"""Addresses, the byte streams that they lead to, which never block, and the bytes of a connection over one.
 
 ``unix:/path`` or a bare path, ``tcp:host:port``, ``serial:/dev/pts/N``, ``vsock:CID:PORT`` are streams;
 ``libvirt:DOMAIN`` and ``libvirt+ssh://[user@]host/DOMAIN`` carry whole commands (``qga.client.libvirt``).
@@ -12,11 +12,13 @@ import os
 import socket
 from typing import NamedTuple, Protocol
 
-from qga.client.errors import AddressError, AgentUnreachable
+from qga.client.connection import Connection
+from qga.client.errors import AddressError, AgentUnreachable, ClientError
 
 ENVIRONMENT = "QGA_CONNECT"
 FORMS = "unix:/path, tcp:host:port, serial:/dev/…, vsock:CID:PORT, libvirt:DOMAIN or libvirt+ssh://[user@]host/DOMAIN"
 
+READ = 1024 * 1024  # bytes asked of one read
 _BUFFER = 4 * 1024 * 1024  # bytes asked for a socket's buffers; the kernel gives what it allows
 
 _REASONS = {
@@ -43,8 +45,59 @@ class Address(NamedTuple):
 
 
 class Stream(Protocol):
+    """An open socket or serial port."""
+
     def fileno(self) -> int: ...
     def close(self) -> None: ...
+
+
+class StreamConnection(Connection):
+    """Sends and receives what the stream has room for and holds, and never waits.
+
+    ``blocked``: whether something is to be sent for which there was no room.
+    """
+
+    def __init__(self, address: str, stream: Stream) -> None:
+        super().__init__(address)
+        self.blocked = False
+        self._stream, self._descriptor = stream, stream.fileno()
+
+    def flush(self) -> None:
+        if not self.closed:
+            try:
+                self.blocked = not self.send(self._write)
+            except OSError as error:
+                self._lose(error)
+
+    def read(self) -> None:
+        """Take what has come; a stream that has ended closes the connection."""
+        try:
+            data = os.read(self._descriptor, READ)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lose(error)
+            return
+        if data:
+            self.receive(data)
+            self.flush()
+        else:
+            self._lose(None)
+
+    def close(self, error: ClientError | None = None) -> None:
+        if not self.closed:
+            super().close(error)
+            self._stream.close()
+
+    def _write(self, data: memoryview) -> int:
+        try:
+            return os.write(self._descriptor, data)
+        except BlockingIOError:
+            return 0
+
+    def _lose(self, error: OSError | None) -> None:
+        why = f": {error.strerror}" if error else ""
+        self.close(AgentUnreachable(f"{self.address}: the other side closed the connection{why}"))
 
 
 def parse(text: str | None = None) -> Address:
@@ -59,7 +112,7 @@ def parse(text: str | None = None) -> Address:
     if kind == "libvirt+ssh":
         return _libvirt_ssh(text, rest)
     if not rest or "\0" in rest:
-        raise AddressError(f"{text!r} is no address: expected {FORMS}")
+        raise AddressError(f"{text!r} is not an address: expected {FORMS}")
     if kind in ("unix", "serial", "libvirt"):
         return Address(kind, rest, text=text)
     host, _, port = rest.rpartition(":")
@@ -68,7 +121,7 @@ def parse(text: str | None = None) -> Address:
         raise AddressError(f"{text!r}: {kind!r} is not a kind of address: expected {FORMS}")
     if not host or not _is_number(port, bound) or (kind == "vsock" and not _is_number(host, 2**32)):
         form = "tcp:host:port" if kind == "tcp" else "vsock:CID:PORT, two numbers"
-        raise AddressError(f"{text!r} is no address: expected {form}")
+        raise AddressError(f"{text!r} is not an address: expected {form}")
     return Address(kind, "", host.removeprefix("[").removesuffix("]"), int(port), text)
 
 
@@ -124,7 +177,7 @@ def _open_serial(address: Address) -> Stream:
 def _libvirt_ssh(text: str, rest: str) -> Address:
     host, slash, domain = rest.removeprefix("//").partition("/")
     if not rest.startswith("//") or not host or not slash or not domain or host.startswith("-"):
-        raise AddressError(f"{text!r} is no address: expected libvirt+ssh://[user@]host/DOMAIN")
+        raise AddressError(f"{text!r} is not an address: expected libvirt+ssh://[user@]host/DOMAIN")
     return Address("libvirt", domain, f"qemu+ssh://{host}/system", text=text)
 
 

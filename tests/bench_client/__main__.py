@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from qga.client import Client
-from qga.client.connection import StreamLine
+from qga.client.connection import Connection
 from tests.bench.client import Client as RawClient
 from tests.bench.client import request
 from tests.running import RunningAgent
@@ -51,7 +51,10 @@ def raw(address: str, directory: Path, size: int) -> dict[str, float]:
         sock.connect(address)
         client = RawClient(sock, str(directory))
         found = {}
-        for name, mode, chunk in (("upload", "w", StreamLine.write_chunk), ("download", "r", StreamLine.chunk)):
+        for name, mode, chunk in (
+            ("upload", "w", Connection.limits.write),
+            ("download", "r", Connection.limits.read),
+        ):
             handle = client.ask("guest-file-open", path=str(directory / "raw"), mode=mode)
             asked = write(handle, chunk) if mode == "w" else request("guest-file-read", handle=handle, count=chunk)
             begun = time.perf_counter()
@@ -70,7 +73,7 @@ def pipelined(sock: socket.socket, asked: bytes, count: int) -> None:
     """As many under way as the copy has."""
     sent = received = 0
     while received < count:
-        while sent < count and sent - received < StreamLine.window:
+        while sent < count and sent - received < Connection.limits.window:
             sock.sendall(asked)
             sent += 1
         received += sock.recv(1 << 20).count(b"\n")

@@ -17,26 +17,24 @@ from qga.client import CommandFailed, MalformedReply, OutOfStep
 from qga.client import libvirt as by_libvirt
 from qga.client.errors import MAX_DESC
 from qga.client.reading import MAX_PARTS, MAX_REPLY
-from qga.client.session import Reply, Session
+from tests.client.recorded import RecordedConnection, Reply, synchronised
 
 MIB = 1 << 20
 
 
-def asked(command: str, **arguments: Any) -> tuple[Session, int]:
-    """A session that waits for the reply to this command."""
-    session = Session()
-    sync = orjson.loads(session.synchronise()[1:])
-    session.receive(b'\xff{"return":%d}\n' % sync["arguments"]["id"])
-    number = session.request(command, arguments)
-    list(session.outgoing())
-    return session, number
+def asked(command: str, **arguments: Any) -> tuple[RecordedConnection, int]:
+    """A connection that waits for the reply to this command."""
+    connection = synchronised()
+    number = connection.submit(command, arguments)
+    connection.outgoing()
+    return connection, number
 
 
-def fed(session: Session, line: bytes) -> list[Reply]:
+def fed(connection: RecordedConnection, line: bytes) -> list[Reply]:
     """As it comes from a socket, up to where it is refused."""
     got = []
     for at in range(0, len(line), MIB):
-        got += session.receive(line[at : at + MIB])
+        got += connection.replies(line[at : at + MIB])
     return got
 
 
@@ -59,10 +57,10 @@ def lists(size: int, number: int) -> bytes:
 @pytest.mark.parametrize(("size", "why"), [(120 * MIB, "more than 32 MiB"), (30 * MIB, "more than 1048576 parts")])
 def test_a_reply_of_many_empty_lists_is_refused(size: int, why: str) -> None:
     """The larger took 3.8 GB: thirty times its size. It takes its own size at most, twice while pieces are joined."""
-    session, number = asked("guest-info")
+    connection, number = asked("guest-info")
     line = lists(size, number)
     with peak() as most, pytest.raises(OutOfStep, match=why):
-        fed(session, line)
+        fed(connection, line)
     assert most[0] <= 2 * min(size, MAX_REPLY) + 4 * MIB
 
 
@@ -72,11 +70,11 @@ def test_a_reply_of_many_empty_lists_is_refused(size: int, why: str) -> None:
 )
 def test_the_worst_that_is_decoded(part: bytes, marks: int) -> None:
     """Just below the bound of parts, whatever they are."""
-    session, number = asked("guest-info")
+    connection, number = asked("guest-info")
     body = part * ((MAX_PARTS - 10) // marks)
     line = b'{"id":%d,"return":[%s]}\n' % (number, body[:-1])
     with peak() as most:
-        (reply,) = fed(session, line)
+        (reply,) = fed(connection, line)
     assert isinstance(reply.error, MalformedReply)
     assert most[0] <= 200e6
 
@@ -119,51 +117,51 @@ def test_real_replies_are_far_from_the_bounds() -> None:
             {"count": 48 * MIB, "buf-b64": output * 3, "eof": False},
         ),
     ):
-        session, number = asked(command, **arguments)
+        connection, number = asked(command, **arguments)
         line = orjson.dumps({"return": value, "id": number}, option=orjson.OPT_APPEND_NEWLINE)
-        assert fed(session, line) == [Reply(number, value)]
+        assert fed(connection, line) == [Reply(number, value)]
 
 
 def test_a_read_has_room_for_what_was_asked_and_no_more() -> None:
     for count in (None, 10, "x", -(2**70), True):
-        session, number = asked("guest-file-read", handle=1, **({} if count is None else {"count": count}))
+        connection, number = asked("guest-file-read", handle=1, **({} if count is None else {"count": count}))
         with pytest.raises(OutOfStep, match="more than 32 MiB"):
-            fed(session, b'{"id":%d,"return":{"buf-b64":"%s"}}\n' % (number, b"A" * (33 * MIB)))
+            fed(connection, b'{"id":%d,"return":{"buf-b64":"%s"}}\n' % (number, b"A" * (33 * MIB)))
 
 
 def test_half_a_reply_without_end_is_refused_as_well() -> None:
-    session, _ = asked("guest-info")
+    connection, _ = asked("guest-info")
     with pytest.raises(OutOfStep, match="more than 32 MiB"):
-        fed(session, b" " * (40 * MIB))
+        fed(connection, b" " * (40 * MIB))
 
 
 def test_deep_nesting_is_not_a_reply() -> None:
-    session, number = asked("guest-info")
-    with pytest.raises(OutOfStep, match="what is no reply"):
-        fed(session, b'{"id":%d,"return":%s}\n' % (number, b"[" * 5000 + b"]" * 5000))
+    connection, number = asked("guest-info")
+    with pytest.raises(OutOfStep, match="what is not a reply"):
+        fed(connection, b'{"id":%d,"return":%s}\n' % (number, b"[" * 5000 + b"]" * 5000))
 
 
 def test_through_libvirt_too() -> None:
     with pytest.raises(OutOfStep, match="parts"):
-        by_libvirt._value("guest-info", {}, lists(30 * MIB, 1).decode())
+        by_libvirt._value("guest-info", MAX_REPLY, lists(30 * MIB, 1).decode())
     with pytest.raises(OutOfStep, match="36 MiB: refused"):
-        by_libvirt._value("guest-info", {}, " " * (36 * MIB))
+        by_libvirt._value("guest-info", MAX_REPLY, " " * (36 * MIB))
     with pytest.raises(MalformedReply, match=r"^guest-get-time: .* expected an integer"):
-        by_libvirt._value("guest-get-time", {}, '{"return": "x"}')
+        by_libvirt._value("guest-get-time", MAX_REPLY, '{"return": "x"}')
     with pytest.raises(MalformedReply, match="error: expected an object, got a list of 0"):
-        by_libvirt._value("guest-get-time", {}, '{"error": []}')
+        by_libvirt._value("guest-get-time", MAX_REPLY, '{"error": []}')
 
 
 @pytest.mark.parametrize("error", [b"[]", b"null", b'{"desc":7}', b'{"desc":[[]]}', b'{"desc":"","class":{}}'])
 def test_an_error_of_another_shape(error: bytes) -> None:
-    session, number = asked("guest-info")
-    (reply,) = fed(session, b'{"id":%d,"error":%s}\n' % (number, error))
+    connection, number = asked("guest-info")
+    (reply,) = fed(connection, b'{"id":%d,"error":%s}\n' % (number, error))
     assert isinstance(reply.error, MalformedReply)
 
 
 def test_what_an_error_says_is_cut() -> None:
-    session, number = asked("guest-info")
-    (reply,) = fed(session, b'{"id":%d,"error":{"desc":"%s"}}\n' % (number, b"x" * (20 * MIB)))
+    connection, number = asked("guest-info")
+    (reply,) = fed(connection, b'{"id":%d,"error":{"desc":"%s"}}\n' % (number, b"x" * (20 * MIB)))
     assert isinstance(reply.error, CommandFailed)
     assert len(reply.error.desc) == MAX_DESC + 1
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 
 from qga.client import AgentTimeout, AsyncClient, Client
-from qga.client.asyncconnection import AsyncLibvirtLine
-from qga.client.connection import Sender
-from qga.client.session import Session
+from qga.client.aio import AsyncLibvirtConnection
+from qga.client.connection import Connection
+from tests.client.recorded import RecordedConnection, begun
 
 LARGE = {"path": "x", "input-data": "x" * (20 << 20)}  # more than a socket's buffers hold
 
@@ -124,27 +123,14 @@ def test_the_blocking_client_goes_on_over_the_same_connection(slow: SlowAgent, a
 
 
 def test_one_of_which_no_byte_had_room_is_never_sent() -> None:
-    reader, writer = os.pipe()
-    os.set_blocking(reader, False)
-    os.set_blocking(writer, False)
-    session = Session()
-    sender = Sender(writer, session)
-    session.synchronise()
-    try:
-        while True:
-            os.write(writer, b"x" * 4096)
-    except BlockingIOError:
-        pass
-    given_up = session.request("guest-ping", {})
-    assert not sender.write()
-    kept = session.request("guest-info", {})
-    sender.withdraw(given_up)
-    assert not sender.waiting
-    os.read(reader, 1 << 20)  # all that a pipe holds
-    assert sender.write()
-    assert json.loads(os.read(reader, 65536)) == {"execute": "guest-info", "id": kept}
-    os.close(reader)
-    os.close(writer)
+    connection = RecordedConnection()
+    begun(connection)
+    given_up = connection.submit("guest-ping", {})
+    assert not connection.send(lambda data: 0)
+    kept = connection.submit("guest-info", {})
+    connection.withdraw(given_up)
+    (sent,) = connection.outgoing()
+    assert json.loads(sent) == {"execute": "guest-info", "id": kept}
 
 
 def test_an_agent_that_sends_without_end_does_not_keep_a_request_from_timing_out(tmp_path: Path) -> None:
@@ -171,44 +157,38 @@ def test_an_agent_that_sends_without_end_does_not_keep_a_request_from_timing_out
         thread.join()
 
 
-class SlowLibvirt:
-    """As LibvirtLine; a collect ends when ``ends`` is set. ``most``: how many were ever under way together."""
-
-    chunk = write_chunk = 1024
-    window = 1
-    dead = False
+class SlowLibvirt(Connection):
+    """As LibvirtConnection; a collect ends when ``ends`` is set. ``most``: how many were ever under way together."""
 
     def __init__(self) -> None:
-        self.asked: dict[int, str] = {}
+        super().__init__("libvirt:x")
         self.sent: list[str] = []
         self.begun, self.ends = threading.Event(), threading.Event()
         self.now = self.most = 0
 
-    def submit(self, command: str, arguments: Mapping[str, Any], deadline: float, *, silent: bool = False) -> int:
-        self.asked[len(self.asked)] = command
-        return len(self.asked) - 1
-
-    def withdraw(self, ticket: int) -> str:
-        return self.asked[ticket]
-
     def collect(self, ticket: int, deadline: float) -> Any:
+        command, _, _ = self.pop(ticket)
         self.now += 1
         self.most = max(self.most, self.now)
-        self.sent.append(self.asked[ticket])
+        self.sent.append(command)
         self.begun.set()
         assert self.ends.wait(20)
         self.now -= 1
-        return self.asked[ticket]
+        return command
 
 
 def test_libvirts_turn_is_kept_by_what_is_under_way() -> None:
     libvirt = SlowLibvirt()
 
     async def there() -> Any:
-        line = AsyncLibvirtLine(libvirt)  # type: ignore[arg-type]
+        connection = AsyncLibvirtConnection(libvirt)  # type: ignore[arg-type]
         deadline = time.monotonic() + 20
-        tasks = [asyncio.create_task(line.collect(line.submit(name, {}), deadline)) for name in ("a", "b", "c", "d")]
-        late = asyncio.create_task(line.collect(line.submit("late", {}), time.monotonic()))
+
+        def begin(name: str, deadline: float) -> asyncio.Task[Any]:
+            return asyncio.create_task(connection.collect(connection.submit(name, {}), deadline))
+
+        tasks = [begin(name, deadline) for name in ("a", "b", "c", "d")]
+        late = begin("late", time.monotonic())
         await asyncio.to_thread(libvirt.begun.wait)
         tasks[0].cancel()  # under way
         tasks[1].cancel()  # waits

@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from qga.client.asynchronous import AsyncClient
+from qga.client.aio import AsyncClient
 from qga.client.client import Client
 from qga.client.commands import SILENT
 from qga.client.replies import CpuStats, FilesystemInfo

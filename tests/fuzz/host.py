@@ -12,11 +12,12 @@ from typing import Any
 import orjson
 
 from qga.client.commands import Commands
+from qga.client.connection import AHEAD
 from qga.client.reading import checked, parsed
-from qga.client.session import AHEAD, Session
 from qga.protocol import schema
 from qga.tool import output
 from qga.tool.commands import sampling, status
+from tests.client.recorded import RecordedConnection, synchronised
 from tests.fuzz.choices import Choices
 
 _SCHEMA = schema.load()
@@ -34,42 +35,41 @@ _PIECES = [
 def replies(data: bytes) -> None:
     """Each request is told of once at most, none that was given up, and in the end nothing is held back."""
     choices = Choices(data)
-    session = Session()
-    sync = orjson.loads(session.synchronise()[1:])
-    told = {reply.number for reply in session.receive(b'\xff{"return":%d}\n' % sync["arguments"]["id"])}
+    connection = synchronised()
+    told: set[int] = set()
     asked: list[int] = []
     sent: list[int] = []
     given_up: set[int] = set()
     for _ in range(len(data) // 2):
         match choices.below(6):
             case 0:
-                asked.append(session.request("guest-ping", {}, silent=choices.rarely()))
+                asked.append(connection.submit("guest-ping", {}, silent=choices.rarely()))
             case 1:
-                asked.append(session.request("guest-exec", _LARGE))
+                asked.append(connection.submit("guest-exec", _LARGE))
             case 2:
-                asked.append(session.write(1000, b"QUJD" * AHEAD))
+                asked.append(connection.submit_write(1000, b"QUJD" * AHEAD))
             case 3 if asked:
                 number = choices.pick(asked)
-                session.abandon(number)
+                connection.withdraw(number)
                 given_up.add(number)
             case 4 if sent:
-                _tell(session, b'{"return":{},"id":%d}\n' % choices.pick(sent), told, given_up)
+                _tell(connection, b'{"return":{},"id":%d}\n' % choices.pick(sent), told, given_up)
             case 5:
-                _tell(session, choices.pick(_PIECES), told, given_up)
-        sent += [orjson.loads(request)["id"] for request in session.outgoing()]
-    _tell(session, b"\n", told, given_up)
+                _tell(connection, choices.pick(_PIECES), told, given_up)
+        sent += [orjson.loads(request)["id"] for request in connection.outgoing()]
+    _tell(connection, b"\n", told, given_up)
     while set(asked) - set(sent) - given_up:
-        _tell(session, b'{"return":{},"id":%d}\n' % sent[-1], told, given_up)
-        more = [orjson.loads(request)["id"] for request in session.outgoing()]
+        _tell(connection, b'{"return":{},"id":%d}\n' % sent[-1], told, given_up)
+        more = [orjson.loads(request)["id"] for request in connection.outgoing()]
         assert more, "what is under way has ended, and what waits does not go"
         sent += more
     assert sent == sorted(sent)
 
 
-def _tell(session: Session, data: bytes, told: set[int], given_up: set[int]) -> None:
-    for reply in session.receive(data):
-        assert reply.number not in told | given_up
-        told.add(reply.number)
+def _tell(connection: RecordedConnection, data: bytes, told: set[int], given_up: set[int]) -> None:
+    for reply in connection.replies(data):
+        assert reply.ticket not in told | given_up
+        told.add(reply.ticket)
 
 
 class _Answered(Commands):

@@ -222,8 +222,8 @@ class TestFreeze:
             async with AsyncClient(fake_guest.address) as guest:
                 fake_guest.fault("guest-fsfreeze-thaw", disconnect=True)
                 async with asyncio.timeout(20):
-                    async with guest.freeze() as frozen:
-                        assert frozen == 1
+                    async with guest.freeze() as freeze:
+                        assert freeze.frozen == 1
                         assert fake_guest.frozen
                 assert not fake_guest.frozen
                 task = asyncio.create_task(frozen_for_ever(guest))

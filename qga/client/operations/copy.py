@@ -16,8 +16,9 @@ from typing import BinaryIO
 
 from qga.client.errors import ClientError
 from qga.client.operations import devices, guest_tools, kinds, parts, placing, quoting, transfer
-from qga.client.operations.outcome import Count, Outcome, Progress, hash_start, note_missing
-from qga.client.operations.requests import Ask, Steps
+from qga.client.operations.files import File
+from qga.client.operations.outcome import Count, Outcome, Progress
+from qga.client.operations.sending import Sending
 
 INSECURE = (
     "the agent runs no programs, or the guest has no sh: nobody can set the copy's mode, or see who may redirect it;"
@@ -26,7 +27,7 @@ INSECURE = (
 _IN_PLACE = "no program could rename a whole copy; if it is new, all users of the guest may read and write it"
 
 
-def upload(
+async def upload(
     source: str | BinaryIO,
     target: str,
     *,
@@ -37,45 +38,34 @@ def upload(
     keep_setuid: bool = False,
     device: bool = False,
     insecure: bool = False,
-) -> Steps[Outcome]:
+) -> Outcome:
     """From this machine's ``source``, a path or a file that is open for reading bytes, to the guest's ``target``.
 
     The options are those of ``download``. Where the guest runs no programs, nobody can tell what the target's mode is
     or set it, and who may change a directory on the way decides where that leads. That is refused with a ClientError,
     before anything is written; with ``insecure`` the target is written in place, and a note says so.
     """
-    outcome, begun = Outcome(), time.monotonic()
+    begun = time.monotonic()
     with _opened(source, device) as file:
         status = os.fstat(file.fileno()) if isinstance(source, str) else None
-        preserve = preserve and status is not None
-        size = status.st_size if status else 0
-        if status is not None and stat.S_ISBLK(status.st_mode):
-            size = file.seek(0, os.SEEK_END)
-            file.seek(0)
-        if device and (yield from guest_tools.is_block_device(target)):
-            yield from devices.write(file, size, target, outcome, progress, verify)
+        sending = Sending(file, _size(file, status), progress, verify)
+        outcome = sending.outcome
+        if device and await guest_tools.is_block_device(target):
+            await devices.write(sending, target)
         else:
-            identity = (os.path.realpath(str(source)), size, status.st_mtime_ns) if resume and status else ()
-            place = yield from placing.prepare(target, parts.key(*identity))
+            named = (os.path.realpath(str(source)), sending.size, status.st_mtime_ns) if resume and status else ()
+            place = await placing.prepare(target, parts.key(*named))
             if place is None:
                 devices.refuse_by_name(target)
                 if not insecure:
                     raise ClientError(f"{quoting.shown(target)}: {INSECURE}", command="guest-exec")
-                yield from _write_in_place(file, size, target, outcome, progress, verify)
-                note_missing(outcome, verify and not outcome.verified, preserve)
+                await _write_in_place(sending, target)
+                outcome.note_missing(
+                    unverified=verify and not outcome.verified, unkept=preserve and status is not None
+                )
             else:
-                yield from _write_beside(file, size, place, outcome, progress, resume, verify)
-                mode = place.mode if place.mode is not None else 0o644 & (status.st_mode if status else 0o644)
-                if preserve and status is not None:
-                    mode = kinds.permissions(status.st_mode, keep_setuid)
-                timed = preserve and status is not None and stat.S_ISREG(status.st_mode)
-                modified = status.st_mtime_ns if timed and status is not None else None
-                try:
-                    outcome.notes += yield from placing.finish(place, outcome.size, mode, modified)
-                except BaseException:
-                    yield from _removed(place.part)
-                    raise
-                outcome.atomic = True
+                await _write_beside(sending, place, resume)
+                await _put(sending, place, status, preserve, keep_setuid)
     outcome.seconds = time.monotonic() - begun
     return outcome
 
@@ -98,95 +88,95 @@ def _check(source: str, found: os.stat_result, device: bool) -> None:
         raise (IsADirectoryError if stat.S_ISDIR(found.st_mode) else OSError)(why)
 
 
-def _write_beside(
-    file: BinaryIO,
-    size: int,
-    place: placing.Place,
-    outcome: Outcome,
-    progress: Progress | None,
-    resume: bool,
-    verify: bool,
-) -> Steps[None]:
+def _size(file: BinaryIO, status: os.stat_result | None) -> int:
+    """In bytes; 0 if it is not known."""
+    if status is None or not stat.S_ISBLK(status.st_mode):
+        return status.st_size if status else 0
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return size
+
+
+async def _write_beside(source: Sending, place: placing.Place, resume: bool) -> None:
     """Into the part, until it is whole and right."""
-    outcome.resumed = place.there if place.there <= size else 0
+    outcome = source.outcome
+    outcome.resumed = place.there if place.there <= source.size else 0
     try:
-        same = yield from _send_part(file, size, place, outcome, progress, verify)
+        same = await _send_part(source, place)
         if same is False and outcome.resumed:
             outcome.resumed = 0
-            file.seek(0)
-            same = yield from _send_part(file, size, place, outcome, progress, verify)
+            source.file.seek(0)
+            same = await _send_part(source, place)
         if same is False:
             resume = False
             raise ClientError(f"{place.path}: the copy's hash is another: did it change meanwhile?")
         outcome.verified = bool(same)
-        note_missing(outcome, verify and not same, False)
+        outcome.note_missing(unverified=source.verify and not same)
     except BaseException:
         if not resume:
-            yield from _removed(place.part)
+            await _remove(place.part)
         raise
 
 
-def _send_part(
-    file: BinaryIO, whole: int, place: placing.Place, outcome: Outcome, progress: Progress | None, verify: bool
-) -> Steps[bool | None]:
-    check = guest_tools.Sum(place.hasher) if verify and place.hasher else None
-    handle = yield Ask("guest-file-open", {"path": place.part, "mode": "r+" if outcome.resumed else "w"})
-    try:
-        count = Count(outcome.resumed, whole, progress, check and check.digest)
-        if outcome.resumed:
-            hash_start(file, outcome.resumed, count)
-            yield from transfer.seek(handle, outcome.resumed)
-        yield from transfer.send(file, handle, outcome.resumed, count.hash, count.add)
-        outcome.size = count.done
-        yield Ask("guest-file-flush", {"handle": handle})
-    except BaseException:
-        yield from transfer.close_quietly(handle)
-        raise
-    yield Ask("guest-file-close", {"handle": handle})
+async def _send_part(source: Sending, place: placing.Place) -> bool | None:
+    """Return whether the hashes agree; None if nobody compared them."""
+    check = guest_tools.Sum(place.hasher) if source.verify and place.hasher else None
+    async with File(place.part, "r+" if source.outcome.resumed else "w") as target:
+        await source.send(target, check and check.digest)
     if check is None:
         return None
     try:
-        yield from check.start(place.part)
-        return (yield from check.agrees(count.done))
+        await check.start(place.part)
+        return await check.agrees(source.outcome.size)
     finally:
-        yield from check.abandon()
+        await check.abandon()
 
 
-def _write_in_place(
-    file: BinaryIO, whole: int, path: str, outcome: Outcome, progress: Progress | None, verify: bool
-) -> Steps[None]:
-    outcome.notes.append(f"{path} was written in place: {_IN_PLACE}")
-    handle = yield Ask("guest-file-open", {"path": path, "mode": "w+"})
+async def _put(
+    source: Sending, place: placing.Place, status: os.stat_result | None, preserve: bool, keep_setuid: bool
+) -> None:
+    """Give the part its mode and time, and its name. ``status``: of the source, None if it has no path."""
+    mode = place.mode if place.mode is not None else 0o644 & (status.st_mode if status else 0o644)
+    modified = None
+    if preserve and status is not None:
+        mode = kinds.permissions(status.st_mode, keep_setuid)
+        modified = status.st_mtime_ns if stat.S_ISREG(status.st_mode) else None
     try:
-        ours, theirs = hashlib.blake2b(), hashlib.blake2b()
-        count = Count(0, whole, progress, ours)
-        yield from transfer.send(file, handle, 0, count.hash, count.add)
-        outcome.size = count.done
-        yield Ask("guest-file-flush", {"handle": handle})
-        if verify:  # no program in the guest that could: read it back
-            yield from transfer.seek(handle, 0)
-            back = Count(0, whole, None, theirs)
-
-            def take(data: bytes) -> None:
-                back.hash(data)
-                back.add(len(data))
-                if back.done > count.done:  # it may have no end
-                    raise _otherwise(path)
-
-            yield from transfer.fetch(handle, take)
-            outcome.verified = ours.digest() == theirs.digest()
-            if not outcome.verified:
-                raise _otherwise(path)
+        source.outcome.notes += await placing.finish(place, source.outcome.size, mode, modified)
     except BaseException:
-        yield from transfer.close_quietly(handle)
+        await _remove(place.part)
         raise
-    yield Ask("guest-file-close", {"handle": handle})
+    source.outcome.atomic = True
+
+
+async def _write_in_place(source: Sending, path: str) -> None:
+    """No program in the guest could hash it: to verify it is to read it back."""
+    source.outcome.notes.append(f"{path} was written in place: {_IN_PLACE}")
+    ours, theirs = hashlib.blake2b(), hashlib.blake2b()
+    async with File(path, "w+") as target:
+        await source.send(target, ours)
+        if not source.verify:
+            return
+        await target.flush()
+        await target.seek(0)
+        back = Count(0, source.size, None, theirs)
+
+        def take(data: bytes) -> None:
+            back.hash(data)
+            back.add(len(data))
+            if back.done > source.outcome.size:  # it may have no end
+                raise _otherwise(path)
+
+        await transfer.fetch(target, take)
+        source.outcome.verified = ours.digest() == theirs.digest()
+        if not source.outcome.verified:
+            raise _otherwise(path)
 
 
 def _otherwise(path: str) -> ClientError:
     return ClientError(f"{path}: what was written reads back otherwise")
 
 
-def _removed(part: str) -> Steps[None]:
+async def _remove(part: str) -> None:
     with contextlib.suppress(ClientError):
-        yield from placing.remove(part)
+        await placing.remove(part)

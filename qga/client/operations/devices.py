@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from qga.client.errors import ClientError, CommandFailed
-from qga.client.operations import guest_tools, transfer
-from qga.client.operations.outcome import Count, Outcome, Progress, note_missing
-from qga.client.operations.requests import Ask, Steps
+from qga.client.operations import guest_tools
+from qga.client.operations.files import File
+from qga.client.operations.sending import Sending
 
 _HASHER = "sha256sum"  # every guest has it that has any
 _UNSYNCED = "it may not be on the disk yet: the guest has no sync"
@@ -45,33 +45,24 @@ def must_fit(device: BinaryIO, size: int, path: str) -> None:
         raise OSError(_too_large(path, size, room))
 
 
-def write(
-    file: BinaryIO, size: int, path: str, outcome: Outcome, progress: Progress | None, verify: bool
-) -> Steps[None]:
-    """Into one of the guest, which is opened so that nothing is made where it is gone. ``size``: 0 if not known."""
-    handle = yield Ask("guest-file-open", {"path": path, "mode": "r+"})
-    check = guest_tools.Sum(_HASHER) if verify else None
-    try:
-        room = yield from transfer.seek(handle, 0, "end")
-        if size > room:
-            raise ClientError(_too_large(path, size, room))
-        yield from transfer.seek(handle, 0)
-        count = Count(0, size, progress, check and check.digest)
-        yield from transfer.send(file, handle, 0, count.hash, count.add)
-        outcome.size = count.done
-        yield Ask("guest-file-flush", {"handle": handle})
-    except BaseException:
-        yield from transfer.close_quietly(handle)
-        raise
-    yield Ask("guest-file-close", {"handle": handle})
-    if not (yield from guest_tools.sync(path)):
+async def write(source: Sending, path: str) -> None:
+    """Write into one of the guest, which is opened so that nothing is made where it is gone."""
+    check = guest_tools.Sum(_HASHER) if source.verify else None
+    async with File(path, "r+") as target:
+        room = await target.seek(0, os.SEEK_END)
+        if source.size > room:
+            raise ClientError(_too_large(path, source.size, room))
+        await target.seek(0)
+        await source.send(target, check and check.digest)
+    outcome = source.outcome
+    if not await guest_tools.sync(path):
         outcome.notes.append(f"{path}: {_UNSYNCED}")
     if check is not None:
-        same = yield from _agrees(check, path, count.done)
+        same = await _agrees(check, path, outcome.size)
         if same is False:
             raise ClientError(f"{path}: what was written reads back otherwise")
         outcome.verified = bool(same)
-        note_missing(outcome, not same, False)
+        outcome.note_missing(unverified=not same)
 
 
 def refuse_by_name(path: str) -> None:
@@ -81,14 +72,14 @@ def refuse_by_name(path: str) -> None:
         raise CommandFailed("guest-file-open", why)
 
 
-def _agrees(check: guest_tools.Sum, path: str, size: int) -> Steps[bool | None]:
+async def _agrees(check: guest_tools.Sum, path: str, size: int) -> bool | None:
     try:
-        yield from check.start_of_beginning(path, size)
-        return (yield from check.agrees(size))
+        await check.start_of_beginning(path, size)
+        return await check.agrees(size)
     except CommandFailed:
         return None
     finally:
-        yield from check.abandon()
+        await check.abandon()
 
 
 def _too_large(path: str, size: int, room: int) -> str:

@@ -11,28 +11,17 @@ import contextlib
 import os
 import stat
 import time
-from dataclasses import dataclass
 from typing import BinaryIO
 
 from qga.client.errors import ClientError, CommandFailed
 from qga.client.operations import devices, guest_tools, kinds, parts, transfer
-from qga.client.operations.outcome import Count, Outcome, Progress, hash_start, note_missing
-from qga.client.operations.requests import Ask, Steps
+from qga.client.operations.files import File
+from qga.client.operations.outcome import Count, Outcome, Progress
 
 MOST_BEYOND = 1 << 30  # bytes more than the file had at the beginning: one of /proc has none, a device has no end
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """``whole``: its size in bytes. ``status``: None where the guest has no stat(1)."""
-
-    path: str
-    handle: int
-    whole: int
-    status: guest_tools.Status | None
-
-
-def download(
+async def download(
     source: str,
     target: str | BinaryIO,
     *,
@@ -43,7 +32,7 @@ def download(
     preserve: bool = True,
     keep_setuid: bool = False,
     device: bool = False,
-) -> Steps[Outcome]:
+) -> Outcome:
     """From the guest's ``source`` to this machine's ``target``: a path, or a file that is open for writing bytes.
 
     ``resume``: a copy that breaks leaves its part beside the target, and the next one goes on there. ``preserve``:
@@ -55,8 +44,8 @@ def download(
     """
     if resume and not isinstance(target, str):
         raise ValueError("resume: expected the path of a file as target")
-    begun, outcome = time.monotonic(), Outcome()
-    status = yield from guest_tools.look(source)
+    begun = time.monotonic()
+    status = await guest_tools.look(source)
     _check(source, status, device)
     with contextlib.ExitStack() as stack:
         place: parts.Target | BinaryIO
@@ -67,22 +56,19 @@ def download(
         else:
             place = stack.enter_context(parts.target(target, dir_fd))
             place.check()
-        handle = yield Ask("guest-file-open", {"path": source, "mode": "r"})
-        try:
+        async with File(source) as file:
             sized = status is not None and stat.S_ISREG(status.mode)
-            whole = status.size if status and sized else (yield from transfer.seek(handle, 0, "end"))
-            origin = _Source(source, handle, whole, status)
+            whole = status.size if status and sized else await file.seek(0, os.SEEK_END)
+            receiving = _Receiving(file, whole, status, progress, verify)
             if isinstance(place, parts.Target):
                 with parts.named(place.path):
-                    yield from _replace(origin, place, outcome, progress, resume, verify, preserve, keep_setuid)
+                    await receiving.replace(place, resume, preserve, keep_setuid)
             else:
                 if place is not target:
                     devices.must_fit(place, whole, str(target))
-                yield from _pass_on(origin, place, outcome, progress, verify)
-        finally:
-            yield from transfer.close_quietly(handle)
-    outcome.seconds = time.monotonic() - begun
-    return outcome
+                await receiving.pass_on(place)
+    receiving.outcome.seconds = time.monotonic() - begun
+    return receiving.outcome
 
 
 def _check(source: str, status: guest_tools.Status | None, device: bool) -> None:
@@ -93,101 +79,93 @@ def _check(source: str, status: guest_tools.Status | None, device: bool) -> None
         devices.refuse_by_name(source)
 
 
-def _replace(
-    source: _Source,
-    target: parts.Target,
-    outcome: Outcome,
-    progress: Progress | None,
-    resume: bool,
-    verify: bool,
-    preserve: bool,
-    keep_setuid: bool,
-) -> Steps[None]:
-    """By a part beside it, once that is whole and right.
+class _Receiving:
+    """One file of the guest on its way to this machine.
 
-    Without ``preserve``, or where the source's mode is not known, the file that is replaced has the permissions.
+    ``whole``: its size in bytes. ``status``: None where the guest has no stat(1).
     """
-    status = source.status
-    resume = resume and status is not None and stat.S_ISREG(status.mode)  # else it may be another each time
-    part = target.part(parts.key(source.path, status.size, status.modified) if resume and status else parts.key())
-    try:
-        with open(part.open(), "r+b", buffering=0) as file:
-            outcome.resumed = min(os.fstat(file.fileno()).st_size, source.whole)
-            file.truncate(outcome.resumed)
-            same = yield from _receive(source, file, outcome, progress, verify)
-            if same is False and outcome.resumed:
-                outcome.resumed = 0
-                file.seek(0)
-                file.truncate()
-                same = yield from _receive(source, file, outcome, progress, verify)
-            if same is False:
-                resume = False
-                raise _differs(source.path)
-            outcome.verified, outcome.atomic = bool(same), True
-            note_missing(outcome, verify and not same, preserve and status is None)
-            if preserve and status is not None:
-                os.fchmod(file.fileno(), kinds.permissions(status.mode, keep_setuid))
-                if stat.S_ISREG(status.mode):
-                    os.utime(file.fileno(), ns=(status.accessed, status.modified))
-            else:
-                old = target.mode()
-                new = parts.PRIVATE if preserve else parts.usual_mode()  # the source's is not known: no more open
-                os.fchmod(file.fileno(), new if old is None else kinds.permissions(old, False))
-        part.put()
-    except BaseException:
-        if not resume:
-            part.remove()
-        raise
 
+    def __init__(
+        self, source: File, whole: int, status: guest_tools.Status | None, progress: Progress | None, verify: bool
+    ) -> None:
+        self.outcome = Outcome()
+        self._source, self._whole, self._status = source, whole, status
+        self._progress, self._verify = progress, verify
 
-def _pass_on(
-    source: _Source, file: BinaryIO, outcome: Outcome, progress: Progress | None, verify: bool
-) -> Steps[None]:
-    """Into what is not replaced: a stream, or a device."""
-    same = yield from _receive(source, file, outcome, progress, verify)
-    file.flush()
-    if same is False:
-        raise _differs(source.path)
-    outcome.verified = bool(same)
-    note_missing(outcome, verify and not same, False)
+    async def replace(self, target: parts.Target, resume: bool, preserve: bool, keep_setuid: bool) -> None:
+        """By a part beside it, once that is whole and right.
 
+        Without ``preserve``, or where the source's mode is not known, the file that is replaced has the permissions.
+        """
+        status = self._status
+        resume = resume and status is not None and stat.S_ISREG(status.mode)  # else it may be another each time
+        named = (self._source.path, status.size, status.modified) if resume and status else ()
+        part = target.part(parts.key(*named))
+        try:
+            with open(part.open(), "r+b", buffering=0) as file:
+                self.outcome.resumed = min(os.fstat(file.fileno()).st_size, self._whole)
+                file.truncate(self.outcome.resumed)
+                same = await self._receive(file)
+                if same is False and self.outcome.resumed:
+                    self.outcome.resumed = 0
+                    file.seek(0)
+                    file.truncate()
+                    same = await self._receive(file)
+                if same is False:
+                    resume = False
+                self._judge(same, unkept=preserve and status is None)
+                self.outcome.atomic = True
+                if preserve and status is not None:
+                    os.fchmod(file.fileno(), kinds.permissions(status.mode, keep_setuid))
+                    if stat.S_ISREG(status.mode):
+                        os.utime(file.fileno(), ns=(status.accessed, status.modified))
+                else:
+                    old = target.mode()
+                    new = parts.PRIVATE if preserve else parts.usual_mode()  # the source's is not known: no more open
+                    os.fchmod(file.fileno(), new if old is None else kinds.permissions(old, False))
+            part.put()
+        except BaseException:
+            if not resume:
+                part.remove()
+            raise
 
-def _differs(path: str) -> ClientError:
-    return ClientError(f"{path}: the copy's hash is another: did the file change meanwhile?")
+    async def pass_on(self, file: BinaryIO) -> None:
+        """Into what is not replaced: a stream, or a device."""
+        same = await self._receive(file)
+        file.flush()
+        self._judge(same)
 
+    def _judge(self, same: bool | None, *, unkept: bool = False) -> None:
+        """``same``: whether the hashes agree; None if nobody compared them."""
+        if same is False:
+            raise ClientError(f"{self._source.path}: the copy's hash is another: did the file change meanwhile?")
+        self.outcome.verified = bool(same)
+        self.outcome.note_missing(unverified=self._verify and not same, unkept=unkept)
 
-def _receive(
-    source: _Source, file: BinaryIO, outcome: Outcome, progress: Progress | None, verify: bool
-) -> Steps[bool | None]:
-    """All behind ``outcome.resumed``, which the file has. Whether the hashes agree; None if nobody compared them.
+    async def _receive(self, file: BinaryIO) -> bool | None:
+        """All behind ``outcome.resumed``, which the file has. Return whether the hashes agree.
 
-    The guest hashes while it is read: a file that changes meanwhile has another hash, and so it should.
-    """
-    check = (yield from guest_tools.started_sum(source.path)) if verify else None
-    try:
-        count = Count(outcome.resumed, source.whole, progress, check and check.digest, file)
-        if outcome.resumed:
-            hash_start(file, outcome.resumed, count)
-        yield from transfer.seek(source.handle, outcome.resumed)
-        yield from transfer.fetch(source.handle, _Bounded(source, count).write)
-        outcome.size = count.done
-        return (yield from check.agrees(count.done)) if check else None
-    finally:
-        if check is not None:
-            yield from check.abandon()
+        The guest hashes while it is read: a file that changes meanwhile has another hash, and so it should.
+        """
+        check = await guest_tools.started_sum(self._source.path) if self._verify else None
+        try:
+            count = Count(self.outcome.resumed, self._whole, self._progress, check and check.digest, file)
+            if self.outcome.resumed:
+                count.hash_start(file)
+            await self._source.seek(self.outcome.resumed)
+            await transfer.fetch(self._source, lambda data: self._take(count, data))
+            self.outcome.size = count.done
+            return await check.agrees(count.done) if check else None
+        finally:
+            if check is not None:
+                await check.abandon()
 
-
-class _Bounded:
-    """Does not fill this machine's disk for a guest whose file never ends."""
-
-    def __init__(self, source: _Source, count: Count) -> None:
-        self._source, self._count = source, count
-
-    def write(self, data: bytes) -> None:
-        most = self._source.whole + MOST_BEYOND
-        if self._count.done + len(data) > most:
+    def _take(self, count: Count, data: bytes) -> None:
+        """Do not fill this machine's disk for a guest whose file never ends."""
+        most = self._whole + MOST_BEYOND
+        if count.done + len(data) > most:
             raise ClientError(
-                f"{self._source.path} had {self._source.whole} bytes and gives more than {most}: "
+                f"{self._source.path} had {self._whole} bytes and gives more than {most}: "
                 "expected a file that ends, and that nobody writes to meanwhile"
             )
-        self._count.write(data)
+        count.write(data)

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from qga.client.errors import CommandFailed, CommandNotFound
 from qga.client.operations import run, times
-from qga.client.operations.requests import Steps
 
 PATIENCE = 30.0  # seconds for any small program of the guest
 _HASH_RATE = 20e6  # bytes a second: a guest that hashes slower than this is given up
@@ -46,38 +45,38 @@ class Sum:
         self.digest: Any = _HASHES[program]()
         self._pid: int | None = None
 
-    def start(self, path: str) -> Steps[None]:
-        self._pid = yield from run.start([self.program, "--", path])
+    async def start(self, path: str) -> None:
+        self._pid = await run.start([self.program, "--", path])
 
-    def start_of_beginning(self, path: str, size: int) -> Steps[None]:
+    async def start_of_beginning(self, path: str, size: int) -> None:
         """Of so many bytes of it."""
         script = 'head -c "$1" -- "$2" | "$3"'
-        self._pid = yield from run.start(["sh", "-c", script, "sh", str(size), path, self.program])
+        self._pid = await run.start(["sh", "-c", script, "sh", str(size), path, self.program])
 
-    def agrees(self, size: int) -> Steps[bool | None]:
+    async def agrees(self, size: int) -> bool | None:
         """Whether both have the same; None if the program failed. ``size`` of the file, in bytes."""
         assert self._pid is not None
         pid = self._pid
-        status = yield from run.wait(self.program, pid, PATIENCE + size / _HASH_RATE)
+        status = await run.wait(self.program, pid, PATIENCE + size / _HASH_RATE)
         self._pid = None
         if status.get("exitcode") != 0:
             return None
         theirs = run.output(status, "out-data").lstrip(b"\\").split(maxsplit=1)
         return theirs[:1] == [self.digest.hexdigest().encode()]
 
-    def abandon(self) -> Steps[None]:
+    async def abandon(self) -> None:
         """End the program if it still runs, as far as it goes."""
         if self._pid is not None:
-            yield from run.kill(self._pid)
+            await run.kill(self._pid)
             self._pid = None
 
 
-def started_sum(path: str) -> Steps[Sum | None]:
+async def started_sum(path: str) -> Sum | None:
     """By the first program that the guest has."""
     for program in _HASHES:
         one = Sum(program)
         try:
-            yield from one.start(path)
+            await one.start(path)
         except (CommandNotFound, CommandFailed):
             continue
         return one
@@ -89,9 +88,9 @@ def known(program: str) -> str:
     return program if program in _HASHES else ""
 
 
-def look(path: str) -> Steps[Status | None]:
+async def look(path: str) -> Status | None:
     """What stat(1) says of a file in the guest; None if it cannot be had, or makes no sense, or there is no file."""
-    done = yield from completed(["stat", "-L", "-c", "%s %f %.9X %.9Y %x %y", "--", path])
+    done = await completed(["stat", "-L", "-c", "%s %f %.9X %.9Y %x %y", "--", path])
     told = _STATUS.fullmatch(done.stdout) if done else None
     if told is None:
         return None
@@ -108,23 +107,23 @@ def _time(seconds: bytes, fraction: bytes | None) -> int:
     return times.nanoseconds_of_find(seconds + b"." + fraction)
 
 
-def is_block_device(path: str) -> Steps[bool]:
-    status = yield from look(path)
+async def is_block_device(path: str) -> bool:
+    status = await look(path)
     return status is not None and stat.S_ISBLK(status.mode)
 
 
-def sync(path: str) -> Steps[bool]:
+async def sync(path: str) -> bool:
     """Have the guest write what it holds of a file to its disk; of all files, where its sync(1) knows no one file."""
     for words in (["sync", path], ["sync"]):
-        done = yield from completed(words)
+        done = await completed(words)
         if done is not None and done.returncode == 0:
             return True
     return False
 
 
-def completed(words: list[str], seconds: float = PATIENCE) -> Steps[run.Completed | None]:
+async def completed(words: list[str], seconds: float = PATIENCE) -> run.Completed | None:
     """What came of a program of the guest that is given so long."""
     try:
-        return (yield from run.run(words, None, None, seconds, capture_output=True, text=False))
+        return await run.run(words, timeout=seconds)
     except (CommandNotFound, CommandFailed):
         return None

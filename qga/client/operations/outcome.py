@@ -1,10 +1,10 @@
-"""What came of a copy, and what both directions count, hash and note on the way."""
+"""What is asked of a copy and what came of it, and what both directions count, hash and note on the way."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypedDict
 
 Progress = Callable[[int, int], None]  # bytes that are there, bytes of the whole
 
@@ -12,11 +12,40 @@ _UNVERIFIED = "not verified: the guest runs neither b2sum nor sha256sum"
 _UNKEPT = "mode and times were not kept: the guest runs no program that tells or sets them"
 
 
+class _Options(TypedDict, total=False):
+    """``progress``: called as the copy grows, by default nothing. ``resume``: a copy that breaks leaves its part
+    beside the target, and the next one goes on there. ``verify``: compare hashes, the default. ``preserve``: keep
+    permissions and times, the default. ``keep_setuid``: also the setuid, setgid and sticky bits. ``device``: a block
+    device is read, or written into, from its beginning on, where the one or the other path is of one.
+    """
+
+    progress: Progress | None
+    resume: bool
+    verify: bool
+    preserve: bool
+    keep_setuid: bool
+    device: bool
+
+
+class DownloadOptions(_Options, total=False):
+    """``dir_fd``: the target is a name in this open directory; where that is a symbolic link, it is replaced and not
+    followed.
+    """
+
+    dir_fd: int | None
+
+
+class UploadOptions(_Options, total=False):
+    """``insecure``: where the guest runs no programs, write the target in place; without, that is refused."""
+
+    insecure: bool
+
+
 @dataclass(slots=True)
 class Outcome:
     """``size`` bytes in ``seconds``; the first ``resumed`` of them were there from an earlier try.
 
-    ``verified``: the far end's hash is ours. ``atomic``: the target was at no time half a file. ``notes``: what
+    ``verified``: the other side's hash is ours. ``atomic``: the target was at no time half a file. ``notes``: what
     could not be had, a sentence each.
     """
 
@@ -27,9 +56,15 @@ class Outcome:
     atomic: bool = False
     notes: list[str] = field(default_factory=list)
 
+    def note_missing(self, *, unverified: bool = False, unkept: bool = False) -> None:
+        if unverified:
+            self.notes.append(_UNVERIFIED)
+        if unkept:
+            self.notes.append(_UNKEPT)
+
 
 class Count:
-    """How much is there. Tells ``progress``; what passes goes into ``digest``, and into ``file`` if there is one."""
+    """How much is there: calls ``progress``; what passes goes into ``digest``, and into ``file`` if there is one."""
 
     def __init__(self, done: int, whole: int, progress: Progress | None, digest: Any, file: Any = None) -> None:
         self.done, self._whole = done, whole
@@ -46,23 +81,15 @@ class Count:
         if self._digest is not None:
             self._digest.update(data)
 
+    def hash_start(self, file: BinaryIO) -> None:
+        """Hash what an earlier try has copied; leave the file behind it."""
+        file.seek(0)
+        left = self.done
+        while left and (data := file.read(min(left, 1 << 20))):
+            self.hash(data)
+            left -= len(data)
+
     def add(self, count: int) -> None:
         self.done += count
         if self._progress:
             self._progress(self.done, max(self.done, self._whole))
-
-
-def hash_start(file: BinaryIO, size: int, count: Count) -> None:
-    """Of what an earlier try has copied; the file stands behind it."""
-    file.seek(0)
-    left = size
-    while left and (data := file.read(min(left, 1 << 20))):
-        count.hash(data)
-        left -= len(data)
-
-
-def note_missing(outcome: Outcome, unverified: bool, unkept: bool) -> None:
-    if unverified:
-        outcome.notes.append(_UNVERIFIED)
-    if unkept:
-        outcome.notes.append(_UNKEPT)

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from qga.client.errors import ClientError, CommandFailed, OutOfStep
 from qga.client.operations import guest_tools, parts, quoting, run, scripts, times
-from qga.client.operations.requests import Steps
 
 _BATCH = 100  # directories or links of one program in the guest
 _COPY_RATE = 10e6  # bytes a second, where a part must be copied to another filesystem of the guest
@@ -27,16 +26,16 @@ class Place(NamedTuple):
     hasher: str
 
 
-def prepare(target: str, key: str) -> Steps[Place | None]:
+async def prepare(target: str, key: str) -> Place | None:
     """A part for a copy to ``target``, where nobody else in the guest gets at it; None where no sh can be run there.
 
     Raises CommandFailed where nothing can be written there.
     """
     name = part_name(target, key)
     try:
-        done = yield from _script("prepare", target, name)
+        done = await _script("prepare", target, name)
     except BaseException:  # it may be there by now
-        yield from _script("remove", target, name)
+        await _script("remove", target, name)
         raise
     if done is None:
         return None
@@ -55,30 +54,30 @@ def part_name(target: str, key: str) -> str:
     return f".{label}.{key}{parts.key(target)[:6]}.qga-part"
 
 
-def finish(place: Place, size: int, mode: int, modified: int | None) -> Steps[list[str]]:
+async def finish(place: Place, size: int, mode: int, modified: int | None) -> list[str]:
     """Put the part into its place, with mode and time (nanoseconds). A sentence for each thing that could not be.
 
     ``size`` in bytes, for how long it may take.
     """
     when = "" if modified is None else times.seconds(modified)
     seconds = guest_tools.PATIENCE + size / _COPY_RATE
-    done = yield from _script("finish", place.path, place.part, f"{mode:o}", when, seconds=seconds)
+    done = await _script("finish", place.path, place.part, f"{mode:o}", when, seconds=seconds)
     if done is None or done.returncode:
         raise CommandFailed("guest-exec", _said(done) if done else "the guest runs no program any more")
     return _notes(done)
 
 
-def remove(part: str) -> Steps[None]:
-    yield from guest_tools.completed(["rm", "-f", "--", part])
+async def remove(part: str) -> None:
+    await guest_tools.completed(["rm", "-f", "--", part])
 
 
-def tidy(directories: Sequence[str]) -> Steps[None]:
+async def tidy(directories: Sequence[str]) -> None:
     """Remove what copies into these directories of the guest have left, if nobody has gone on with it for a day."""
     for start in range(0, len(directories), _BATCH):
-        yield from _script("tidy", *directories[start : start + _BATCH])
+        await _script("tidy", *directories[start : start + _BATCH])
 
 
-def change_tree(script: str, items: Sequence[Sequence[str]]) -> Steps[list[str]]:
+async def change_tree(script: str, items: Sequence[Sequence[str]]) -> list[str]:
     """Run one of ``directories``, ``links`` and ``settle``; what it says of what could not be, a sentence each.
 
     ``items``: the words for each directory or link, the last its path.
@@ -86,7 +85,7 @@ def change_tree(script: str, items: Sequence[Sequence[str]]) -> Steps[list[str]]
     notes: list[str] = []
     for start in range(0, len(items), _BATCH):
         words = [word for item in items[start : start + _BATCH] for word in item]
-        done = yield from _script(script, *words)
+        done = await _script(script, *words)
         if done is None:
             raise ClientError("in the guest: directories are made where the agent runs programs, and there is a sh")
         if done.returncode:
@@ -95,9 +94,9 @@ def change_tree(script: str, items: Sequence[Sequence[str]]) -> Steps[list[str]]
     return notes
 
 
-def _script(name: str, *words: str, seconds: float = guest_tools.PATIENCE) -> Steps[run.Completed | None]:
+async def _script(name: str, *words: str, seconds: float = guest_tools.PATIENCE) -> run.Completed | None:
     ascii_only = "" if all(map(quoting.is_sayable, words)) else "ascii=yes\n"
-    return (yield from guest_tools.completed(["sh", "-c", ascii_only + scripts.text(name), "sh", *words], seconds))
+    return await guest_tools.completed(["sh", "-c", ascii_only + scripts.text(name), "sh", *words], seconds)
 
 
 def _said(done: run.Completed) -> str:

@@ -1,18 +1,24 @@
-"""Work of several requests, without I/O: a generator yields what it wants done and is sent what came of it.
+"""What an operation asks of the client that carries it out: each request is awaited, and gives what came of it.
 
-``Client`` and ``AsyncClient`` both carry the same steps out; an error, also KeyboardInterrupt or a cancelled task, is
-thrown into the generator, which may still ask for what cleans up.
+An operation is a coroutine that awaits these requests, and other operations, and nothing else: it does no I/O of its
+own, and so the blocking client and the one for asyncio carry out the same. An error is raised where the request was
+awaited, KeyboardInterrupt and a task's cancellation included; the operation may still make requests that clean up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from collections.abc import Awaitable, Coroutine, Generator, Iterable, Mapping
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+
+from qga.client.connection import Limits
+from qga.client.errors import CommandFailed
 
 T = TypeVar("T")
-Ticket: TypeAlias = tuple[Any, int]  # a connection, and the number on it
+Operation: TypeAlias = Coroutine[Any, Any, T]
 
-# Seconds that suit a command where nobody says otherwise: what hosts allow it, Proxmox VE above all.
+
+TIMEOUT = 30.0  # seconds that a command has where nobody says otherwise
+# Or these, which suit it: what hosts allow it, Proxmox VE above all.
 LONGER = {
     "guest-fsfreeze-freeze": 600.0,
     "guest-fsfreeze-freeze-list": 600.0,
@@ -22,48 +28,136 @@ LONGER = {
     "guest-set-vcpus": 60.0,
     "guest-set-memory-blocks": 60.0,
 }
-SETTLED = 5.0  # seconds: a command that is silent when it succeeds, and is still silent, has succeeded
 
 
-class Ask(NamedTuple):
-    """One command, and its value back."""
+class Client(Protocol):
+    """A client that blocks until an operation has ended."""
 
-    command: str
-    arguments: Mapping[str, Any] = {}
+    def carry_out(self, operation: Awaitable[T]) -> T: ...
+
+
+class AsyncClient(Protocol):
+    """A client for asyncio."""
+
+    async def carry_out(self, operation: Awaitable[T]) -> T: ...
+
+
+class Submits(Protocol):
+    """A connection, as far as it does not wait."""
+
+    @property
+    def limits(self) -> Limits: ...
+    def submit(self, command: str, arguments: Mapping[str, Any], *, silent: bool = False) -> int: ...
+    def submit_write(self, handle: int, encoded: bytes) -> int: ...
+
+
+class Request(Generic[T]):
+    """Awaiting a request hands it to the client, and returns a T."""
+
+    def __await__(self) -> Generator[Request[T], T, T]:
+        return (yield self)
+
+
+class Ask(Request[T]):
+    """One command; its return value. ``timeout``: seconds, by default what the client allows the command."""
+
+    def __init__(self, command: str, arguments: Mapping[str, Any] = {}, timeout: float | None = None) -> None:
+        self.command, self.arguments, self.timeout = command, arguments, timeout
+
+
+class Pause(Request[None]):
+    """Nothing, for so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+
+class Disconnect(Request[None]):
+    """The end of the connection: the next request makes another one."""
+
+
+class OnConnection(Request[T]):
+    """What a connection does without waiting. ``timeout``: seconds to connect in, where there is no connection."""
+
     timeout: float | None = None
 
-
-class Submit(NamedTuple):
-    """A command whose value is collected later, by the ticket that comes back."""
-
-    command: str
-    arguments: Mapping[str, Any]
+    def perform(self, connection: Submits) -> T:
+        raise NotImplementedError
 
 
-class Write(NamedTuple):
-    """As Submit, of guest-file-write; ``encoded`` is base64."""
+class Connect(OnConnection[None]):
+    """A connection on which the agent has answered."""
 
-    handle: int
-    encoded: bytes
+    def __init__(self, timeout: float | None = None) -> None:
+        self.timeout = timeout
 
-
-class Collect(NamedTuple):
-    """The value of a ticket: of the connection that it was submitted on, never of a later one."""
-
-    ticket: Ticket
+    def perform(self, connection: Submits) -> None:
+        pass
 
 
-class Pause(NamedTuple):
-    seconds: float
+class GetLimits(OnConnection[Limits]):
+    """How much the connection carries."""
+
+    def perform(self, connection: Submits) -> Limits:
+        return connection.limits
 
 
-class Limits(NamedTuple):
-    """What the road carries comes back: bytes of one read, of one write, and how many may be under way."""
+class Ticket(Request[T]):
+    """The return value of a command that was submitted, on the connection that it was sent on and no later one."""
 
-    read: int = 0
-    write: int = 0
-    window: int = 0
+    def __init__(self, connection: Any, number: int, timeout: float | None = None) -> None:
+        self.connection, self.number, self.timeout = connection, number, timeout
+
+    def withdraw(self) -> None:
+        """Nobody will await it: its reply is dropped."""
+        self.connection.withdraw(self.number)
 
 
-Step: TypeAlias = Ask | Submit | Write | Collect | Pause | Limits
-Steps: TypeAlias = Generator[Step, Any, T]
+class Submit(OnConnection[Ticket[T]]):
+    """A command to be sent now; await the ticket for its return value.
+
+    ``silent``: the agent does not answer when it succeeds. ``timeout``: seconds that the ticket waits.
+    """
+
+    def __init__(
+        self,
+        command: str,
+        arguments: Mapping[str, Any] = {},
+        timeout: float | None = None,
+        *,
+        silent: bool = False,
+    ) -> None:
+        self.command, self.arguments, self.timeout, self.silent = command, arguments, timeout, silent
+
+    def perform(self, connection: Submits) -> Ticket[T]:
+        number = connection.submit(self.command, self.arguments, silent=self.silent)
+        return Ticket(connection, number, self.timeout)
+
+
+class Write(OnConnection[Ticket[dict[str, Any] | None]]):
+    """As Submit, of guest-file-write; ``encoded`` is base64. The value is None where the agent has left it out."""
+
+    def __init__(self, handle: int, encoded: bytes) -> None:
+        self.handle, self.encoded = handle, encoded
+
+    def perform(self, connection: Submits) -> Ticket[dict[str, Any] | None]:
+        return Ticket(connection, connection.submit_write(self.handle, self.encoded))
+
+
+def allowed(command: str, timeout: float | None, default: float | None) -> float:
+    """Return the seconds that a command has: what the call says, else the client's default, else what suits it."""
+    if timeout is None:
+        timeout = default
+    return LONGER.get(command, TIMEOUT) if timeout is None else timeout
+
+
+async def together(commands: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Any]:
+    """Send all commands at once; return their values in order, and the CommandFailed of those that failed."""
+    tickets: list[Ticket[Any]] = [await Submit(command, arguments) for command, arguments in commands]
+    values = []
+    for ticket in tickets:
+        try:
+            values.append(await ticket)
+        except CommandFailed as error:
+            values.append(error)
+    return values

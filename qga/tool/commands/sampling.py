@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from qga.client.errors import CommandFailed
-from qga.client.operations.requests import Collect, Steps, Submit
+from qga.client.operations.requests import together
 from qga.tool import units
 
 Counters: TypeAlias = dict[str, dict[str, int]]  # by name of processor, disk or interface
@@ -39,17 +39,11 @@ class Rates(NamedTuple):
     interfaces: dict[str, dict[str, float]] | None
 
 
-def sample() -> Steps[Sample]:
+async def sample() -> Sample:
     """All are asked for at once."""
-    tickets = []
-    for command in ASKED:
-        tickets.append((yield Submit(command, {})))
-    told: list[Any] = []
-    for ticket in tickets:
-        try:
-            told.append((yield Collect(ticket)))
-        except CommandFailed:  # older agents lack it, or the guest's owner forbids it
-            told.append(None)
+    values = await together([(command, {}) for command in ASKED])
+    # Older agents lack one, or the guest's owner forbids it.
+    told = [None if isinstance(value, CommandFailed) else value for value in values]
     return taken(time.monotonic(), dict(zip(ASKED, told, strict=True)))
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pybase64
 
-from qga.client.asynchronous import AsyncClient
+from qga.client.aio import AsyncClient
 from qga.client.errors import ClientError, CommandFailed, CommandNotFound
-from qga.client.operations.requests import Collect, Steps, Submit
+from qga.client.operations.requests import together
 from qga.client.payload import payload
 from qga.client.reading import shown
 from qga.tool.exits import ended
@@ -214,7 +214,7 @@ class Far:
         await self._client.run(["rm", "-rf", "--", self._directory])
 
     async def _together(self, requests: Sequence[Request]) -> list[Any]:
-        return await self._client.carry_out(_together(requests))
+        return await self._client.carry_out(together(requests))
 
 
 def _number(word: bytes) -> int:
@@ -223,19 +223,6 @@ def _number(word: bytes) -> int:
             f"the terminal's far end: expected how many bytes it took, got {shown(word.decode('latin-1'))}"
         )
     return int(word)
-
-
-def _together(requests: Sequence[Request]) -> Steps[list[Any]]:
-    """The replies, in order, to what is sent at once; an error reply is one of them."""
-    tickets, replies = [], []
-    for command, arguments in requests:
-        tickets.append((yield Submit(command, arguments)))
-    for ticket in tickets:
-        try:
-            replies.append((yield Collect(ticket)))
-        except CommandFailed as error:
-            replies.append(error)
-    return replies
 
 
 def _held(reply: Any) -> bool:

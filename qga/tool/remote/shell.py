@@ -12,7 +12,7 @@ import os
 from collections.abc import Coroutine
 from typing import Any
 
-from qga.client.asynchronous import AsyncClient
+from qga.client.aio import AsyncClient
 from qga.client.client import Client
 from qga.client.errors import ClientError
 from qga.tool import output

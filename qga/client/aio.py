@@ -1,0 +1,269 @@
+"""The client for asyncio: the blocking one's methods, to be awaited. Several tasks may ask at once: it pipelines."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar, Unpack
+
+from qga.client import transport
+from qga.client.commands import SILENT, AsyncCommands
+from qga.client.errors import AgentTimeout, ClientError
+from qga.client.operations import connect
+from qga.client.operations.requests import Ask, Disconnect, OnConnection, Pause, Request, Ticket, allowed
+from qga.client.operations.silent import ask_silent
+
+if TYPE_CHECKING:
+    from qga.client.files import AsyncGuestFile
+    from qga.client.freezing import AsyncFreeze
+    from qga.client.libvirt import LibvirtConnection
+    from qga.client.operations.outcome import DownloadOptions, Outcome, UploadOptions
+    from qga.client.operations.run import Completed
+
+T = TypeVar("T")
+
+
+class AsyncClient(AsyncCommands):
+    """As ``qga.client.Client``; ``async with AsyncClient(address) as guest: await guest.guest_ping()``.
+
+    For one event loop. ``download`` and ``upload`` read and write the host's own file without leaving the loop.
+    """
+
+    def __init__(self, address: str | None = None, *, timeout: float | None = None) -> None:
+        """Raises AddressError; does not connect yet."""
+        self.address = transport.parse(address)
+        self.timeout = timeout
+        self._connection: AsyncConnection | AsyncLibvirtConnection | None = None
+        self._connecting = asyncio.Lock()
+
+    @classmethod
+    async def connect(
+        cls,
+        address: str | None = None,
+        *,
+        timeout: float | None = None,
+        wait: float = 0,
+        progress: connect.Progress | None = None,
+    ) -> Self:
+        """As ``Client.connect``."""
+        client = cls(address, timeout=timeout)
+        await client.carry_out(connect.connect(wait, progress))
+        return client
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection; the next call makes another one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    async def call(self, command: str, /, *, timeout: float | None = None, **arguments: Any) -> Any:
+        """As ``Client.call``."""
+        return await self._ask(command, {name.replace("_", "-"): value for name, value in arguments.items()}, timeout)
+
+    async def call_raw(
+        self, command: str, arguments: Mapping[str, Any] | None = None, *, timeout: float | None = None
+    ) -> Any:
+        """As ``Client.call_raw``."""
+        seconds = allowed(command, timeout, self.timeout)
+        if command in SILENT:
+            return await self.carry_out(ask_silent(command, arguments or {}, seconds))
+        deadline = time.monotonic() + seconds
+        connection = await self._connected(seconds)
+        return await connection.collect(connection.submit(command, arguments or {}), deadline)
+
+    def open(self, path: str, mode: str = "r") -> AsyncGuestFile:
+        """``async with client.open(path) as file:``, a file of the guest in a mode of fopen(3)."""
+        from qga.client.files import AsyncGuestFile
+
+        return AsyncGuestFile(self, path, mode)
+
+    def freeze(self, *, timeout: float | None = None, mountpoints: Iterable[str] | None = None) -> AsyncFreeze:
+        """``async with client.freeze():``, as ``Client.freeze``."""
+        from qga.client.freezing import AsyncFreeze
+
+        return AsyncFreeze(self, timeout, mountpoints)
+
+    async def run(
+        self,
+        argv: Iterable[str],
+        *,
+        input: bytes | str | None = None,  # noqa: A002  subprocess.run's name
+        env: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        capture_output: bool = True,
+        check: bool = False,
+        text: bool = False,
+    ) -> Completed:
+        """As ``Client.run``."""
+        from qga.client.operations.run import run
+
+        return await self.carry_out(
+            run(argv, input, env, timeout, capture_output=capture_output, check=check, text=text)
+        )
+
+    async def download(self, source: str, target: str | BinaryIO, **options: Unpack[DownloadOptions]) -> Outcome:
+        """As ``Client.download``."""
+        from qga.client.operations.download import download
+
+        return await self.carry_out(download(source, target, **options))
+
+    async def upload(self, source: str | BinaryIO, target: str, **options: Unpack[UploadOptions]) -> Outcome:
+        """As ``Client.upload``."""
+        from qga.client.operations.copy import upload
+
+        return await self.carry_out(upload(source, target, **options))
+
+    async def carry_out(self, operation: Awaitable[T]) -> T:
+        """As ``Client.carry_out``."""
+        steps = operation.__await__()
+        try:
+            request = steps.send(None)
+            while True:
+                try:
+                    value = await self._do(request)
+                except BaseException as error:
+                    request = steps.throw(error)
+                else:
+                    request = steps.send(value)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    async def _do(self, request: Request[Any]) -> Any:
+        match request:
+            case Ask():
+                return await self.call_raw(request.command, request.arguments, timeout=request.timeout)
+            case Ticket():
+                seconds = allowed("", request.timeout, self.timeout)
+                return await request.connection.collect(request.number, time.monotonic() + seconds)
+            case OnConnection():
+                return request.perform(await self._connected(allowed("", request.timeout, self.timeout)))
+            case Pause():
+                return await asyncio.sleep(request.seconds)
+            case Disconnect():
+                return self.close()
+
+    async def _ask(self, command: str, arguments: Mapping[str, Any], timeout: float | None) -> Any:
+        given = {name: value for name, value in arguments.items() if value is not None}
+        return await self.call_raw(command, given, timeout=timeout)
+
+    async def _connected(self, timeout: float) -> AsyncConnection | AsyncLibvirtConnection:
+        async with self._connecting:
+            if self._connection is None or self._connection.closed:
+                seconds = min(connect.SYNC_TIMEOUT, timeout)
+                if self.address.kind == "libvirt":
+                    self._connection = await AsyncLibvirtConnection.open(self.address, seconds)
+                else:
+                    self._connection = await AsyncConnection.open(self.address, seconds)
+            return self._connection
+
+
+class AsyncConnection(transport.StreamConnection):
+    """The event loop reads and writes, and a reply wakes the task that waits for it."""
+
+    def __init__(self, address: str, stream: transport.Stream) -> None:
+        super().__init__(address, stream)
+        self._loop = asyncio.get_running_loop()
+        self._futures: dict[int, asyncio.Future[None]] = {}
+        self._loop.add_reader(self._descriptor, self.read)
+
+    @classmethod
+    async def open(cls, address: transport.Address, timeout: float) -> Self:
+        """Raises AgentUnreachable, AgentTimeout, AddressError."""
+        connection = cls(address.text, await asyncio.to_thread(transport.open_stream, address, timeout))
+        try:
+            await connection.collect(connection.synchronise(), time.monotonic() + timeout)
+        except AgentTimeout:
+            connection.close()
+            raise connection.silence(timeout) from None
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    async def collect(self, ticket: int, deadline: float) -> Any:
+        """Wait for the reply. Raises AgentTimeout."""
+        try:
+            if not self.has(ticket):
+                self._futures[ticket] = self._loop.create_future()
+                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                    await self._futures[ticket]
+            return self.take(ticket)
+        except TimeoutError:
+            raise self.late(ticket) from None
+        except BaseException:
+            self.withdraw(ticket)
+            raise
+        finally:
+            self._futures.pop(ticket, None)
+
+    def flush(self) -> None:
+        before = self.blocked
+        super().flush()
+        if self.blocked and not before:
+            self._loop.add_writer(self._descriptor, self.flush)
+        elif before and not self.blocked:
+            self._loop.remove_writer(self._descriptor)
+
+    def wake(self, ticket: int) -> None:
+        if (future := self._futures.get(ticket)) is not None and not future.done():
+            future.set_result(None)
+
+    def close(self, error: ClientError | None = None) -> None:
+        if not self.closed:
+            self._loop.remove_reader(self._descriptor)
+            self._loop.remove_writer(self._descriptor)
+            super().close(error)
+
+
+class AsyncLibvirtConnection:
+    """Each command in a thread, one at a time: libvirt's own calls block."""
+
+    def __init__(self, connection: LibvirtConnection) -> None:
+        self._connection = connection
+        self._turn = asyncio.Lock()
+        self.limits = connection.limits
+        self.submit, self.submit_write = connection.submit, connection.submit_write
+        self.withdraw, self.close = connection.withdraw, connection.close
+
+    @classmethod
+    async def open(cls, address: transport.Address, timeout: float) -> Self:
+        """Raises AgentUnreachable, AgentTimeout, AddressError."""
+        from qga.client.libvirt import LibvirtConnection
+
+        return cls(await asyncio.to_thread(LibvirtConnection, address, timeout))
+
+    @property
+    def closed(self) -> bool:
+        return self._connection.closed
+
+    async def collect(self, ticket: int, deadline: float) -> Any:
+        """One that is given up while it waits for its turn is never sent; one that is under way keeps its turn."""
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                await self._turn.acquire()
+        except TimeoutError:
+            command, _, _ = self._connection.pop(ticket)
+            text = "the agent was still busy with what was asked before; this was not sent"
+            raise AgentTimeout(f"{command}: {text}", command=command) from None
+        except BaseException:
+            self.withdraw(ticket)
+            raise
+        work = asyncio.ensure_future(asyncio.to_thread(self._connection.collect, ticket, deadline))
+        work.add_done_callback(self._done)
+        return await asyncio.shield(work)
+
+    def _done(self, work: asyncio.Future[Any]) -> None:
+        self._turn.release()
+        if not work.cancelled():
+            work.exception()  # seen, also where nobody waits for it any more
