@@ -1,7 +1,7 @@
 """Writes ``qga/client/commands.py``, ``replies.py`` and ``shapes.py`` from the schema: ``make client``.
 
-A reply's struct is a frozen dataclass, QAPI's name without Guest; an enum is a str, so that a newer agent's word does
-no harm; a union is one class of the members of its base and its branch.
+A reply's struct is a frozen dataclass, QAPI's name without Guest; an enum is a Literal of its words, of which a newer
+agent may say others; a union is one class of the members of its base and its branch.
 """
 
 from __future__ import annotations
@@ -35,16 +35,13 @@ class Source:
         self.entries = {next(iter(entry.values())): entry for entry in definitions()}
         self.commands = [entry for entry in self.entries.values() if "command" in entry]
         self.needed: dict[str, None] = {}  # structs of replies, each after those that it holds
-        self.sent: dict[str, None] = {}
         for command in self.commands:
             self._need(command.get("returns"))
             for reference in command.get("data", {}).values():
                 self._need(reference)
-                if self._class(reference):
-                    self.sent[_element(reference)] = None
 
     def _class(self, reference: Any) -> str | None:
-        """The class of a type, or of a list's elements; None for what is no object."""
+        """The class of a type, or of a list's elements; None for what is not an object."""
         entry = self.entries.get(_element(reference), {})
         return _name(_element(reference)) if "struct" in entry or "union" in entry else None
 
@@ -69,31 +66,21 @@ class Source:
             self._need(member)
         self.needed[name] = None
 
-    def annotation(self, reference: Any, *, argument: bool = False, prefix: str = "") -> str:
+    def annotation(self, reference: Any, *, argument: bool = False) -> str:
         if isinstance(reference, list):
-            return f"{'Sequence' if argument else 'list'}[{self.annotation(reference[0], argument=argument, prefix=prefix)}]"
+            return f"{'Sequence' if argument else 'list'}[{self.annotation(reference[0], argument=argument)}]"
         if reference in WORDS:
             return WORDS[reference]
         entry = self.entries[reference]
         if "alternate" in entry:
             return " | ".join(dict.fromkeys(self.annotation(branch) for branch in entry["data"].values()))
-        return "str" if "enum" in entry else f"{prefix}{_name(reference)}"
-
-    def reading(self, reference: Any, value: str) -> str:
-        if self._class(reference) is None:
-            return value
-        name = f"{_name(_element(reference))}"
-        if isinstance(reference, list):
-            if "union" in self.entries[_element(reference)]:
-                return f"[part for item in {value} if (part := {name}.read(item)) is not None]"
-            return f"[{name}.read(item) for item in {value}]"
-        return f"{name}.read({value})"
+        return _name(reference)
 
     def dataclass(self, name: str) -> Iterator[str]:
         entry = self.entries[name]
         members, docs = self._members(entry), self._docs(entry)
         yield "\n\n@dataclass(frozen=True, slots=True)"
-        yield f"class {_name(name)}:"
+        yield f"class {_name(name)}(Struct):"
         yield _doc(entry["doc"], 4)
         required = [member for member in members if not member.startswith("*")]
         optional = [member.removeprefix("*") for member in members if member.startswith("*")]
@@ -103,30 +90,6 @@ class Source:
         for member in optional:
             yield f"    {_field(member)}: {self.annotation(members['*' + member])} | None = None"
             yield _doc(docs[member], 4)
-        result = "Self | None" if "union" in entry else "Self"
-        yield f"\n    @classmethod\n    def read(cls, value: Any) -> {result}:"
-        if "union" in entry:
-            (branch,) = entry["data"]
-            yield f'        """None for a {entry["discriminator"]} that is not known."""'
-            yield f'        if value["{entry["discriminator"]}"] != "{branch}":\n            return None'
-        yield "        return cls("
-        for member in required:
-            read = self.reading(members[member], _item(member))
-            yield f"            {_field(member)}={read},"
-        for member in optional:
-            got = f'value.get("{member}")'
-            if self._class(members["*" + member]):
-                read = self.reading(members["*" + member], _item(member))
-                yield f"            {_field(member)}=None if {got} is None else {read},"
-            else:
-                yield f"            {_field(member)}={got},"
-        yield "        )"
-        if name in self.sent:
-            yield "\n    def write(self) -> dict[str, Any]:"
-            yield '        """As an argument of a command."""'
-            pairs = ", ".join(f'"{member.lstrip("*")}": self.{_field(member)}' for member in members)
-            yield f"        members: dict[str, Any] = {{{pairs}}}"
-            yield "        return {name: member for name, member in members.items() if member is not None}"
 
     def replies(self) -> str:
         lines = [
@@ -135,8 +98,14 @@ class Source:
         lines += [
             "from __future__ import annotations\n",
             "from dataclasses import dataclass",
-            "from typing import Any, Self",
+            "from typing import Literal, TypeAlias\n",
+            "from qga.client.structs import Struct",
+            "from qga.client.structs import read as read\n",
         ]
+        for name, entry in self.entries.items():
+            if "enum" in entry:
+                words = ", ".join(f'"{word}"' for word in entry["data"])
+                lines += [f"{_name(name)}: TypeAlias = Literal[{words}]", _enum_doc(entry), ""]
         for name in self.needed:
             lines += self.dataclass(name)
         return "\n".join(lines) + "\n"
@@ -161,16 +130,13 @@ class Source:
             if member.startswith("*") and value != field:
                 value = f"None if {field} is None else {value}"
             pairs.append(f'"{key}": {value}')
-        ask = f'{wait}self._ask("{name}", {{{", ".join(pairs)}}}, timeout)'
+        verb = "_read" if self._class(returns) else "_ask"
+        ask = f'{wait}self.{verb}("{name}", {{{", ".join(pairs)}}}, timeout)'
         if returns is None:
             yield f"        {ask}"
-            return
-        yield f"        value{'' if self._class(returns) else f': {result}'} = {ask}"
-        if self._class(returns) is None:
+        else:
+            yield f"        value: {result} = {ask}"
             yield "        return value"
-            return
-        yield f"        from qga.client.replies import {_name(_element(returns))}\n"
-        yield f"        return {self.reading(returns, 'value')}"
 
     def commands_module(self) -> str:
         silent = [command["command"] for command in self.commands if command.get("success-response") is False]
@@ -195,7 +161,13 @@ class Source:
             lines += [
                 f"    {word}def _ask(self, command: str, arguments: Mapping[str, Any], timeout: float | None) -> Any:"
             ]
-            lines += ["        raise NotImplementedError"]
+            lines += ["        raise NotImplementedError\n"]
+            lines += [
+                f"    {word}def _read(self, command: str, arguments: Mapping[str, Any], timeout: float | None) -> Any:",
+                f"        value = {'await ' if word else ''}self._ask(command, arguments, timeout)",
+                "        from qga.client.replies import read\n",
+                "        return read(command, value)",
+            ]
             for command in self.commands:
                 lines += self.method(command, asynchronous=bool(word))
         return "\n".join(lines) + "\n"
@@ -249,8 +221,10 @@ class Source:
 
     def _mentioned(self, command: Entry) -> Iterator[str]:
         for reference in [command.get("returns"), *command.get("data", {}).values()]:
-            if reference is not None and (name := self._class(reference)):
-                yield name
+            entry = self.entries.get(_element(reference), {})
+            for name in entry["data"].values() if "alternate" in entry else [reference]:
+                if "enum" in self.entries.get(_element(name), {}) or self._class(name):
+                    yield _name(_element(name))
 
 
 def _literal(value: Any) -> str:
@@ -270,8 +244,13 @@ def _field(member: str) -> str:
     return member.lstrip("*").replace("-", "_")
 
 
-def _item(member: str) -> str:
-    return f'value["{member}"]'
+def _enum_doc(entry: Entry) -> str:
+    """What an enum is, and each of its words."""
+    words = [
+        textwrap.fill(f'"{word}": {doc}', 114, initial_indent="    ", subsequent_indent=" " * 8)
+        for word, doc in entry["members"].items()
+    ]
+    return "\n".join([f'"""{entry["doc"]}', "", *words, '"""'])
 
 
 def _doc(text: str, indent: int, arguments: Mapping[str, str] | None = None) -> str:

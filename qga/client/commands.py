@@ -17,12 +17,14 @@ if TYPE_CHECKING:
         DiskInfo,
         DiskStatsInfo,
         Exec,
+        ExecCaptureOutputMode,
         ExecStatus,
         FileRead,
         FileSeek,
         FilesystemInfo,
         FilesystemTrimResponse,
         FileWrite,
+        FsfreezeStatus,
         HostName,
         LoadAverage,
         LogicalProcessor,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
         NetworkInterface,
         NetworkRoute,
         OSInfo,
+        QGASeek,
         Timezone,
         User,
     )
@@ -45,6 +48,12 @@ class Commands:
 
     def _ask(self, command: str, arguments: Mapping[str, Any], timeout: float | None) -> Any:
         raise NotImplementedError
+
+    def _read(self, command: str, arguments: Mapping[str, Any], timeout: float | None) -> Any:
+        value = self._ask(command, arguments, timeout)
+        from qga.client.replies import read
+
+        return read(command, value)
 
     def guest_set_user_password(
         self, username: str, password: str, crypted: bool, *, timeout: float | None = None
@@ -67,10 +76,8 @@ class Commands:
         Args:
             username: Login name of the user whose keys are listed.
         """
-        value = self._ask("guest-ssh-get-authorized-keys", {"username": username}, timeout)
-        from qga.client.replies import AuthorizedKeys
-
-        return AuthorizedKeys.read(value)
+        value: AuthorizedKeys = self._read("guest-ssh-get-authorized-keys", {"username": username}, timeout)
+        return value
 
     def guest_ssh_add_authorized_keys(
         self, username: str, keys: Sequence[str], reset: bool | None = None, *, timeout: float | None = None
@@ -103,10 +110,8 @@ class Commands:
 
     def guest_get_vcpus(self, *, timeout: float | None = None) -> list[LogicalProcessor]:
         """List the guest's logical processors, by number. Since QEMU 1.5."""
-        value = self._ask("guest-get-vcpus", {}, timeout)
-        from qga.client.replies import LogicalProcessor
-
-        return [LogicalProcessor.read(item) for item in value]
+        value: list[LogicalProcessor] = self._read("guest-get-vcpus", {}, timeout)
+        return value
 
     def guest_set_vcpus(self, vcpus: Sequence[LogicalProcessor], *, timeout: float | None = None) -> int:
         """Take processors online or offline, and stop at the first that fails.
@@ -121,24 +126,18 @@ class Commands:
 
     def guest_get_cpustats(self, *, timeout: float | None = None) -> list[CpuStats]:
         """Say how long each processor that is online has been in which state since the boot. Since QEMU 7.1."""
-        value = self._ask("guest-get-cpustats", {}, timeout)
-        from qga.client.replies import CpuStats
-
-        return [part for item in value if (part := CpuStats.read(item)) is not None]
+        value: list[CpuStats] = self._read("guest-get-cpustats", {}, timeout)
+        return value
 
     def guest_get_load(self, *, timeout: float | None = None) -> LoadAverage:
         """Return the load averages of the last 1, 5 and 15 minutes. Since QEMU 10.0."""
-        value = self._ask("guest-get-load", {}, timeout)
-        from qga.client.replies import LoadAverage
-
-        return LoadAverage.read(value)
+        value: LoadAverage = self._read("guest-get-load", {}, timeout)
+        return value
 
     def guest_get_disks(self, *, timeout: float | None = None) -> list[DiskInfo]:
         """List the disks, by name, each followed by its partitions. Since QEMU 5.2."""
-        value = self._ask("guest-get-disks", {}, timeout)
-        from qga.client.replies import DiskInfo
-
-        return [DiskInfo.read(item) for item in value]
+        value: list[DiskInfo] = self._read("guest-get-disks", {}, timeout)
+        return value
 
     def guest_get_diskstats(self, *, timeout: float | None = None) -> list[DiskStatsInfo]:
         """Return the counters of the disks and partitions, in the kernel's order: Documentation/admin-
@@ -146,10 +145,8 @@ class Commands:
 
         Since QEMU 7.1.
         """
-        value = self._ask("guest-get-diskstats", {}, timeout)
-        from qga.client.replies import DiskStatsInfo
-
-        return [DiskStatsInfo.read(item) for item in value]
+        value: list[DiskStatsInfo] = self._read("guest-get-diskstats", {}, timeout)
+        return value
 
     def guest_exec(
         self,
@@ -157,7 +154,7 @@ class Commands:
         arg: Sequence[str] | None = None,
         env: Sequence[str] | None = None,
         input_data: str | None = None,
-        capture_output: bool | str | None = None,
+        capture_output: bool | ExecCaptureOutputMode | None = None,
         *,
         timeout: float | None = None,
     ) -> Exec:
@@ -170,7 +167,7 @@ class Commands:
             input_data: Standard input of the program, in base64. Unset: nothing.
             capture_output: Which output is kept for guest-exec-status. Unset: none.
         """
-        value = self._ask(
+        value: Exec = self._read(
             "guest-exec",
             {
                 "path": path,
@@ -181,9 +178,7 @@ class Commands:
             },
             timeout,
         )
-        from qga.client.replies import Exec
-
-        return Exec.read(value)
+        return value
 
     def guest_exec_status(self, pid: int, *, timeout: float | None = None) -> ExecStatus:
         """Say whether a program has ended, and if so, how, and what it wrote.
@@ -194,10 +189,8 @@ class Commands:
         Args:
             pid: The process id that guest-exec returned.
         """
-        value = self._ask("guest-exec-status", {"pid": pid}, timeout)
-        from qga.client.replies import ExecStatus
-
-        return ExecStatus.read(value)
+        value: ExecStatus = self._read("guest-exec-status", {"pid": pid}, timeout)
+        return value
 
     def guest_file_open(self, path: str, mode: str | None = None, *, timeout: float | None = None) -> int:
         """Open a file of the guest.
@@ -226,10 +219,8 @@ class Commands:
             handle: The handle that guest-file-open returned.
             count: Bytes to read at most, 50331648 (48 MiB) or less. Unset: 4096.
         """
-        value = self._ask("guest-file-read", {"handle": handle, "count": count}, timeout)
-        from qga.client.replies import FileRead
-
-        return FileRead.read(value)
+        value: FileRead = self._read("guest-file-read", {"handle": handle, "count": count}, timeout)
+        return value
 
     def guest_file_write(
         self, handle: int, buf_b64: str, count: int | None = None, *, timeout: float | None = None
@@ -241,13 +232,13 @@ class Commands:
             buf_b64: What to write, in base64.
             count: How many bytes of it to write. Unset: all.
         """
-        value = self._ask("guest-file-write", {"handle": handle, "buf-b64": buf_b64, "count": count}, timeout)
-        from qga.client.replies import FileWrite
-
-        return FileWrite.read(value)
+        value: FileWrite = self._read(
+            "guest-file-write", {"handle": handle, "buf-b64": buf_b64, "count": count}, timeout
+        )
+        return value
 
     def guest_file_seek(
-        self, handle: int, offset: int, whence: int | str, *, timeout: float | None = None
+        self, handle: int, offset: int, whence: int | QGASeek, *, timeout: float | None = None
     ) -> FileSeek:
         """Move the position of a handle. Returns the new one. Since QEMU 0.15.
 
@@ -256,10 +247,10 @@ class Commands:
             offset: Bytes to move, backwards if negative.
             whence: Where offset is counted from.
         """
-        value = self._ask("guest-file-seek", {"handle": handle, "offset": offset, "whence": whence}, timeout)
-        from qga.client.replies import FileSeek
-
-        return FileSeek.read(value)
+        value: FileSeek = self._read(
+            "guest-file-seek", {"handle": handle, "offset": offset, "whence": whence}, timeout
+        )
+        return value
 
     def guest_file_flush(self, handle: int, *, timeout: float | None = None) -> None:
         """Hand what was written to the guest's kernel. This agent has done so already. Since QEMU 0.15.
@@ -274,10 +265,8 @@ class Commands:
 
         Since QEMU 2.2.
         """
-        value = self._ask("guest-get-fsinfo", {}, timeout)
-        from qga.client.replies import FilesystemInfo
-
-        return [FilesystemInfo.read(item) for item in value]
+        value: list[FilesystemInfo] = self._read("guest-get-fsinfo", {}, timeout)
+        return value
 
     def guest_fstrim(self, minimum: int | None = None, *, timeout: float | None = None) -> FilesystemTrimResponse:
         """Tell the disks which blocks no filesystem uses.
@@ -288,17 +277,15 @@ class Commands:
             minimum: Bytes that a free extent needs to be trimmed; smaller ones are skipped. Unset: 0, all are
                 trimmed.
         """
-        value = self._ask("guest-fstrim", {"minimum": minimum}, timeout)
-        from qga.client.replies import FilesystemTrimResponse
+        value: FilesystemTrimResponse = self._read("guest-fstrim", {"minimum": minimum}, timeout)
+        return value
 
-        return FilesystemTrimResponse.read(value)
-
-    def guest_fsfreeze_status(self, *, timeout: float | None = None) -> str:
+    def guest_fsfreeze_status(self, *, timeout: float | None = None) -> FsfreezeStatus:
         """Say whether the agent holds filesystems frozen.
 
         It does not know of those that others have frozen. Since QEMU 0.15.
         """
-        value: str = self._ask("guest-fsfreeze-status", {}, timeout)
+        value: FsfreezeStatus = self._ask("guest-fsfreeze-status", {}, timeout)
         return value
 
     def guest_fsfreeze_freeze(self, *, timeout: float | None = None) -> int:
@@ -332,10 +319,8 @@ class Commands:
 
     def guest_get_memory_blocks(self, *, timeout: float | None = None) -> list[MemoryBlock]:
         """List the guest's memory blocks, by number; none where the kernel has no memory hot-plug. Since QEMU 2.3."""
-        value = self._ask("guest-get-memory-blocks", {}, timeout)
-        from qga.client.replies import MemoryBlock
-
-        return [MemoryBlock.read(item) for item in value]
+        value: list[MemoryBlock] = self._read("guest-get-memory-blocks", {}, timeout)
+        return value
 
     def guest_set_memory_blocks(
         self, mem_blks: Sequence[MemoryBlock], *, timeout: float | None = None
@@ -347,34 +332,28 @@ class Commands:
         Args:
             mem_blks: The memory blocks to change, in this order.
         """
-        value = self._ask("guest-set-memory-blocks", {"mem-blks": [item.write() for item in mem_blks]}, timeout)
-        from qga.client.replies import MemoryBlockResponse
-
-        return [MemoryBlockResponse.read(item) for item in value]
+        value: list[MemoryBlockResponse] = self._read(
+            "guest-set-memory-blocks", {"mem-blks": [item.write() for item in mem_blks]}, timeout
+        )
+        return value
 
     def guest_get_memory_block_info(self, *, timeout: float | None = None) -> MemoryBlockInfo:
         """Return the size of a memory block. Since QEMU 2.3."""
-        value = self._ask("guest-get-memory-block-info", {}, timeout)
-        from qga.client.replies import MemoryBlockInfo
-
-        return MemoryBlockInfo.read(value)
+        value: MemoryBlockInfo = self._read("guest-get-memory-block-info", {}, timeout)
+        return value
 
     def guest_network_get_interfaces(self, *, timeout: float | None = None) -> list[NetworkInterface]:
         """List the network interfaces, with their addresses and counters, in the kernel's order.
 
         An IPv4 address with a label of its own is listed under the label. Since QEMU 1.1.
         """
-        value = self._ask("guest-network-get-interfaces", {}, timeout)
-        from qga.client.replies import NetworkInterface
-
-        return [NetworkInterface.read(item) for item in value]
+        value: list[NetworkInterface] = self._read("guest-network-get-interfaces", {}, timeout)
+        return value
 
     def guest_network_get_route(self, *, timeout: float | None = None) -> list[NetworkRoute]:
         """List the routes, IPv4 first, in the kernel's order. Since QEMU 9.1."""
-        value = self._ask("guest-network-get-route", {}, timeout)
-        from qga.client.replies import NetworkRoute
-
-        return [NetworkRoute.read(item) for item in value]
+        value: list[NetworkRoute] = self._read("guest-network-get-route", {}, timeout)
+        return value
 
     def guest_shutdown(self, mode: str | None = None, *, timeout: float | None = None) -> None:
         """Shut the guest down. Answers only when every way to do it failed. Since QEMU 0.15.
@@ -436,41 +415,31 @@ class Commands:
 
         Since QEMU 0.15.
         """
-        value = self._ask("guest-info", {}, timeout)
-        from qga.client.replies import AgentInfo
-
-        return AgentInfo.read(value)
+        value: AgentInfo = self._read("guest-info", {}, timeout)
+        return value
 
     def guest_get_host_name(self, *, timeout: float | None = None) -> HostName:
         """Return the name of the guest, as it calls itself. Since QEMU 2.10."""
-        value = self._ask("guest-get-host-name", {}, timeout)
-        from qga.client.replies import HostName
-
-        return HostName.read(value)
+        value: HostName = self._read("guest-get-host-name", {}, timeout)
+        return value
 
     def guest_get_users(self, *, timeout: float | None = None) -> list[User]:
         """List the users who are logged in, each once, in the order in which they logged in as far as it is known.
 
         Since QEMU 2.10.
         """
-        value = self._ask("guest-get-users", {}, timeout)
-        from qga.client.replies import User
-
-        return [User.read(item) for item in value]
+        value: list[User] = self._read("guest-get-users", {}, timeout)
+        return value
 
     def guest_get_timezone(self, *, timeout: float | None = None) -> Timezone:
         """Return the guest's time zone. Since QEMU 2.10."""
-        value = self._ask("guest-get-timezone", {}, timeout)
-        from qga.client.replies import Timezone
-
-        return Timezone.read(value)
+        value: Timezone = self._read("guest-get-timezone", {}, timeout)
+        return value
 
     def guest_get_osinfo(self, *, timeout: float | None = None) -> OSInfo:
         """Say which operating system this is, from uname(2) and os-release(5). Since QEMU 2.10."""
-        value = self._ask("guest-get-osinfo", {}, timeout)
-        from qga.client.replies import OSInfo
-
-        return OSInfo.read(value)
+        value: OSInfo = self._read("guest-get-osinfo", {}, timeout)
+        return value
 
     def guest_get_time(self, *, timeout: float | None = None) -> int:
         """Return the guest's clock: nanoseconds since 1970 in UTC, to the microsecond. Since QEMU 1.5."""
@@ -495,6 +464,12 @@ class AsyncCommands:
     async def _ask(self, command: str, arguments: Mapping[str, Any], timeout: float | None) -> Any:
         raise NotImplementedError
 
+    async def _read(self, command: str, arguments: Mapping[str, Any], timeout: float | None) -> Any:
+        value = await self._ask(command, arguments, timeout)
+        from qga.client.replies import read
+
+        return read(command, value)
+
     async def guest_set_user_password(
         self, username: str, password: str, crypted: bool, *, timeout: float | None = None
     ) -> None:
@@ -516,10 +491,8 @@ class AsyncCommands:
         Args:
             username: Login name of the user whose keys are listed.
         """
-        value = await self._ask("guest-ssh-get-authorized-keys", {"username": username}, timeout)
-        from qga.client.replies import AuthorizedKeys
-
-        return AuthorizedKeys.read(value)
+        value: AuthorizedKeys = await self._read("guest-ssh-get-authorized-keys", {"username": username}, timeout)
+        return value
 
     async def guest_ssh_add_authorized_keys(
         self, username: str, keys: Sequence[str], reset: bool | None = None, *, timeout: float | None = None
@@ -552,10 +525,8 @@ class AsyncCommands:
 
     async def guest_get_vcpus(self, *, timeout: float | None = None) -> list[LogicalProcessor]:
         """List the guest's logical processors, by number. Since QEMU 1.5."""
-        value = await self._ask("guest-get-vcpus", {}, timeout)
-        from qga.client.replies import LogicalProcessor
-
-        return [LogicalProcessor.read(item) for item in value]
+        value: list[LogicalProcessor] = await self._read("guest-get-vcpus", {}, timeout)
+        return value
 
     async def guest_set_vcpus(self, vcpus: Sequence[LogicalProcessor], *, timeout: float | None = None) -> int:
         """Take processors online or offline, and stop at the first that fails.
@@ -570,24 +541,18 @@ class AsyncCommands:
 
     async def guest_get_cpustats(self, *, timeout: float | None = None) -> list[CpuStats]:
         """Say how long each processor that is online has been in which state since the boot. Since QEMU 7.1."""
-        value = await self._ask("guest-get-cpustats", {}, timeout)
-        from qga.client.replies import CpuStats
-
-        return [part for item in value if (part := CpuStats.read(item)) is not None]
+        value: list[CpuStats] = await self._read("guest-get-cpustats", {}, timeout)
+        return value
 
     async def guest_get_load(self, *, timeout: float | None = None) -> LoadAverage:
         """Return the load averages of the last 1, 5 and 15 minutes. Since QEMU 10.0."""
-        value = await self._ask("guest-get-load", {}, timeout)
-        from qga.client.replies import LoadAverage
-
-        return LoadAverage.read(value)
+        value: LoadAverage = await self._read("guest-get-load", {}, timeout)
+        return value
 
     async def guest_get_disks(self, *, timeout: float | None = None) -> list[DiskInfo]:
         """List the disks, by name, each followed by its partitions. Since QEMU 5.2."""
-        value = await self._ask("guest-get-disks", {}, timeout)
-        from qga.client.replies import DiskInfo
-
-        return [DiskInfo.read(item) for item in value]
+        value: list[DiskInfo] = await self._read("guest-get-disks", {}, timeout)
+        return value
 
     async def guest_get_diskstats(self, *, timeout: float | None = None) -> list[DiskStatsInfo]:
         """Return the counters of the disks and partitions, in the kernel's order: Documentation/admin-
@@ -595,10 +560,8 @@ class AsyncCommands:
 
         Since QEMU 7.1.
         """
-        value = await self._ask("guest-get-diskstats", {}, timeout)
-        from qga.client.replies import DiskStatsInfo
-
-        return [DiskStatsInfo.read(item) for item in value]
+        value: list[DiskStatsInfo] = await self._read("guest-get-diskstats", {}, timeout)
+        return value
 
     async def guest_exec(
         self,
@@ -606,7 +569,7 @@ class AsyncCommands:
         arg: Sequence[str] | None = None,
         env: Sequence[str] | None = None,
         input_data: str | None = None,
-        capture_output: bool | str | None = None,
+        capture_output: bool | ExecCaptureOutputMode | None = None,
         *,
         timeout: float | None = None,
     ) -> Exec:
@@ -619,7 +582,7 @@ class AsyncCommands:
             input_data: Standard input of the program, in base64. Unset: nothing.
             capture_output: Which output is kept for guest-exec-status. Unset: none.
         """
-        value = await self._ask(
+        value: Exec = await self._read(
             "guest-exec",
             {
                 "path": path,
@@ -630,9 +593,7 @@ class AsyncCommands:
             },
             timeout,
         )
-        from qga.client.replies import Exec
-
-        return Exec.read(value)
+        return value
 
     async def guest_exec_status(self, pid: int, *, timeout: float | None = None) -> ExecStatus:
         """Say whether a program has ended, and if so, how, and what it wrote.
@@ -643,10 +604,8 @@ class AsyncCommands:
         Args:
             pid: The process id that guest-exec returned.
         """
-        value = await self._ask("guest-exec-status", {"pid": pid}, timeout)
-        from qga.client.replies import ExecStatus
-
-        return ExecStatus.read(value)
+        value: ExecStatus = await self._read("guest-exec-status", {"pid": pid}, timeout)
+        return value
 
     async def guest_file_open(self, path: str, mode: str | None = None, *, timeout: float | None = None) -> int:
         """Open a file of the guest.
@@ -677,10 +636,8 @@ class AsyncCommands:
             handle: The handle that guest-file-open returned.
             count: Bytes to read at most, 50331648 (48 MiB) or less. Unset: 4096.
         """
-        value = await self._ask("guest-file-read", {"handle": handle, "count": count}, timeout)
-        from qga.client.replies import FileRead
-
-        return FileRead.read(value)
+        value: FileRead = await self._read("guest-file-read", {"handle": handle, "count": count}, timeout)
+        return value
 
     async def guest_file_write(
         self, handle: int, buf_b64: str, count: int | None = None, *, timeout: float | None = None
@@ -692,13 +649,13 @@ class AsyncCommands:
             buf_b64: What to write, in base64.
             count: How many bytes of it to write. Unset: all.
         """
-        value = await self._ask("guest-file-write", {"handle": handle, "buf-b64": buf_b64, "count": count}, timeout)
-        from qga.client.replies import FileWrite
-
-        return FileWrite.read(value)
+        value: FileWrite = await self._read(
+            "guest-file-write", {"handle": handle, "buf-b64": buf_b64, "count": count}, timeout
+        )
+        return value
 
     async def guest_file_seek(
-        self, handle: int, offset: int, whence: int | str, *, timeout: float | None = None
+        self, handle: int, offset: int, whence: int | QGASeek, *, timeout: float | None = None
     ) -> FileSeek:
         """Move the position of a handle. Returns the new one. Since QEMU 0.15.
 
@@ -707,10 +664,10 @@ class AsyncCommands:
             offset: Bytes to move, backwards if negative.
             whence: Where offset is counted from.
         """
-        value = await self._ask("guest-file-seek", {"handle": handle, "offset": offset, "whence": whence}, timeout)
-        from qga.client.replies import FileSeek
-
-        return FileSeek.read(value)
+        value: FileSeek = await self._read(
+            "guest-file-seek", {"handle": handle, "offset": offset, "whence": whence}, timeout
+        )
+        return value
 
     async def guest_file_flush(self, handle: int, *, timeout: float | None = None) -> None:
         """Hand what was written to the guest's kernel. This agent has done so already. Since QEMU 0.15.
@@ -725,10 +682,8 @@ class AsyncCommands:
 
         Since QEMU 2.2.
         """
-        value = await self._ask("guest-get-fsinfo", {}, timeout)
-        from qga.client.replies import FilesystemInfo
-
-        return [FilesystemInfo.read(item) for item in value]
+        value: list[FilesystemInfo] = await self._read("guest-get-fsinfo", {}, timeout)
+        return value
 
     async def guest_fstrim(
         self, minimum: int | None = None, *, timeout: float | None = None
@@ -741,17 +696,15 @@ class AsyncCommands:
             minimum: Bytes that a free extent needs to be trimmed; smaller ones are skipped. Unset: 0, all are
                 trimmed.
         """
-        value = await self._ask("guest-fstrim", {"minimum": minimum}, timeout)
-        from qga.client.replies import FilesystemTrimResponse
+        value: FilesystemTrimResponse = await self._read("guest-fstrim", {"minimum": minimum}, timeout)
+        return value
 
-        return FilesystemTrimResponse.read(value)
-
-    async def guest_fsfreeze_status(self, *, timeout: float | None = None) -> str:
+    async def guest_fsfreeze_status(self, *, timeout: float | None = None) -> FsfreezeStatus:
         """Say whether the agent holds filesystems frozen.
 
         It does not know of those that others have frozen. Since QEMU 0.15.
         """
-        value: str = await self._ask("guest-fsfreeze-status", {}, timeout)
+        value: FsfreezeStatus = await self._ask("guest-fsfreeze-status", {}, timeout)
         return value
 
     async def guest_fsfreeze_freeze(self, *, timeout: float | None = None) -> int:
@@ -785,10 +738,8 @@ class AsyncCommands:
 
     async def guest_get_memory_blocks(self, *, timeout: float | None = None) -> list[MemoryBlock]:
         """List the guest's memory blocks, by number; none where the kernel has no memory hot-plug. Since QEMU 2.3."""
-        value = await self._ask("guest-get-memory-blocks", {}, timeout)
-        from qga.client.replies import MemoryBlock
-
-        return [MemoryBlock.read(item) for item in value]
+        value: list[MemoryBlock] = await self._read("guest-get-memory-blocks", {}, timeout)
+        return value
 
     async def guest_set_memory_blocks(
         self, mem_blks: Sequence[MemoryBlock], *, timeout: float | None = None
@@ -800,34 +751,28 @@ class AsyncCommands:
         Args:
             mem_blks: The memory blocks to change, in this order.
         """
-        value = await self._ask("guest-set-memory-blocks", {"mem-blks": [item.write() for item in mem_blks]}, timeout)
-        from qga.client.replies import MemoryBlockResponse
-
-        return [MemoryBlockResponse.read(item) for item in value]
+        value: list[MemoryBlockResponse] = await self._read(
+            "guest-set-memory-blocks", {"mem-blks": [item.write() for item in mem_blks]}, timeout
+        )
+        return value
 
     async def guest_get_memory_block_info(self, *, timeout: float | None = None) -> MemoryBlockInfo:
         """Return the size of a memory block. Since QEMU 2.3."""
-        value = await self._ask("guest-get-memory-block-info", {}, timeout)
-        from qga.client.replies import MemoryBlockInfo
-
-        return MemoryBlockInfo.read(value)
+        value: MemoryBlockInfo = await self._read("guest-get-memory-block-info", {}, timeout)
+        return value
 
     async def guest_network_get_interfaces(self, *, timeout: float | None = None) -> list[NetworkInterface]:
         """List the network interfaces, with their addresses and counters, in the kernel's order.
 
         An IPv4 address with a label of its own is listed under the label. Since QEMU 1.1.
         """
-        value = await self._ask("guest-network-get-interfaces", {}, timeout)
-        from qga.client.replies import NetworkInterface
-
-        return [NetworkInterface.read(item) for item in value]
+        value: list[NetworkInterface] = await self._read("guest-network-get-interfaces", {}, timeout)
+        return value
 
     async def guest_network_get_route(self, *, timeout: float | None = None) -> list[NetworkRoute]:
         """List the routes, IPv4 first, in the kernel's order. Since QEMU 9.1."""
-        value = await self._ask("guest-network-get-route", {}, timeout)
-        from qga.client.replies import NetworkRoute
-
-        return [NetworkRoute.read(item) for item in value]
+        value: list[NetworkRoute] = await self._read("guest-network-get-route", {}, timeout)
+        return value
 
     async def guest_shutdown(self, mode: str | None = None, *, timeout: float | None = None) -> None:
         """Shut the guest down. Answers only when every way to do it failed. Since QEMU 0.15.
@@ -889,41 +834,31 @@ class AsyncCommands:
 
         Since QEMU 0.15.
         """
-        value = await self._ask("guest-info", {}, timeout)
-        from qga.client.replies import AgentInfo
-
-        return AgentInfo.read(value)
+        value: AgentInfo = await self._read("guest-info", {}, timeout)
+        return value
 
     async def guest_get_host_name(self, *, timeout: float | None = None) -> HostName:
         """Return the name of the guest, as it calls itself. Since QEMU 2.10."""
-        value = await self._ask("guest-get-host-name", {}, timeout)
-        from qga.client.replies import HostName
-
-        return HostName.read(value)
+        value: HostName = await self._read("guest-get-host-name", {}, timeout)
+        return value
 
     async def guest_get_users(self, *, timeout: float | None = None) -> list[User]:
         """List the users who are logged in, each once, in the order in which they logged in as far as it is known.
 
         Since QEMU 2.10.
         """
-        value = await self._ask("guest-get-users", {}, timeout)
-        from qga.client.replies import User
-
-        return [User.read(item) for item in value]
+        value: list[User] = await self._read("guest-get-users", {}, timeout)
+        return value
 
     async def guest_get_timezone(self, *, timeout: float | None = None) -> Timezone:
         """Return the guest's time zone. Since QEMU 2.10."""
-        value = await self._ask("guest-get-timezone", {}, timeout)
-        from qga.client.replies import Timezone
-
-        return Timezone.read(value)
+        value: Timezone = await self._read("guest-get-timezone", {}, timeout)
+        return value
 
     async def guest_get_osinfo(self, *, timeout: float | None = None) -> OSInfo:
         """Say which operating system this is, from uname(2) and os-release(5). Since QEMU 2.10."""
-        value = await self._ask("guest-get-osinfo", {}, timeout)
-        from qga.client.replies import OSInfo
-
-        return OSInfo.read(value)
+        value: OSInfo = await self._read("guest-get-osinfo", {}, timeout)
+        return value
 
     async def guest_get_time(self, *, timeout: float | None = None) -> int:
         """Return the guest's clock: nanoseconds since 1970 in UTC, to the microsecond. Since QEMU 1.5."""

@@ -6,25 +6,121 @@ Generated from schema/ by tests/client_source.py: change that, not this.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Literal, TypeAlias
+
+from qga.client.structs import Struct
+from qga.client.structs import read as read
+
+CpuStatsType: TypeAlias = Literal["linux"]
+"""The operating system that counted.
+
+    "linux": The Linux kernel.
+"""
+
+DiskBusType: TypeAlias = Literal[
+    "ide",
+    "fdc",
+    "scsi",
+    "virtio",
+    "xen",
+    "usb",
+    "uml",
+    "sata",
+    "sd",
+    "unknown",
+    "ieee1394",
+    "ssa",
+    "fibre",
+    "raid",
+    "iscsi",
+    "sas",
+    "mmc",
+    "virtual",
+    "file-backed-virtual",
+    "nvme",
+]
+"""What a disk is attached to.
+
+    "ide": IDE, which is parallel ATA.
+    "fdc": A floppy disk controller.
+    "scsi": SCSI, also by virtio-scsi.
+    "virtio": A virtio block device.
+    "xen": A block device of Xen.
+    "usb": USB, whatever the disk is.
+    "uml": A block device of User-mode Linux.
+    "sata": Serial ATA.
+    "sd": A Secure Digital card.
+    "unknown": The agent cannot tell.
+    "ieee1394": IEEE 1394, also called FireWire.
+    "ssa": Serial Storage Architecture.
+    "fibre": Fibre Channel.
+    "raid": A RAID controller.
+    "iscsi": SCSI over the network.
+    "sas": Serial Attached SCSI.
+    "mmc": A MultiMediaCard or eMMC.
+    "virtual": A virtual disk; of Windows guests only.
+    "file-backed-virtual": A virtual disk that is kept in a file; of Windows guests only.
+    "nvme": NVM Express, also over a network.
+"""
+
+DiskSmartType: TypeAlias = Literal["nvme"]
+"""The kind of disk that reports its health.
+
+    "nvme": An NVM Express disk.
+"""
+
+ExecCaptureOutputMode: TypeAlias = Literal["none", "stdout", "stderr", "separated", "merged"]
+"""Which output of a program is kept.
+
+    "none": Keep no output.
+    "stdout": Keep standard output, discard standard error.
+    "stderr": Keep standard error, discard standard output.
+    "separated": Keep both, each by itself.
+    "merged": Keep both as one stream, in the order of writing, as standard output.
+"""
+
+QGASeek: TypeAlias = Literal["set", "cur", "end"]
+"""Where a position in a file is counted from.
+
+    "set": The start of the file.
+    "cur": The current position of the handle.
+    "end": The end of the file.
+"""
+
+FsfreezeStatus: TypeAlias = Literal["thawed", "frozen"]
+"""Whether the agent holds filesystems frozen.
+
+    "thawed": The agent holds no filesystem frozen.
+    "frozen": The agent holds filesystems frozen, and refuses most commands.
+"""
+
+MemoryBlockResponseType: TypeAlias = Literal["success", "not-found", "operation-not-supported", "operation-failed"]
+"""What became of a memory block.
+
+    "success": It is as requested.
+    "not-found": There is no such memory block.
+    "operation-not-supported": The kernel cannot change it.
+    "operation-failed": The kernel refused; error-code says why.
+"""
+
+IpAddressType: TypeAlias = Literal["ipv4", "ipv6"]
+"""The version of IP.
+
+    "ipv4": Version 4, such as 192.0.2.1.
+    "ipv6": Version 6, such as 2001:db8::1.
+"""
 
 
 @dataclass(frozen=True, slots=True)
-class AuthorizedKeys:
+class AuthorizedKeys(Struct):
     """The public keys that open a user's account."""
 
     keys: list[str]
     """Public keys, one line of the file each, in its order; without comments and blank lines."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            keys=value["keys"],
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class LogicalProcessor:
+class LogicalProcessor(Struct):
     """A processor as the guest's kernel sees it."""
 
     logical_id: int
@@ -34,29 +130,12 @@ class LogicalProcessor:
     can_offline: bool | None = None
     """Whether the processor can be taken offline. Always set in a reply; ignored in a request."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            logical_id=value["logical-id"],
-            online=value["online"],
-            can_offline=value.get("can-offline"),
-        )
-
-    def write(self) -> dict[str, Any]:
-        """As an argument of a command."""
-        members: dict[str, Any] = {
-            "logical-id": self.logical_id,
-            "online": self.online,
-            "can-offline": self.can_offline,
-        }
-        return {name: member for name, member in members.items() if member is not None}
-
 
 @dataclass(frozen=True, slots=True)
-class CpuStats:
+class CpuStats(Struct):
     """How long a processor has been in which state; which states there are depends on the operating system."""
 
-    type: str
+    type: CpuStatsType
     """The operating system that counted; the other members depend on it."""
     cpu: int
     """Number of the processor, as in /sys/devices/system/cpu/cpuN."""
@@ -81,29 +160,9 @@ class CpuStats:
     guestnice: int | None = None
     """Milliseconds spent running virtual machines of lowered priority. Unset: the kernel does not count them."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self | None:
-        """None for a type that is not known."""
-        if value["type"] != "linux":
-            return None
-        return cls(
-            type=value["type"],
-            cpu=value["cpu"],
-            user=value["user"],
-            nice=value["nice"],
-            system=value["system"],
-            idle=value["idle"],
-            iowait=value.get("iowait"),
-            irq=value.get("irq"),
-            softirq=value.get("softirq"),
-            steal=value.get("steal"),
-            guest=value.get("guest"),
-            guestnice=value.get("guestnice"),
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class LoadAverage:
+class LoadAverage(Struct):
     """Load averages, as of getloadavg(3)."""
 
     load1m: float
@@ -113,17 +172,9 @@ class LoadAverage:
     load15m: float
     """The same over the last 15 minutes."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            load1m=value["load1m"],
-            load5m=value["load5m"],
-            load15m=value["load15m"],
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class PCIAddress:
+class PCIAddress(Struct):
     """Where a disk's controller is on PCI."""
 
     domain: int
@@ -135,18 +186,9 @@ class PCIAddress:
     function: int
     """PCI function of the device, -1 if the controller is not on PCI."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            domain=value["domain"],
-            bus=value["bus"],
-            slot=value["slot"],
-            function=value["function"],
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class CCWAddress:
+class CCWAddress(Struct):
     """Where a disk is attached to a channel of s390."""
 
     cssid: int
@@ -158,23 +200,14 @@ class CCWAddress:
     devno: int
     """Number of the device."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            cssid=value["cssid"],
-            ssid=value["ssid"],
-            subchno=value["subchno"],
-            devno=value["devno"],
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class DiskAddress:
+class DiskAddress(Struct):
     """Where a disk is attached."""
 
     pci_controller: PCIAddress
     """Where the disk's controller is on PCI."""
-    bus_type: str
+    bus_type: DiskBusType
     """What the disk is attached to."""
     bus: int
     """Which bus or channel of the controller, 0 if it has only one or they have no numbers."""
@@ -189,25 +222,12 @@ class DiskAddress:
     ccw_address: CCWAddress | None = None
     """Where the disk is attached on s390. Unset: it is not attached to a channel."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            pci_controller=PCIAddress.read(value["pci-controller"]),
-            bus_type=value["bus-type"],
-            bus=value["bus"],
-            target=value["target"],
-            unit=value["unit"],
-            serial=value.get("serial"),
-            dev=value.get("dev"),
-            ccw_address=None if value.get("ccw-address") is None else CCWAddress.read(value["ccw-address"]),
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class DiskSmart:
+class DiskSmart(Struct):
     """What a disk reports of its own health."""
 
-    type: str
+    type: DiskSmartType
     """What kind of disk it is; the other members depend on it."""
     critical_warning: int
     """A bit for each warning, as NVM Express defines them; 0 if there is none."""
@@ -260,43 +280,9 @@ class DiskSmart:
     number_of_error_log_entries_hi: int
     """Entries that the error log ever had: the upper 64 bits."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self | None:
-        """None for a type that is not known."""
-        if value["type"] != "nvme":
-            return None
-        return cls(
-            type=value["type"],
-            critical_warning=value["critical-warning"],
-            temperature=value["temperature"],
-            available_spare=value["available-spare"],
-            available_spare_threshold=value["available-spare-threshold"],
-            percentage_used=value["percentage-used"],
-            data_units_read_lo=value["data-units-read-lo"],
-            data_units_read_hi=value["data-units-read-hi"],
-            data_units_written_lo=value["data-units-written-lo"],
-            data_units_written_hi=value["data-units-written-hi"],
-            host_read_commands_lo=value["host-read-commands-lo"],
-            host_read_commands_hi=value["host-read-commands-hi"],
-            host_write_commands_lo=value["host-write-commands-lo"],
-            host_write_commands_hi=value["host-write-commands-hi"],
-            controller_busy_time_lo=value["controller-busy-time-lo"],
-            controller_busy_time_hi=value["controller-busy-time-hi"],
-            power_cycles_lo=value["power-cycles-lo"],
-            power_cycles_hi=value["power-cycles-hi"],
-            power_on_hours_lo=value["power-on-hours-lo"],
-            power_on_hours_hi=value["power-on-hours-hi"],
-            unsafe_shutdowns_lo=value["unsafe-shutdowns-lo"],
-            unsafe_shutdowns_hi=value["unsafe-shutdowns-hi"],
-            media_errors_lo=value["media-errors-lo"],
-            media_errors_hi=value["media-errors-hi"],
-            number_of_error_log_entries_lo=value["number-of-error-log-entries-lo"],
-            number_of_error_log_entries_hi=value["number-of-error-log-entries-hi"],
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class DiskInfo:
+class DiskInfo(Struct):
     """A disk or a partition."""
 
     name: str
@@ -315,20 +301,9 @@ class DiskInfo:
     smart: DiskSmart | None = None
     """What the disk reports of its own health. Unset: it is not an NVMe disk, or cannot be asked."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            name=value["name"],
-            partition=value["partition"],
-            dependencies=value.get("dependencies"),
-            address=None if value.get("address") is None else DiskAddress.read(value["address"]),
-            alias=value.get("alias"),
-            smart=None if value.get("smart") is None else DiskSmart.read(value["smart"]),
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class DiskStats:
+class DiskStats(Struct):
     """Counters of a disk or partition since the boot.
 
     Those that the kernel does not have are unset: old kernels have fewer.
@@ -369,31 +344,9 @@ class DiskStats:
     weight_ticks: int | None = None
     """Milliseconds in which requests were under way, each request counted."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            read_sectors=value.get("read-sectors"),
-            read_ios=value.get("read-ios"),
-            read_merges=value.get("read-merges"),
-            write_sectors=value.get("write-sectors"),
-            write_ios=value.get("write-ios"),
-            write_merges=value.get("write-merges"),
-            discard_sectors=value.get("discard-sectors"),
-            discard_ios=value.get("discard-ios"),
-            discard_merges=value.get("discard-merges"),
-            flush_ios=value.get("flush-ios"),
-            read_ticks=value.get("read-ticks"),
-            write_ticks=value.get("write-ticks"),
-            discard_ticks=value.get("discard-ticks"),
-            flush_ticks=value.get("flush-ticks"),
-            ios_pgr=value.get("ios-pgr"),
-            total_ticks=value.get("total-ticks"),
-            weight_ticks=value.get("weight-ticks"),
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class DiskStatsInfo:
+class DiskStatsInfo(Struct):
     """A disk or a partition, with its counters."""
 
     name: str
@@ -405,32 +358,17 @@ class DiskStatsInfo:
     stats: DiskStats
     """What was counted since the boot."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            name=value["name"],
-            major=value["major"],
-            minor=value["minor"],
-            stats=DiskStats.read(value["stats"]),
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class Exec:
+class Exec(Struct):
     """A program that was started."""
 
     pid: int
     """Process id of the program, for guest-exec-status."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            pid=value["pid"],
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class ExecStatus:
+class ExecStatus(Struct):
     """What has become of a program."""
 
     exited: bool
@@ -448,21 +386,9 @@ class ExecStatus:
     err_truncated: bool | None = None
     """Whether err-data is only the beginning: no more than 16 MiB are kept. Unset: there is no err-data."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            exited=value["exited"],
-            exitcode=value.get("exitcode"),
-            signal=value.get("signal"),
-            out_data=value.get("out-data"),
-            err_data=value.get("err-data"),
-            out_truncated=value.get("out-truncated"),
-            err_truncated=value.get("err-truncated"),
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class FileRead:
+class FileRead(Struct):
     """What was read from a file."""
 
     count: int
@@ -472,17 +398,9 @@ class FileRead:
     eof: bool
     """Whether the end of the file was reached."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            count=value["count"],
-            buf_b64=value["buf-b64"],
-            eof=value["eof"],
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class FileWrite:
+class FileWrite(Struct):
     """What was written to a file."""
 
     count: int
@@ -490,16 +408,9 @@ class FileWrite:
     eof: bool
     """Always false."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            count=value["count"],
-            eof=value["eof"],
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class FileSeek:
+class FileSeek(Struct):
     """The new position of a handle."""
 
     position: int
@@ -507,16 +418,9 @@ class FileSeek:
     eof: bool
     """Always false."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            position=value["position"],
-            eof=value["eof"],
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class FilesystemInfo:
+class FilesystemInfo(Struct):
     """A mounted filesystem on a block device."""
 
     name: str
@@ -534,21 +438,9 @@ class FilesystemInfo:
     total_bytes_privileged: int | None = None
     """Bytes of the whole filesystem, those reserved for root included. Unset: the filesystem cannot be asked."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            name=value["name"],
-            mountpoint=value["mountpoint"],
-            type=value["type"],
-            disk=[DiskAddress.read(item) for item in value["disk"]],
-            used_bytes=value.get("used-bytes"),
-            total_bytes=value.get("total-bytes"),
-            total_bytes_privileged=value.get("total-bytes-privileged"),
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class FilesystemTrimResult:
+class FilesystemTrimResult(Struct):
     """What was trimmed of a filesystem."""
 
     path: str
@@ -563,32 +455,17 @@ class FilesystemTrimResult:
     error: str | None = None
     """Why nothing was trimmed. Unset: there was no error."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            path=value["path"],
-            trimmed=value.get("trimmed"),
-            minimum=value.get("minimum"),
-            error=value.get("error"),
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class FilesystemTrimResponse:
+class FilesystemTrimResponse(Struct):
     """What was trimmed of the filesystems that lie on block devices."""
 
     paths: list[FilesystemTrimResult]
     """One result for each filesystem, last mounted first."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            paths=[FilesystemTrimResult.read(item) for item in value["paths"]],
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class MemoryBlock:
+class MemoryBlock(Struct):
     """A block of memory that can be taken online or offline as one."""
 
     phys_index: int
@@ -598,80 +475,41 @@ class MemoryBlock:
     can_offline: bool | None = None
     """Whether the memory block can be taken offline. Always set in a reply; ignored in a request."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            phys_index=value["phys-index"],
-            online=value["online"],
-            can_offline=value.get("can-offline"),
-        )
-
-    def write(self) -> dict[str, Any]:
-        """As an argument of a command."""
-        members: dict[str, Any] = {
-            "phys-index": self.phys_index,
-            "online": self.online,
-            "can-offline": self.can_offline,
-        }
-        return {name: member for name, member in members.items() if member is not None}
-
 
 @dataclass(frozen=True, slots=True)
-class MemoryBlockResponse:
+class MemoryBlockResponse(Struct):
     """What became of a memory block that was to be changed."""
 
     phys_index: int
     """Number of the memory block, as in the request."""
-    response: str
+    response: MemoryBlockResponseType
     """What became of the memory block."""
     error_code: int | None = None
     """The kernel's errno(3). Unset: there was no error."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            phys_index=value["phys-index"],
-            response=value["response"],
-            error_code=value.get("error-code"),
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class MemoryBlockInfo:
+class MemoryBlockInfo(Struct):
     """What all memory blocks have in common."""
 
     size: int
     """Bytes of each memory block."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            size=value["size"],
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class IpAddress:
+class IpAddress(Struct):
     """An address of a network interface."""
 
     ip_address: str
     """The address as text, without its network."""
-    ip_address_type: str
+    ip_address_type: IpAddressType
     """Which version of IP the address is of."""
     prefix: int
     """Bits of the address that name the network: 24 for a netmask of 255.255.255.0."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            ip_address=value["ip-address"],
-            ip_address_type=value["ip-address-type"],
-            prefix=value["prefix"],
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class NetworkInterfaceStat:
+class NetworkInterfaceStat(Struct):
     """Counters of a network interface since it was made."""
 
     rx_bytes: int
@@ -691,22 +529,9 @@ class NetworkInterfaceStat:
     tx_dropped: int
     """Packets to be sent that were dropped."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            rx_bytes=value["rx-bytes"],
-            rx_packets=value["rx-packets"],
-            rx_errs=value["rx-errs"],
-            rx_dropped=value["rx-dropped"],
-            tx_bytes=value["tx-bytes"],
-            tx_packets=value["tx-packets"],
-            tx_errs=value["tx-errs"],
-            tx_dropped=value["tx-dropped"],
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class NetworkInterface:
+class NetworkInterface(Struct):
     """A network interface."""
 
     name: str
@@ -718,20 +543,9 @@ class NetworkInterface:
     statistics: NetworkInterfaceStat | None = None
     """What was counted since the interface was made. Unset: it has no IP address."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            name=value["name"],
-            hardware_address=value.get("hardware-address"),
-            ip_addresses=None
-            if value.get("ip-addresses") is None
-            else [IpAddress.read(item) for item in value["ip-addresses"]],
-            statistics=None if value.get("statistics") is None else NetworkInterfaceStat.read(value["statistics"]),
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class NetworkRoute:
+class NetworkRoute(Struct):
     """A line of the routing table.
 
     What an IPv4 route has and an IPv6 route has not is unset there, and the other way round.
@@ -771,30 +585,9 @@ class NetworkRoute:
     nexthop: str | None = None
     """Address of the next router, :: for none. Unset: an IPv4 route."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            iface=value["iface"],
-            destination=value["destination"],
-            metric=value["metric"],
-            version=value["version"],
-            gateway=value.get("gateway"),
-            mask=value.get("mask"),
-            irtt=value.get("irtt"),
-            flags=value.get("flags"),
-            refcnt=value.get("refcnt"),
-            use=value.get("use"),
-            window=value.get("window"),
-            mtu=value.get("mtu"),
-            desprefixlen=value.get("desprefixlen"),
-            source=value.get("source"),
-            srcprefixlen=value.get("srcprefixlen"),
-            nexthop=value.get("nexthop"),
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class AgentCommandInfo:
+class AgentCommandInfo(Struct):
     """A command that the agent has."""
 
     name: str
@@ -804,17 +597,9 @@ class AgentCommandInfo:
     success_response: bool
     """Whether the agent answers when the command succeeds, and not only when it fails."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            name=value["name"],
-            enabled=value["enabled"],
-            success_response=value["success-response"],
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class AgentInfo:
+class AgentInfo(Struct):
     """What the agent is, and what it can do."""
 
     version: str
@@ -822,30 +607,17 @@ class AgentInfo:
     supported_commands: list[AgentCommandInfo]
     """Every command that the agent has, also those that may not run."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            version=value["version"],
-            supported_commands=[AgentCommandInfo.read(item) for item in value["supported_commands"]],
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class HostName:
+class HostName(Struct):
     """The name of the guest."""
 
     host_name: str
     """The guest's own name; with a domain only if the name itself has one."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            host_name=value["host-name"],
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class User:
+class User(Struct):
     """A user who is logged in."""
 
     user: str
@@ -855,17 +627,9 @@ class User:
     domain: str | None = None
     """The user's domain. Unset: not a Windows guest."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            user=value["user"],
-            login_time=value["login-time"],
-            domain=value.get("domain"),
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class Timezone:
+class Timezone(Struct):
     """The guest's time zone."""
 
     offset: int
@@ -873,16 +637,9 @@ class Timezone:
     zone: str | None = None
     """Abbreviation of the zone, such as CEST, that is valid now. Unset: it has none."""
 
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            offset=value["offset"],
-            zone=value.get("zone"),
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class OSInfo:
+class OSInfo(Struct):
     """The operating system of the guest."""
 
     kernel_release: str | None = None
@@ -905,18 +662,3 @@ class OSInfo:
     """VARIANT of os-release(5), such as Server Edition. Unset: the file does not have it."""
     variant_id: str | None = None
     """VARIANT_ID of os-release(5), such as server. Unset: the file does not have it."""
-
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        return cls(
-            kernel_release=value.get("kernel-release"),
-            kernel_version=value.get("kernel-version"),
-            machine=value.get("machine"),
-            id=value.get("id"),
-            name=value.get("name"),
-            pretty_name=value.get("pretty-name"),
-            version=value.get("version"),
-            version_id=value.get("version-id"),
-            variant=value.get("variant"),
-            variant_id=value.get("variant-id"),
-        )
