@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar, Unpack
 
 from qga.client import transport
 from qga.client.commands import SILENT, AsyncCommands
+from qga.client.connection import Connection
 from qga.client.errors import AgentTimeout, ClientError
 from qga.client.operations import connect
-from qga.client.operations.requests import Ask, Disconnect, OnConnection, Pause, Request, Ticket, allowed
+from qga.client.operations.requests import Ask, Connected, Disconnect, Pause, Request, Ticket, allowed
 from qga.client.operations.silent import ask_silent
 
 if TYPE_CHECKING:
@@ -146,8 +147,8 @@ class AsyncClient(AsyncCommands):
             case Ticket():
                 seconds = allowed("", request.timeout, self.timeout)
                 return await request.connection.collect(request.number, time.monotonic() + seconds)
-            case OnConnection():
-                return request.perform(await self._connected(allowed("", request.timeout, self.timeout)))
+            case Connected():
+                return await self._connected(allowed("", request.timeout, self.timeout))
             case Pause():
                 return await asyncio.sleep(request.seconds)
             case Disconnect():
@@ -226,15 +227,16 @@ class AsyncConnection(transport.StreamConnection):
             super().close(error)
 
 
-class AsyncLibvirtConnection:
+class AsyncLibvirtConnection(Connection):
     """Each command in a thread, one at a time: libvirt's own calls block."""
 
-    def __init__(self, connection: LibvirtConnection) -> None:
-        self._connection = connection
+    numbered = False
+
+    def __init__(self, libvirt: LibvirtConnection) -> None:
+        super().__init__(libvirt.address)
+        self._libvirt = libvirt
         self._turn = asyncio.Lock()
-        self.limits = connection.limits
-        self.submit, self.submit_write = connection.submit, connection.submit_write
-        self.withdraw, self.close = connection.withdraw, connection.close
+        self.limits = libvirt.limits
 
     @classmethod
     async def open(cls, address: transport.Address, timeout: float) -> Self:
@@ -243,25 +245,25 @@ class AsyncLibvirtConnection:
 
         return cls(await asyncio.to_thread(LibvirtConnection, address, timeout))
 
-    @property
-    def closed(self) -> bool:
-        return self._connection.closed
-
     async def collect(self, ticket: int, deadline: float) -> Any:
         """One that is given up while it waits for its turn is never sent; one that is under way keeps its turn."""
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 await self._turn.acquire()
         except TimeoutError:
-            command, _, _ = self._connection.pop(ticket)
+            command, _, _ = self.pop(ticket)
             text = "the agent was still busy with what was asked before; this was not sent"
             raise AgentTimeout(f"{command}: {text}", command=command) from None
         except BaseException:
             self.withdraw(ticket)
             raise
-        work = asyncio.ensure_future(asyncio.to_thread(self._connection.collect, ticket, deadline))
+        work = asyncio.ensure_future(asyncio.to_thread(self._libvirt.ask, *self.pop(ticket), deadline))
         work.add_done_callback(self._done)
         return await asyncio.shield(work)
+
+    def close(self, error: ClientError | None = None) -> None:
+        super().close(error)
+        self._libvirt.close()
 
     def _done(self, work: asyncio.Future[Any]) -> None:
         self._turn.release()

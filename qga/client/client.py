@@ -12,7 +12,7 @@ from qga.client import transport
 from qga.client.commands import SILENT, Commands
 from qga.client.errors import AgentTimeout
 from qga.client.operations import connect
-from qga.client.operations.requests import Ask, Disconnect, OnConnection, Pause, Request, Ticket, allowed
+from qga.client.operations.requests import Ask, Connected, Disconnect, Pause, Request, Ticket, allowed
 from qga.client.operations.silent import ask_silent
 
 if TYPE_CHECKING:
@@ -161,8 +161,8 @@ class Client(Commands):
             case Ticket():
                 seconds = allowed("", request.timeout, self.timeout)
                 return request.connection.collect(request.number, time.monotonic() + seconds)
-            case OnConnection():
-                return request.perform(self._connected(allowed("", request.timeout, self.timeout)))
+            case Connected():
+                return self._connected(allowed("", request.timeout, self.timeout))
             case Pause():
                 return time.sleep(request.seconds)
             case Disconnect():

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from qga.client import reading
 from qga.client.errors import AgentTimeout, AgentUnreachable, ClientError, MalformedReply, OutOfStep
-from qga.client.session import SYNC, Message, Session, encode, encode_write
+from qga.client.session import SYNC, Message, Session, encode
 
 AHEAD = 4096  # bytes of requests that may be under way together
 
@@ -42,8 +42,8 @@ class _Reply(NamedTuple):
 class Connection:
     """``submit`` gives a ticket; ``send`` and ``receive`` pass bytes on; ``take`` has what came of the ticket.
 
-    A driver overrides ``flush``, which is called when there may be something to send, and ``wake``, which is called
-    with the ticket that has its reply.
+    A driver overrides ``collect``; ``flush``, which is called when there may be something to send; and ``wake``,
+    which is called with a ticket that has its reply.
     """
 
     limits = Limits(read=256 * 1024, write=192 * 1024, window=8)  # measured: more leaves the processors' caches
@@ -68,7 +68,10 @@ class Connection:
         return self._hold(SYNC, data, silent=False)
 
     def submit(self, command: str, arguments: Mapping[str, Any], *, silent: bool = False) -> int:
-        """Return a ticket. ``silent``: success is not answered; the reply to a later request tells of it.
+        """Return a ticket. ``silent``: success may not be answered; the reply to a later request tells of it.
+
+        Of a guest-file-write, ``buf-b64`` may be bytes. Many of them may be under way if they are silent; where the
+        agent has left an answer out, the value is None: ask it for the position.
 
         Raises ClientError for what JSON cannot hold, and AgentUnreachable once the connection is closed.
         """
@@ -77,14 +80,6 @@ class Connection:
         except (TypeError, ValueError) as error:
             raise ClientError(f"{command}: its arguments cannot be sent: {error}", command=command) from error
         return self._hold(command, data, silent=silent, room=reading.room(command, arguments))
-
-    def submit_write(self, handle: int, encoded: bytes) -> int:
-        """As ``submit`` of guest-file-write, of base64 that is bytes.
-
-        Many may be under way, so a reply's value is None where the agent has left it out: ask it for the position.
-        """
-        data = encode_write(handle, encoded, self._number + 1)
-        return self._hold("guest-file-write", data, silent=True)
 
     def send(self, write: Callable[[memoryview], int]) -> bool:
         """Have ``write`` take what may be sent now, until it takes no byte; return whether it took all.
@@ -115,6 +110,10 @@ class Connection:
         """
         request, data = self._waiting.pop(ticket)
         return request.command, request.room, data
+
+    def collect(self, ticket: int, deadline: float) -> Any:
+        """Wait for the reply, until ``deadline`` of the monotonic clock; return its value. Awaited for asyncio."""
+        raise NotImplementedError
 
     def has(self, ticket: int) -> bool:
         """Return whether its reply can be taken."""

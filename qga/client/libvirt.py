@@ -56,12 +56,12 @@ class LibvirtConnection(Connection):
         self._send = self._by_python() or self._by_virsh()
         self.collect(self.submit("guest-ping", {}), time.monotonic() + timeout)
 
-    def submit_write(self, handle: int, encoded: bytes) -> int:
-        return self.submit("guest-file-write", {"handle": handle, "buf-b64": encoded.decode()})
-
     def collect(self, ticket: int, deadline: float) -> Any:
         """Send the request, wait for its reply and return its value."""
-        command, room, data = self.pop(ticket)
+        return self.ask(*self.pop(ticket), deadline)
+
+    def ask(self, command: str, room: int, data: bytes, deadline: float) -> Any:
+        """The same, of a request that another connection has held."""
         reply = self._send(data.decode().rstrip(), max(1, math.ceil(deadline - time.monotonic())))
         return _value(command, room, reply)
 

@@ -81,3 +81,8 @@ def send(connection: RecordedConnection, command: str, *, silent: bool = False) 
     ticket = connection.submit(command, {}, silent=silent)
     assert len(connection.outgoing()) == 1
     return ticket
+
+
+def write(connection: RecordedConnection, handle: int, encoded: bytes) -> int:
+    """The ticket of a piece of a copy."""
+    return connection.submit("guest-file-write", {"handle": handle, "buf-b64": encoded}, silent=True)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from qga.client.connection import AHEAD
 from qga.client.errors import AgentUnreachable, ClientError, CommandFailed, CommandNotFound, OutOfStep
 from qga.client.session import MAX_NOISE
-from tests.client.recorded import RecordedConnection, Reply, begun, send, synchronised
+from tests.client.recorded import RecordedConnection, Reply, begun, send, synchronised, write
 
 
 def values(replies: list[Reply]) -> list[Any]:
@@ -155,7 +155,7 @@ def test_a_closed_connection_answers_all_and_takes_no_more() -> None:
 
 def test_a_write_is_as_any_request() -> None:
     connection = synchronised()
-    number = connection.submit_write(1000, b"QUJD")
+    number = write(connection, 1000, b"QUJD")
     (data,) = connection.outgoing()
     expected = {"execute": "guest-file-write", "id": number, "arguments": {"handle": 1000, "buf-b64": "QUJD"}}
     assert data.endswith(b"\n")
@@ -187,7 +187,7 @@ class TestAhead:
 
     def test_writes_follow_each_other_and_miss_their_answers(self) -> None:
         connection = synchronised()
-        numbers = [connection.submit_write(1000, b"QUJD" * AHEAD) for _ in range(8)]
+        numbers = [write(connection, 1000, b"QUJD" * AHEAD) for _ in range(8)]
         assert len(connection.outgoing()) == 8
         connection.submit("guest-ping", {})
         assert connection.outgoing() == []
@@ -210,7 +210,7 @@ class TestAhead:
     def test_what_is_given_up_holds_nothing_up(self) -> None:
         """Its answer may never come: the agent was started anew."""
         connection = synchronised()
-        connection.submit_write(1000, b"x" * AHEAD)
+        write(connection, 1000, b"x" * AHEAD)
         hung = connection.submit("guest-exec", {"input-data": "x" * AHEAD})
         connection.outgoing()
         connection.replies(b'{"return": {"count": 1, "eof": false}, "id": %d}\n' % (hung - 1))

@@ -14,7 +14,7 @@ import pytest
 
 from qga.client import Client, ClientError, CommandFailed, OutOfStep
 from qga.client.operations import download
-from qga.client.operations.requests import GetLimits
+from qga.client.operations.requests import limits
 from qga.protocol import base64
 from qga.testing import FakeGuest
 from qga.tool import exits
@@ -320,7 +320,7 @@ class TestReplies:
         fake_guest.answer("guest-file-read", lambda **_: {"count": 500, "buf-b64": piece, "eof": False})
         with pytest.raises(ClientError, match="reads back otherwise"):
             guest.upload(str(tmp_path / "a"), "/b", insecure=True)
-        assert 3 <= fake_guest.commands.count("guest-file-read") <= 3 + guest.carry_out(GetLimits()).window
+        assert 3 <= fake_guest.commands.count("guest-file-read") <= 3 + guest.carry_out(limits()).window
 
     def test_reads_that_bring_nothing_are_the_end(self, guest: Client, fake_guest: FakeGuest, tmp_path: Path) -> None:
         fake_guest.answer("guest-file-read", {"count": 5, "buf-b64": "", "eof": False})

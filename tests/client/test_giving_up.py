@@ -158,7 +158,7 @@ def test_an_agent_that_sends_without_end_does_not_keep_a_request_from_timing_out
 
 
 class SlowLibvirt(Connection):
-    """As LibvirtConnection; a collect ends when ``ends`` is set. ``most``: how many were ever under way together."""
+    """As LibvirtConnection; a command ends when ``ends`` is set. ``most``: how many were ever under way together."""
 
     def __init__(self) -> None:
         super().__init__("libvirt:x")
@@ -166,8 +166,7 @@ class SlowLibvirt(Connection):
         self.begun, self.ends = threading.Event(), threading.Event()
         self.now = self.most = 0
 
-    def collect(self, ticket: int, deadline: float) -> Any:
-        command, _, _ = self.pop(ticket)
+    def ask(self, command: str, room: int, data: bytes, deadline: float) -> str:
         self.now += 1
         self.most = max(self.most, self.now)
         self.sent.append(command)

@@ -17,7 +17,7 @@ from qga.client.reading import checked, parsed
 from qga.protocol import schema
 from qga.tool import output
 from qga.tool.commands import sampling, status
-from tests.client.recorded import RecordedConnection, synchronised
+from tests.client.recorded import RecordedConnection, synchronised, write
 from tests.fuzz.choices import Choices
 
 _SCHEMA = schema.load()
@@ -47,7 +47,7 @@ def replies(data: bytes) -> None:
             case 1:
                 asked.append(connection.submit("guest-exec", _LARGE))
             case 2:
-                asked.append(connection.submit_write(1000, b"QUJD" * AHEAD))
+                asked.append(write(connection, 1000, b"QUJD" * AHEAD))
             case 3 if asked:
                 number = choices.pick(asked)
                 connection.withdraw(number)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from qga.client.errors import AgentTimeout, AgentUnreachable
-from qga.client.operations.requests import Connect, Pause
+from qga.client.operations.requests import Connected, Pause
 
 SYNC_TIMEOUT = 5.0  # seconds that an agent has to answer the first word, as libvirt
 RETRY = 0.5  # seconds between two tries
@@ -23,7 +23,7 @@ async def connect(wait: float, progress: Progress | None) -> None:
     start = time.monotonic()
     while True:
         try:
-            await Connect(max(0.1, min(SYNC_TIMEOUT, start + wait - time.monotonic())) if wait else SYNC_TIMEOUT)
+            await Connected(max(0.1, min(SYNC_TIMEOUT, start + wait - time.monotonic())) if wait else SYNC_TIMEOUT)
             return
         except (AgentUnreachable, AgentTimeout) as error:
             passed = time.monotonic() - start

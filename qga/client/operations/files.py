@@ -11,7 +11,7 @@ import pybase64
 
 from qga.client.connection import Limits
 from qga.client.errors import ClientError
-from qga.client.operations.requests import Ask, GetLimits
+from qga.client.operations.requests import Ask, limits
 from qga.client.payload import WHENCE, payload, placed, written
 
 
@@ -56,7 +56,7 @@ class File:
         return self._handle
 
     async def open(self) -> Self:
-        self.limits = await GetLimits()
+        self.limits = await limits()
         self._handle = await Ask("guest-file-open", {"path": self.path, "mode": self.mode})
         return self
 

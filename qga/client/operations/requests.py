@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Coroutine, Generator, Iterable, Mapping
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
-from qga.client.connection import Limits
+from qga.client.connection import Connection, Limits
 from qga.client.errors import CommandFailed
 
 T = TypeVar("T")
@@ -42,15 +42,6 @@ class AsyncClient(Protocol):
     async def carry_out(self, operation: Awaitable[T]) -> T: ...
 
 
-class Submits(Protocol):
-    """A connection, as far as it does not wait."""
-
-    @property
-    def limits(self) -> Limits: ...
-    def submit(self, command: str, arguments: Mapping[str, Any], *, silent: bool = False) -> int: ...
-    def submit_write(self, handle: int, encoded: bytes) -> int: ...
-
-
 class Request(Generic[T]):
     """Awaiting a request hands it to the client, and returns a T."""
 
@@ -72,76 +63,35 @@ class Pause(Request[None]):
         self.seconds = seconds
 
 
-class Disconnect(Request[None]):
-    """The end of the connection: the next request makes another one."""
-
-
-class OnConnection(Request[T]):
-    """What a connection does without waiting. ``timeout``: seconds to connect in, where there is no connection."""
-
-    timeout: float | None = None
-
-    def perform(self, connection: Submits) -> T:
-        raise NotImplementedError
-
-
-class Connect(OnConnection[None]):
-    """A connection on which the agent has answered."""
+class Connected(Request[Connection]):
+    """The connection, on which the agent has answered. ``timeout``: seconds to make one in, where there is none."""
 
     def __init__(self, timeout: float | None = None) -> None:
         self.timeout = timeout
 
-    def perform(self, connection: Submits) -> None:
-        pass
 
-
-class GetLimits(OnConnection[Limits]):
-    """How much the connection carries."""
-
-    def perform(self, connection: Submits) -> Limits:
-        return connection.limits
+class Disconnect(Request[None]):
+    """The end of the connection: the next request makes another one."""
 
 
 class Ticket(Request[T]):
     """The return value of a command that was submitted, on the connection that it was sent on and no later one."""
 
-    def __init__(self, connection: Any, number: int, timeout: float | None = None) -> None:
+    def __init__(self, connection: Connection, number: int, timeout: float | None = None) -> None:
         self.connection, self.number, self.timeout = connection, number, timeout
 
-    def withdraw(self) -> None:
-        """Nobody will await it: its reply is dropped."""
-        self.connection.withdraw(self.number)
+
+async def submit(
+    command: str, arguments: Mapping[str, Any] = {}, timeout: float | None = None, *, silent: bool = False
+) -> Ticket[Any]:
+    """Send a command now; return the ticket to await for its value, which has ``timeout`` seconds then."""
+    connection = await Connected(timeout)
+    return Ticket(connection, connection.submit(command, arguments, silent=silent), timeout)
 
 
-class Submit(OnConnection[Ticket[T]]):
-    """A command to be sent now; await the ticket for its return value.
-
-    ``silent``: the agent does not answer when it succeeds. ``timeout``: seconds that the ticket waits.
-    """
-
-    def __init__(
-        self,
-        command: str,
-        arguments: Mapping[str, Any] = {},
-        timeout: float | None = None,
-        *,
-        silent: bool = False,
-    ) -> None:
-        self.command, self.arguments, self.timeout, self.silent = command, arguments, timeout, silent
-
-    def perform(self, connection: Submits) -> Ticket[T]:
-        number = connection.submit(self.command, self.arguments, silent=self.silent)
-        return Ticket(connection, number, self.timeout)
-
-
-class Write(OnConnection[Ticket[dict[str, Any] | None]]):
-    """As Submit, of guest-file-write; ``encoded`` is base64. The value is None where the agent has left it out."""
-
-    def __init__(self, handle: int, encoded: bytes) -> None:
-        self.handle, self.encoded = handle, encoded
-
-    def perform(self, connection: Submits) -> Ticket[dict[str, Any] | None]:
-        return Ticket(connection, connection.submit_write(self.handle, self.encoded))
+async def limits() -> Limits:
+    """Return how much the connection carries."""
+    return (await Connected()).limits
 
 
 def allowed(command: str, timeout: float | None, default: float | None) -> float:
@@ -153,7 +103,7 @@ def allowed(command: str, timeout: float | None, default: float | None) -> float
 
 async def together(commands: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Any]:
     """Send all commands at once; return their values in order, and the CommandFailed of those that failed."""
-    tickets: list[Ticket[Any]] = [await Submit(command, arguments) for command, arguments in commands]
+    tickets = [await submit(command, arguments) for command, arguments in commands]
     values = []
     for ticket in tickets:
         try:

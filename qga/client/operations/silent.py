@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from qga.client.errors import AgentTimeout, AgentUnreachable
-from qga.client.operations.requests import Disconnect, Submit, Ticket
+from qga.client.operations.requests import Disconnect, submit
 
 SETTLED = 5.0  # seconds: a command that is silent when it succeeds, and is still silent, has succeeded
 
@@ -17,10 +17,10 @@ async def ask_silent(command: str, arguments: Mapping[str, Any], timeout: float)
     A ping behind it is answered once the agent is done with it, and still there.
     """
     seconds = min(timeout, SETTLED)
-    ticket: Ticket[None] = await Submit(command, arguments, seconds, silent=True)
+    ticket = await submit(command, arguments, seconds, silent=True)
     try:
-        ping: Ticket[None] = await Submit("guest-ping")
+        ping = await submit("guest-ping")
         await ticket
-        ping.withdraw()
+        ping.connection.withdraw(ping.number)
     except (AgentUnreachable, AgentTimeout):
         await Disconnect()

@@ -13,20 +13,20 @@ import pybase64
 from qga.client.errors import ClientError, CommandFailed, OutOfStep
 from qga.client.operations.files import File
 from qga.client.operations.outcome import Count
-from qga.client.operations.requests import Submit, Ticket, Write
+from qga.client.operations.requests import Ticket, submit
 from qga.client.payload import decoded
 
 
 async def fetch(source: File, take: Callable[[bytes], None]) -> None:
     """Read to the end of the file, several requests ahead: those behind the end return nothing."""
     limits = source.limits
-    request = Submit[dict[str, Any]]("guest-file-read", {"handle": source.handle, "count": limits.read})
+    piece = {"handle": source.handle, "count": limits.read}
     tickets: deque[Ticket[dict[str, Any]]] = deque()
     try:
         ended = False
         while not ended:
             while len(tickets) < limits.window:
-                tickets.append(await request)
+                tickets.append(await submit("guest-file-read", piece))
             reply = await tickets.popleft()
             ended = reply["eof"]
             data = decoded(reply["buf-b64"]) if reply["buf-b64"] else b""
@@ -51,7 +51,8 @@ async def send(file: BinaryIO, target: File, count: Count) -> None:
                 data = file.read(limits.write)
                 ended = not data
                 if data:
-                    tickets.append((await Write(target.handle, pybase64.b64encode(data)), len(data)))
+                    piece = {"handle": target.handle, "buf-b64": pybase64.b64encode(data)}
+                    tickets.append((await submit("guest-file-write", piece, silent=True), len(data)))
                     count.hash(data)
             if tickets:
                 ticket, size = tickets.popleft()

@@ -9,7 +9,7 @@ import time
 
 from qga.client.client import Client
 from qga.client.errors import ClientError, CommandFailed, CommandNotFound
-from qga.client.operations.requests import GetLimits
+from qga.client.operations.requests import limits
 from qga.tool import output
 from qga.tool.remote.exec import Follower
 from qga.tool.units import Lines
@@ -36,7 +36,7 @@ class Tail(Follower):
     """``begin`` finds the first line that is wanted, ``follow`` writes what has come since, again and again."""
 
     def __init__(self, client: Client, path: str) -> None:
-        super().__init__(client, path, output.content(), chunk=client.carry_out(GetLimits()).read)
+        super().__init__(client, path, output.content(), chunk=client.carry_out(limits()).read)
         self._path = path
         self._sized = True  # whether its size says where it ends: not so in /proc and /sys
         self._gone = False

@@ -15,7 +15,7 @@ import pybase64
 
 from qga.client.client import Client
 from qga.client.errors import CommandFailed
-from qga.client.operations.requests import GetLimits
+from qga.client.operations.requests import limits
 
 HELD = 4  # pieces that may wait in the guest
 BEATS = 4  # signs of life in the time that the guest waits for one
@@ -31,7 +31,7 @@ class Feeder:
 
     def __init__(self, client: Client, directory: str, linger: float, *, stdin: bool) -> None:
         self._client, self._directory = client, directory
-        self._most = client.carry_out(GetLimits()).write
+        self._most = client.carry_out(limits()).write
         self._given = self._taken = 0
         self._waiting: bytes | None = None  # was read, and is not given yet
         self._ended = not stdin
