@@ -6,6 +6,7 @@ agent may say others; a union is one class of the members of its base and its br
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 import textwrap
@@ -21,6 +22,9 @@ from tests.repository import REPOSITORY
 PACKAGE = REPOSITORY / "qga" / "client"
 WORDS = {"int": "int", "uint64": "int", "bool": "bool", "str": "str", "number": "float"}
 HEAD = "{doc}\n\nGenerated from schema/ by tests/client_source.py: change that, not this.\n"
+
+# Operations that are methods of the client as well: module, function.
+OPERATIONS = (("run", "run"), ("download", "download"), ("copy", "upload"))
 
 Entry = dict[str, Any]
 
@@ -142,14 +146,20 @@ class Source:
         silent = [command["command"] for command in self.commands if command.get("success-response") is False]
         classes = sorted({name for command in self.commands for name in self._mentioned(command)})
         lines = [
-            f'"""{HEAD.format(doc="A typed method for every command of the schema, blocking and for asyncio.")}"""'
+            f'"""{HEAD.format(doc="A typed method for every command of the schema and for operations, blocking and for asyncio.")}"""'
         ]
         lines += [
             "# ruff: noqa: A002\nfrom __future__ import annotations\n",
-            "from collections.abc import Mapping, Sequence",
+            "from collections.abc import Awaitable, Iterable, Mapping, Sequence",
         ]
-        lines += ["from typing import TYPE_CHECKING, Any\n"]
-        lines += ["if TYPE_CHECKING:", f"    from qga.client.replies import {', '.join(classes)}\n"]
+        lines += ["from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar\n"]
+        lines += [
+            "if TYPE_CHECKING:",
+            "    from qga.client.operations.outcome import Outcome, Progress",
+            "    from qga.client.operations.run import Completed",
+            f"    from qga.client.replies import {', '.join(classes)}\n",
+            'T = TypeVar("T")\n',
+        ]
         lines += [
             "# Commands that answer only when they fail.",
             f"SILENT = frozenset({{{', '.join(map(repr, silent))}}})",
@@ -168,8 +178,15 @@ class Source:
                 "        from qga.client.replies import read\n",
                 "        return read(command, value)",
             ]
+            lines += [
+                f"\n    {word}def carry_out(self, operation: Awaitable[T]) -> T:",
+                '        """Do what an operation requests, one after the other. What goes wrong is raised in it."""',
+                "        raise NotImplementedError",
+            ]
             for command in self.commands:
                 lines += self.method(command, asynchronous=bool(word))
+            for module, name in OPERATIONS:
+                lines += operation(module, name, asynchronous=bool(word))
         return "\n".join(lines) + "\n"
 
     def shapes_module(self) -> str:
@@ -225,6 +242,20 @@ class Source:
             for name in entry["data"].values() if "alternate" in entry else [reference]:
                 if "enum" in self.entries.get(_element(name), {}) or self._class(name):
                     yield _name(_element(name))
+
+
+def operation(module: str, name: str, *, asynchronous: bool) -> Iterator[str]:
+    """A method of the same signature, which carries it out."""
+    tree = ast.parse((PACKAGE / "operations" / f"{module}.py").read_text())
+    (found,) = [node for node in tree.body if isinstance(node, ast.AsyncFunctionDef) and node.name == name]
+    assert found.returns is not None
+    given = [*(one.arg for one in found.args.args), *(f"{one.arg}={one.arg}" for one in found.args.kwonlyargs)]
+    word, wait = ("async ", "await ") if asynchronous else ("", "")
+    yield f"\n    {word}def {name}(self, {ast.unparse(found.args)}) -> {ast.unparse(found.returns)}:"
+    doc = "\n\n".join(textwrap.fill(part, 108) for part in (ast.get_docstring(found) or "").split("\n\n"))
+    yield textwrap.indent(f'"""{doc}\n"""', " " * 8, lambda line: bool(line.strip()))
+    yield f"        from qga.client.operations.{module} import {name}\n"
+    yield f"        return {wait}self.carry_out({name}({', '.join(given)}))"
 
 
 def _literal(value: Any) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from qga.client import transport
 from qga.client.commands import SILENT, AsyncCommands
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from qga.client.files import AsyncGuestFile
     from qga.client.freezing import AsyncFreeze
     from qga.client.libvirt import LibvirtConnection
-    from qga.client.operations.outcome import DownloadOptions, Outcome, UploadOptions
-    from qga.client.operations.run import Completed
 
 T = TypeVar("T")
 
@@ -93,36 +91,6 @@ class AsyncClient(AsyncCommands):
         from qga.client.freezing import AsyncFreeze
 
         return AsyncFreeze(self, timeout, mountpoints)
-
-    async def run(
-        self,
-        argv: Iterable[str],
-        *,
-        input: bytes | str | None = None,  # noqa: A002  subprocess.run's name
-        env: Mapping[str, str] | None = None,
-        timeout: float | None = None,
-        capture_output: bool = True,
-        check: bool = False,
-        text: bool = False,
-    ) -> Completed:
-        """As ``Client.run``."""
-        from qga.client.operations.run import run
-
-        return await self.carry_out(
-            run(argv, input, env, timeout, capture_output=capture_output, check=check, text=text)
-        )
-
-    async def download(self, source: str, target: str | BinaryIO, **options: Unpack[DownloadOptions]) -> Outcome:
-        """As ``Client.download``."""
-        from qga.client.operations.download import download
-
-        return await self.carry_out(download(source, target, **options))
-
-    async def upload(self, source: str | BinaryIO, target: str, **options: Unpack[UploadOptions]) -> Outcome:
-        """As ``Client.upload``."""
-        from qga.client.operations.copy import upload
-
-        return await self.carry_out(upload(source, target, **options))
 
     async def carry_out(self, operation: Awaitable[T]) -> T:
         """As ``Client.carry_out``."""

@@ -6,7 +6,7 @@ import select
 import time
 from collections.abc import Awaitable, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from qga.client import transport
 from qga.client.commands import SILENT, Commands
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from qga.client.files import GuestFile
     from qga.client.freezing import Freeze
     from qga.client.libvirt import LibvirtConnection
-    from qga.client.operations.outcome import DownloadOptions, Outcome, UploadOptions
-    from qga.client.operations.run import Completed
 
 T = TypeVar("T")
 
@@ -105,38 +103,6 @@ class Client(Commands):
         from qga.client.freezing import Freeze
 
         return Freeze(self, timeout, mountpoints)
-
-    def run(
-        self,
-        argv: Iterable[str],
-        *,
-        input: bytes | str | None = None,  # noqa: A002  subprocess.run's name
-        env: Mapping[str, str] | None = None,
-        timeout: float | None = None,
-        capture_output: bool = True,
-        check: bool = False,
-        text: bool = False,
-    ) -> Completed:
-        """Run a program in the guest and wait for it, as ``subprocess.run``.
-
-        ``env`` is its whole environment. After ``timeout`` seconds (none by default) it is killed, where the guest
-        has kill(1), and AgentTimeout raised. Output beyond 16 MiB of a stream is lost: ``truncated`` says so.
-        """
-        from qga.client.operations.run import run
-
-        return self.carry_out(run(argv, input, env, timeout, capture_output=capture_output, check=check, text=text))
-
-    def download(self, source: str, target: str | BinaryIO, **options: Unpack[DownloadOptions]) -> Outcome:
-        """Copy a file of the guest to this machine: ``qga.client.operations.outcome`` has the options."""
-        from qga.client.operations.download import download
-
-        return self.carry_out(download(source, target, **options))
-
-    def upload(self, source: str | BinaryIO, target: str, **options: Unpack[UploadOptions]) -> Outcome:
-        """Copy a file of this machine into the guest: ``qga.client.operations.outcome`` has the options."""
-        from qga.client.operations.copy import upload
-
-        return self.carry_out(upload(source, target, **options))
 
     def carry_out(self, operation: Awaitable[T]) -> T:
         """Do what the operation requests, one after the other. What goes wrong is raised in it."""

@@ -1,4 +1,4 @@
-"""A typed method for every command of the schema, blocking and for asyncio.
+"""A typed method for every command of the schema and for operations, blocking and for asyncio.
 
 Generated from schema/ by tests/client_source.py: change that, not this.
 """
@@ -6,10 +6,12 @@ Generated from schema/ by tests/client_source.py: change that, not this.
 # ruff: noqa: A002
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 if TYPE_CHECKING:
+    from qga.client.operations.outcome import Outcome, Progress
+    from qga.client.operations.run import Completed
     from qga.client.replies import (
         AgentInfo,
         AuthorizedKeys,
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
         User,
     )
 
+T = TypeVar("T")
+
 # Commands that answer only when they fail.
 SILENT = frozenset({"guest-shutdown", "guest-suspend-disk", "guest-suspend-ram", "guest-suspend-hybrid"})
 
@@ -54,6 +58,10 @@ class Commands:
         from qga.client.replies import read
 
         return read(command, value)
+
+    def carry_out(self, operation: Awaitable[T]) -> T:
+        """Do what an operation requests, one after the other. What goes wrong is raised in it."""
+        raise NotImplementedError
 
     def guest_set_user_password(
         self, username: str, password: str, crypted: bool, *, timeout: float | None = None
@@ -457,6 +465,103 @@ class Commands:
         """
         self._ask("guest-set-time", {"time": time}, timeout)
 
+    def run(
+        self,
+        argv: Iterable[str],
+        *,
+        input: bytes | str | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        capture_output: bool = True,
+        check: bool = False,
+        text: bool = False,
+    ) -> Completed:
+        """Run a program in the guest and wait for it, as ``subprocess.run``.
+
+        ``env`` is its whole environment. After ``timeout`` seconds (none by default) it is killed, where the guest
+        has kill(1), and AgentTimeout raised. Output beyond 16 MiB of a stream is lost: ``truncated`` says so.
+        """
+        from qga.client.operations.run import run
+
+        return self.carry_out(
+            run(argv, input=input, env=env, timeout=timeout, capture_output=capture_output, check=check, text=text)
+        )
+
+    def download(
+        self,
+        source: str,
+        target: str | BinaryIO,
+        *,
+        dir_fd: int | None = None,
+        progress: Progress | None = None,
+        resume: bool = False,
+        verify: bool = True,
+        preserve: bool = True,
+        keep_setuid: bool = False,
+        device: bool = False,
+    ) -> Outcome:
+        """Copy a file of the guest to this machine: to a path, or into a file that is open for writing bytes.
+
+        ``progress`` is called as the copy grows. ``resume``: a copy that breaks leaves its part beside the target,
+        and the next one goes on there. ``verify``: compare the hashes of both ends. ``preserve``: keep permissions
+        and times; ``keep_setuid``: the setuid, setgid and sticky bits, too. ``dir_fd``: the target is a name in
+        this open directory, and where that is a symbolic link it is replaced and not followed. ``device``: a block
+        device is read, or written into, from its beginning on, where the one or the other path is of one.
+
+        Raises OSError for this machine's files, ClientError for the rest.
+        """
+        from qga.client.operations.download import download
+
+        return self.carry_out(
+            download(
+                source,
+                target,
+                dir_fd=dir_fd,
+                progress=progress,
+                resume=resume,
+                verify=verify,
+                preserve=preserve,
+                keep_setuid=keep_setuid,
+                device=device,
+            )
+        )
+
+    def upload(
+        self,
+        source: str | BinaryIO,
+        target: str,
+        *,
+        progress: Progress | None = None,
+        resume: bool = False,
+        verify: bool = True,
+        preserve: bool = True,
+        keep_setuid: bool = False,
+        device: bool = False,
+        insecure: bool = False,
+    ) -> Outcome:
+        """Copy a file of this machine, a path or a file that is open for reading bytes, into the guest.
+
+        The options are those of ``download``. Where the guest runs no programs, nobody can say what the target's
+        mode is or set it, and who may change a directory on the way decides where that leads. That is refused with
+        a ClientError, before anything is written; with ``insecure`` the target is written in place, and a note says
+        so.
+        """
+        from qga.client.operations.copy import upload
+
+        return self.carry_out(
+            upload(
+                source,
+                target,
+                progress=progress,
+                resume=resume,
+                verify=verify,
+                preserve=preserve,
+                keep_setuid=keep_setuid,
+                device=device,
+                insecure=insecure,
+            )
+        )
+
 
 class AsyncCommands:
     """``timeout``: seconds; by default the client's, or what suits the command."""
@@ -469,6 +574,10 @@ class AsyncCommands:
         from qga.client.replies import read
 
         return read(command, value)
+
+    async def carry_out(self, operation: Awaitable[T]) -> T:
+        """Do what an operation requests, one after the other. What goes wrong is raised in it."""
+        raise NotImplementedError
 
     async def guest_set_user_password(
         self, username: str, password: str, crypted: bool, *, timeout: float | None = None
@@ -875,3 +984,100 @@ class AsyncCommands:
             time: Nanoseconds since 1970 in UTC. Unset: the time of the hardware clock.
         """
         await self._ask("guest-set-time", {"time": time}, timeout)
+
+    async def run(
+        self,
+        argv: Iterable[str],
+        *,
+        input: bytes | str | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        capture_output: bool = True,
+        check: bool = False,
+        text: bool = False,
+    ) -> Completed:
+        """Run a program in the guest and wait for it, as ``subprocess.run``.
+
+        ``env`` is its whole environment. After ``timeout`` seconds (none by default) it is killed, where the guest
+        has kill(1), and AgentTimeout raised. Output beyond 16 MiB of a stream is lost: ``truncated`` says so.
+        """
+        from qga.client.operations.run import run
+
+        return await self.carry_out(
+            run(argv, input=input, env=env, timeout=timeout, capture_output=capture_output, check=check, text=text)
+        )
+
+    async def download(
+        self,
+        source: str,
+        target: str | BinaryIO,
+        *,
+        dir_fd: int | None = None,
+        progress: Progress | None = None,
+        resume: bool = False,
+        verify: bool = True,
+        preserve: bool = True,
+        keep_setuid: bool = False,
+        device: bool = False,
+    ) -> Outcome:
+        """Copy a file of the guest to this machine: to a path, or into a file that is open for writing bytes.
+
+        ``progress`` is called as the copy grows. ``resume``: a copy that breaks leaves its part beside the target,
+        and the next one goes on there. ``verify``: compare the hashes of both ends. ``preserve``: keep permissions
+        and times; ``keep_setuid``: the setuid, setgid and sticky bits, too. ``dir_fd``: the target is a name in
+        this open directory, and where that is a symbolic link it is replaced and not followed. ``device``: a block
+        device is read, or written into, from its beginning on, where the one or the other path is of one.
+
+        Raises OSError for this machine's files, ClientError for the rest.
+        """
+        from qga.client.operations.download import download
+
+        return await self.carry_out(
+            download(
+                source,
+                target,
+                dir_fd=dir_fd,
+                progress=progress,
+                resume=resume,
+                verify=verify,
+                preserve=preserve,
+                keep_setuid=keep_setuid,
+                device=device,
+            )
+        )
+
+    async def upload(
+        self,
+        source: str | BinaryIO,
+        target: str,
+        *,
+        progress: Progress | None = None,
+        resume: bool = False,
+        verify: bool = True,
+        preserve: bool = True,
+        keep_setuid: bool = False,
+        device: bool = False,
+        insecure: bool = False,
+    ) -> Outcome:
+        """Copy a file of this machine, a path or a file that is open for reading bytes, into the guest.
+
+        The options are those of ``download``. Where the guest runs no programs, nobody can say what the target's
+        mode is or set it, and who may change a directory on the way decides where that leads. That is refused with
+        a ClientError, before anything is written; with ``insecure`` the target is written in place, and a note says
+        so.
+        """
+        from qga.client.operations.copy import upload
+
+        return await self.carry_out(
+            upload(
+                source,
+                target,
+                progress=progress,
+                resume=resume,
+                verify=verify,
+                preserve=preserve,
+                keep_setuid=keep_setuid,
+                device=device,
+                insecure=insecure,
+            )
+        )

@@ -39,9 +39,9 @@ async def upload(
     device: bool = False,
     insecure: bool = False,
 ) -> Outcome:
-    """From this machine's ``source``, a path or a file that is open for reading bytes, to the guest's ``target``.
+    """Copy a file of this machine, a path or a file that is open for reading bytes, into the guest.
 
-    The options are those of ``download``. Where the guest runs no programs, nobody can tell what the target's mode is
+    The options are those of ``download``. Where the guest runs no programs, nobody can say what the target's mode is
     or set it, and who may change a directory on the way decides where that leads. That is refused with a ClientError,
     before anything is written; with ``insecure`` the target is written in place, and a note says so.
     """

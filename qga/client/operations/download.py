@@ -33,12 +33,13 @@ async def download(
     keep_setuid: bool = False,
     device: bool = False,
 ) -> Outcome:
-    """From the guest's ``source`` to this machine's ``target``: a path, or a file that is open for writing bytes.
+    """Copy a file of the guest to this machine: to a path, or into a file that is open for writing bytes.
 
-    ``resume``: a copy that breaks leaves its part beside the target, and the next one goes on there. ``preserve``:
-    permissions and times. ``keep_setuid``: the setuid, setgid and sticky bits, too. ``dir_fd``: the target is a name
-    in this open directory, and where that is a symbolic link it is replaced and not followed. ``device``: a block
-    device is read, or written into, from its beginning on, where the one or the other path is of one.
+    ``progress`` is called as the copy grows. ``resume``: a copy that breaks leaves its part beside the target, and
+    the next one goes on there. ``verify``: compare the hashes of both ends. ``preserve``: keep permissions and times;
+    ``keep_setuid``: the setuid, setgid and sticky bits, too. ``dir_fd``: the target is a name in this open directory,
+    and where that is a symbolic link it is replaced and not followed. ``device``: a block device is read, or written
+    into, from its beginning on, where the one or the other path is of one.
 
     Raises OSError for this machine's files, ClientError for the rest.
     """

@@ -1,44 +1,15 @@
-"""What is asked of a copy and what came of it, and what both directions count, hash and note on the way."""
+"""What came of a copy, and what both directions count, hash and note on the way."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, TypedDict
+from typing import Any, BinaryIO
 
 Progress = Callable[[int, int], None]  # bytes that are there, bytes of the whole
 
 _UNVERIFIED = "not verified: the guest runs neither b2sum nor sha256sum"
 _UNKEPT = "mode and times were not kept: the guest runs no program that tells or sets them"
-
-
-class _Options(TypedDict, total=False):
-    """``progress``: called as the copy grows, by default nothing. ``resume``: a copy that breaks leaves its part
-    beside the target, and the next one goes on there. ``verify``: compare hashes, the default. ``preserve``: keep
-    permissions and times, the default. ``keep_setuid``: also the setuid, setgid and sticky bits. ``device``: a block
-    device is read, or written into, from its beginning on, where the one or the other path is of one.
-    """
-
-    progress: Progress | None
-    resume: bool
-    verify: bool
-    preserve: bool
-    keep_setuid: bool
-    device: bool
-
-
-class DownloadOptions(_Options, total=False):
-    """``dir_fd``: the target is a name in this open directory; where that is a symbolic link, it is replaced and not
-    followed.
-    """
-
-    dir_fd: int | None
-
-
-class UploadOptions(_Options, total=False):
-    """``insecure``: where the guest runs no programs, write the target in place; without, that is refused."""
-
-    insecure: bool
 
 
 @dataclass(slots=True)

@@ -26,17 +26,21 @@ class Completed(subprocess.CompletedProcess[Any]):
 
 async def run(
     argv: Iterable[str],
-    data: bytes | str | None = None,
+    *,
+    input: bytes | str | None = None,  # noqa: A002  subprocess.run's name
     env: Mapping[str, str] | None = None,
     timeout: float | None = None,
-    *,
     capture_output: bool = True,
     check: bool = False,
     text: bool = False,
 ) -> Completed:
-    """Return what came of a program: ``Client.run`` has the options."""
+    """Run a program in the guest and wait for it, as ``subprocess.run``.
+
+    ``env`` is its whole environment. After ``timeout`` seconds (none by default) it is killed, where the guest has
+    kill(1), and AgentTimeout raised. Output beyond 16 MiB of a stream is lost: ``truncated`` says so.
+    """
     words = _words(argv)
-    pid = await start(words, data, env, timeout, capture_output=capture_output)
+    pid = await start(words, input, env, timeout, capture_output=capture_output)
     try:
         status = await wait(words[0], pid, timeout)
     except AgentTimeout:
