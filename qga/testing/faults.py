@@ -30,7 +30,7 @@ class Fault:
 
 
 class FaultyDispatcher(Dispatcher):
-    """``requests``: what came. ``faults``: what is to go wrong. ``stopping``: nobody waits any more."""
+    """``requests`` is what came, ``faults`` what is to go wrong, and ``stopping`` ends a delay."""
 
     def __init__(self, ctx: Context, answers: Mapping[str, Answer]) -> None:
         self.requests: list[tuple[str, dict[str, Any]]] = []
@@ -44,7 +44,7 @@ class FaultyDispatcher(Dispatcher):
         """As the agent's; raises ConnectionAbortedError to hang up."""
         request = message if isinstance(message, dict) else {}
         name, arguments = request.get("execute"), request.get("arguments", {})
-        if name in self._ctx.schema.commands and isinstance(arguments, dict):
+        if isinstance(name, str) and name in self._ctx.schema.commands and isinstance(arguments, dict):
             self.requests.append((name, arguments))
         wanted = (name,) if self.is_sync(message) else (name, None)
         fault = next((fault for fault in self.faults if fault.times and fault.command in wanted), None)

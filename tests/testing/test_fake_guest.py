@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+import socket
 import subprocess
 import sys
 from functools import partial
@@ -91,6 +93,24 @@ def test_what_cannot_be_done_is_refused_in_the_agents_words(fake_guest: FakeGues
         ):
             with pytest.raises(CommandFailed, match=re.escape(refusal)):
                 call()
+
+
+def test_what_is_not_a_request_is_answered_as_by_the_agent(fake_guest: FakeGuest) -> None:
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(fake_guest.path)
+        peer.sendall(
+            b'{"execute": []}\n[1]\n{"execute": "guest-ping", "arguments": 1}\n{"execute": "guest-ping", "id": 5}\n'
+        )
+        with peer.makefile("rb") as lines:
+            replies = [json.loads(lines.readline()) for _ in range(4)]
+    assert [reply.get("error", {}).get("desc") for reply in replies] == [
+        "QMP input member 'execute' must be a string",
+        "QMP input must be a JSON object",
+        "QMP input member 'arguments' must be an object",
+        None,
+    ]
+    assert replies[3] == {"return": {}, "id": 5}
+    assert fake_guest.requests == [("guest-ping", {})]
 
 
 def test_the_real_policy_blocks(fake_guest: FakeGuest) -> None:
