@@ -123,8 +123,8 @@ def _word(action: argparse.Action) -> str:
     )
 
 
-def _entries(told: dict[str, str]) -> Iterator[str]:
-    for name, meaning in told.items():
+def _entries(meanings: dict[str, str]) -> Iterator[str]:
+    for name, meaning in meanings.items():
         yield from (".TP", rf"\fB{_text(name)}\fR", _text(meaning))
 
 

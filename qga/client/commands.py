@@ -277,7 +277,7 @@ class Commands:
         return value
 
     def guest_fstrim(self, minimum: int | None = None, *, timeout: float | None = None) -> FilesystemTrimResponse:
-        """Tell the disks which blocks no filesystem uses.
+        """Discard the blocks that no filesystem uses (trim), so that the disks can give them back.
 
         A filesystem that cannot be trimmed does not make the command fail. Since QEMU 1.2.
 
@@ -406,7 +406,7 @@ class Commands:
         return value
 
     def guest_sync(self, id: int, *, timeout: float | None = None) -> int:
-        """Return id, so that a client can tell the replies it waits for from stale ones. Since QEMU 0.15.
+        """Return id, by which a client recognises the reply that it waits for among stale ones. Since QEMU 0.15.
 
         Args:
             id: Any number, best chosen at random.
@@ -797,7 +797,7 @@ class AsyncCommands:
     async def guest_fstrim(
         self, minimum: int | None = None, *, timeout: float | None = None
     ) -> FilesystemTrimResponse:
-        """Tell the disks which blocks no filesystem uses.
+        """Discard the blocks that no filesystem uses (trim), so that the disks can give them back.
 
         A filesystem that cannot be trimmed does not make the command fail. Since QEMU 1.2.
 
@@ -926,7 +926,7 @@ class AsyncCommands:
         return value
 
     async def guest_sync(self, id: int, *, timeout: float | None = None) -> int:
-        """Return id, so that a client can tell the replies it waits for from stale ones. Since QEMU 0.15.
+        """Return id, by which a client recognises the reply that it waits for among stale ones. Since QEMU 0.15.
 
         Args:
             id: Any number, best chosen at random.

@@ -50,7 +50,7 @@ DiskBusType: TypeAlias = Literal[
     "uml": A block device of User-mode Linux.
     "sata": Serial ATA.
     "sd": A Secure Digital card.
-    "unknown": The agent cannot tell.
+    "unknown": The agent could not find out.
     "ieee1394": IEEE 1394, also called FireWire.
     "ssa": Serial Storage Architecture.
     "fibre": Fibre Channel.
@@ -297,9 +297,9 @@ class DiskInfo(Struct):
     address: DiskAddress | None = None
     """Where the disk is attached. Unset: it is a partition or virtual, or the guest does not know."""
     alias: str | None = None
-    """The device mapper's name for it. Unset: it is none of the device mapper's."""
+    """The device mapper's name for it. Unset: it does not belong to the device mapper."""
     smart: DiskSmart | None = None
-    """What the disk reports of its own health. Unset: it is not an NVMe disk, or cannot be asked."""
+    """What the disk reports of its own health. Unset: it is not an NVMe disk, or does not report it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,11 +432,11 @@ class FilesystemInfo(Struct):
     disk: list[DiskAddress]
     """Where the disks below it are attached; empty if no hardware is known."""
     used_bytes: int | None = None
-    """Bytes in use. Unset: the filesystem cannot be asked."""
+    """Bytes in use. Unset: statvfs(3) failed."""
     total_bytes: int | None = None
-    """Bytes in use and those that ordinary users may still fill. Unset: the filesystem cannot be asked."""
+    """Bytes in use and those that ordinary users may still fill. Unset: statvfs(3) failed."""
     total_bytes_privileged: int | None = None
-    """Bytes of the whole filesystem, those reserved for root included. Unset: the filesystem cannot be asked."""
+    """Bytes of the whole filesystem, those reserved for root included. Unset: statvfs(3) failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -569,9 +569,9 @@ class NetworkRoute(Struct):
     flags: int | None = None
     """Flags of the route: RTF_* of linux/route.h."""
     refcnt: int | None = None
-    """Users of the route; the kernel no longer counts them for IPv4."""
+    """Users of the route; current kernels report 0 for IPv4."""
     use: int | None = None
-    """Lookups of the route; the kernel no longer counts them for IPv4."""
+    """Lookups of the route; current kernels report 0."""
     window: int | None = None
     """Largest window of TCP, in bytes; 0 for the kernel's default. Unset: an IPv6 route."""
     mtu: int | None = None
