@@ -18,11 +18,12 @@ _STAYS = bytes(character != ord("=") for character in range(256))
 
 
 def encode(data: bytes) -> str:
+    """Encode bytes, without newlines."""
     return pybase64.b64encode_as_string(data)
 
 
 def decode(text: str) -> bytes:
-    """Raises CommandError for a character that base64 does not have."""
+    """Decode base64. Raises CommandError for a character that it does not have."""
     try:
         return pybase64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):

@@ -1,16 +1,16 @@
-"""QEMU's dialect of JSON, as a stream: bytes in, values and complaints out, in order.
+"""QEMU's dialect of JSON, as a stream: bytes in, values and errors out, in order.
 
-The rule it keeps: what comes out depends only on the bytes, never on how they were cut into pieces, and
-every byte is looked at a bounded number of times. Three parts, each fed by the one before it:
+The rule it keeps: the result depends only on the bytes, never on how they were cut into pieces, and every byte is
+looked at a bounded number of times. There are three parts, each of which passes its results to the next:
 
-- ``Dialect``, the lexer, is a table of states. Each runs over the bytes that leave it where it is with one
-  compiled expression, so a long string costs no Python per byte. Tokens that are whole, and after which another can
-  begin, are taken by the thousand before that: a host may send two million of them in one message.
-- ``_Message`` counts brackets and limits, and parses as the tokens come; its first complaint is the
-  message's only one, and is held back until the brackets balance.
-- ``literals`` says what the text of a token means.
+- ``Dialect``, the lexer, is a table of states. Each skips the bytes that do not change it with one compiled
+  expression, so a long string costs no Python per byte. Tokens that are complete, and after which another can begin,
+  are taken by the thousand before that: a host may send two million of them in one message.
+- ``_Message`` counts brackets and limits, and parses as the tokens come; its first error is the message's only one,
+  and is held back until the brackets balance.
+- ``tokens`` decodes the text of a token.
 
-Where the dialect differs from RFC 8259: it takes single-quoted strings, ``\\'`` and the NUL of modified UTF-8
+It differs from RFC 8259 in this: it takes single-quoted strings, ``\\'`` and the NUL of modified UTF-8
 (C0 80); it refuses noncharacters, and an exponent right after a leading zero.
 """
 
@@ -36,7 +36,7 @@ _LETTERS = b"abcdefghijklmnopqrstuvwxyz"
 _CONTROL_BUT_TAB = bytes(range(0x09)) + bytes(range(0x0A, 0x20))
 _TEXT = bytes(range(0x20, 0xFE))
 
-# state: (the bytes it runs over, {next byte: state or outcome}, the outcome of any other byte)
+# state: (the bytes it skips, {next byte: state or outcome}, the outcome of any other byte)
 _STATES: dict[str, tuple[bytes, dict[bytes, str], str]] = {
     _START: (
         rb"[ \t\r\n]*+",
@@ -72,7 +72,7 @@ _STATES: dict[str, tuple[bytes, dict[bytes, str], str]] = {
     "exponent sign": (rb"", {_DIGITS: "power"}, _STRAY),
     "power": (rb"[0-9]*+", {}, _FLOAT),
     "word": (rb"[a-z]*+", {}, _KEYWORD),
-    # After a stray byte: up to where a message may begin or end again.
+    # After a stray byte: up to a byte by which a message may begin or end.
     _SKIP: (
         rb"[^\x00-\x08\x0a-\x1f\xfe\xff\[\]{}:,]*+",
         {_CONTROL_BUT_TAB + b"\xfe\xff[]{}:,": _RESYNC},
@@ -80,7 +80,7 @@ _STATES: dict[str, tuple[bytes, dict[bytes, str], str]] = {
     ),
 }
 _BETWEEN_TOKENS = frozenset({_START, _SKIP})
-_TAKES_THE_BYTE = frozenset({_STRAY, _STRING, _PUNCTUATION})  # the other outcomes leave it to what follows
+_TAKES_THE_BYTE = frozenset({_STRAY, _STRING, _PUNCTUATION})  # the other outcomes leave the byte to the next token
 
 _RUN = {state: re.compile(run).match for state, (run, _, _) in _STATES.items()}
 
@@ -96,9 +96,9 @@ def _row(exits: dict[bytes, str], otherwise: str) -> list[str]:
 _NEXT = {state: _row(exits, otherwise) for state, (_, exits, otherwise) in _STATES.items()}
 
 
-# Up to MAX_RUN tokens that are whole wherever the piece ends, and the tokens of such a run.
+# Up to MAX_RUN tokens that are complete wherever the piece ends, and the tokens of such a run.
 MAX_RUN = 4096
-STEP = 256  # of them are parsed at a time: a message may be shorter, and what is behind it is not copied each time
+STEP = 256  # of them are parsed at a time: a message may be shorter, and what follows it is not copied each time
 _BLANK = rb"[ \t\r\n]*+"
 _QUOTED = (
     rb'"(?:[^"\\\x00-\x1f\xfe\xff]++|\\[\x20-\xfd])*+"'
@@ -113,7 +113,7 @@ _tokens_of_run = re.compile(rb"[][{}:,]|%s|[^][{}:,\"' \t\r\n]++" % _QUOTED).fin
 
 
 class Dialect:
-    """The stream of one peer."""
+    """The lexer of one peer's stream."""
 
     def __init__(self) -> None:
         self._state = _START
@@ -122,13 +122,13 @@ class Dialect:
 
     @property
     def idle(self) -> bool:
-        """Nothing is held: what comes next is read as if it were the first."""
+        """Whether nothing is held, so that the next bytes are read as if they were the first."""
         return self._state == _START and not self._message.tokens
 
     def feed(self, data: bytes) -> Iterator[object]:
-        """The values that `data` completes, and a RequestError for each complaint, in order.
+        """Yield the values that ``data`` completes, and a RequestError for each error, in order.
 
-        Lazy: run it to its end before feeding more.
+        Lazy: run it to its end before the next call.
         """
         held, message = self._held, self._message
         pos = begin = 0  # `begin` is where the token, or what it has in this piece, starts
@@ -191,7 +191,7 @@ class Dialect:
                     yield result
 
 
-# Where the parser stands: what may come next.
+# The states of the parser: what may come next.
 _TOP, _ITEM, _FIRST_ITEM, _KEY, _FIRST_KEY, _COLON, _MEMBER, _AFTER_ITEM, _AFTER_MEMBER = range(9)
 
 _COMMA = {_AFTER_ITEM: _ITEM, _AFTER_MEMBER: _KEY}
@@ -203,7 +203,7 @@ _MISSING = {  # anywhere else a value may come
 
 
 def _value(token: bytes) -> object:
-    """Of a token that is no punctuation; raises RequestError."""
+    """Return the value of a token that is not punctuation. Raises RequestError."""
     if token[0] in b"\"'":
         return string(token)
     if token[0] in _LETTERS:
@@ -212,7 +212,7 @@ def _value(token: bytes) -> object:
 
 
 class _Message:
-    """The tokens of one top-level value, parsed as they come. ``over``: it has ended, ``result`` has what it was."""
+    """The parser of one top-level value. ``over``: it has ended, and ``result()`` returns the value or the error."""
 
     def __init__(self) -> None:
         self.clear()
@@ -233,9 +233,9 @@ class _Message:
         return self._value if self._error is None else self._error
 
     def take(self, tokens: Sequence[bytes], begin: int, size: int) -> int:
-        """Take tokens from ``begin`` on, up to the one that ends the message; returns where the next one is.
+        """Take tokens from ``begin`` on, up to the one that ends the message. Returns the position after it.
 
-        ``size``: bytes that they have together, or more. One by one, where the message may come to its limits.
+        ``size`` is at least the bytes that they have together. They are taken one by one near the message's limits.
         """
         end = len(tokens)
         if self._size + size >= MAX_SIZE or self.tokens + end - begin > MAX_TOKENS:
@@ -259,15 +259,15 @@ class _Message:
         return position
 
     def _count(self, tokens: Sequence[bytes], position: int, end: int) -> int:
-        """Where nothing but the end of the message matters any more."""
+        """Skip tokens after an error, up to the end of the message."""
         for token in tokens[position:end]:
             position += 1
-            if token in _DEPTH and self._shuts(token, position):
+            if token in _DEPTH and self._ends(token, position):
                 break
         return position
 
-    def _shuts(self, bracket: bytes, position: int) -> bool:
-        """Whether the message is over by it: all is closed, more than was open, or too much is open."""
+    def _ends(self, bracket: bytes, position: int) -> bool:
+        """Count a bracket. Returns whether it ends the message: none is open any more, or too many are."""
         braces, brackets = _DEPTH[bracket]
         self._braces += braces
         self._brackets += brackets
@@ -278,9 +278,9 @@ class _Message:
         return self.over
 
     def _parse(self, tokens: Sequence[bytes], position: int, end: int) -> int:
-        """Up to the end of the message, or the first complaint. Its loop is what many tokens cost.
+        """Parse tokens up to the end of the message or the first error. Its loop is most of the cost of many tokens.
 
-        So what is open is counted only where a complaint leaves the rest to ``_count``.
+        So what is open is counted only after an error, which leaves the rest to ``_count``.
         """
         at, container, key, outer = self._at, self._container, self._key, self._outer
         problem, misplaced = None, b""
@@ -309,7 +309,7 @@ class _Message:
                 try:
                     value = _value(token)
                 except RequestError as error:
-                    problem = error.with_traceback(None)  # it may have to wait, and frames hold all they knew
+                    problem = error.with_traceback(None)  # whose frames would be kept with it
                     break
             elif token in _OPENS and at not in _MISSING and len(outer) < MAX_DEPTH:
                 outer.append((container, at, key))
@@ -344,7 +344,7 @@ class _Message:
             opened = [part for part, _, _ in outer[1:]] + [container]
             self._braces, self._brackets = (sum(isinstance(part, kind) for part in opened) for kind in (dict, list))
             if misplaced:
-                self._shuts(misplaced, position)
+                self._ends(misplaced, position)
         return position
 
 

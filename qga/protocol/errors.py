@@ -1,6 +1,6 @@
-"""What can reach the peer as an error. Each error knows its own wire form and whose fault it is.
+"""The errors that a peer can get as a reply. Each error knows its wire form and whose fault it is.
 
-Handlers and decoders raise; only the dispatcher turns an error into a reply.
+The rule they keep: handlers and decoders raise; only the dispatcher makes a reply of an error.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ class QgaError(Exception):
     error_class = "GenericError"
 
     def wire(self) -> dict[str, str]:
+        """Return the error as a reply has it."""
         return {"class": self.error_class, "desc": str(self)}
 
 
 class RequestError(QgaError):
-    """The peer sent something that is no valid request: bad JSON, a bad envelope or bad arguments.
+    """The peer sent something that is not a valid request: bad JSON, a bad envelope or bad arguments.
 
-    ``head`` is the beginning of what is no JSON, for the audit log's hash. ``flush``: it was just the byte 0xFF
-    between two requests, by which a client ends whatever may be left half-said.
+    ``head`` is the beginning of what is not JSON, for the audit log's hash. ``flush``: it was only the byte 0xFF
+    between two requests, by which a client ends a request that an earlier one may have left incomplete.
     """
 
     head = b""
@@ -27,7 +28,7 @@ class RequestError(QgaError):
 
 
 class CommandNotFound(QgaError):  # noqa: N818  QEMU's name of the class
-    """The command is unknown, or may not run now: ``rule`` is the owner's that forbids it, for the audit log."""
+    """The command is unknown, or may not run now: ``rule`` is what forbids it, for the audit log."""
 
     error_class = "CommandNotFound"
 

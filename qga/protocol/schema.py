@@ -1,8 +1,8 @@
-"""The commands: what they are called, what they take and return, and their flags.
+"""The schema: the commands with their names, arguments, results and flags.
 
-``schema/*.json`` is the only list of commands. A file is a list of QAPI-like definitions; ``schema/meta.json``
-says which shapes they may have. What the package has is held to it by a test, other directories when they are loaded;
-type names are checked against the definitions each time.
+``schema/*.json`` is the only list of commands. A file is a list of QAPI-like definitions; ``schema/meta.json`` says
+which shapes they may have. A test holds the package's own files to it; another directory is checked when it is
+loaded. Type names are checked each time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _BUILTIN: dict[str, dict[str, Any]] = {
 
 
 class SchemaError(Exception):
-    """The schema is broken: which file, which definition, and what was expected."""
+    """The schema is not valid: which file, which definition, and what was expected."""
 
 
 class Command(NamedTuple):
@@ -64,19 +64,21 @@ class Command(NamedTuple):
 
     @property
     def function(self) -> str:
-        """The name of its handler: guest-get-load is guest_get_load."""
+        """The name of the handler: guest_get_load for guest-get-load."""
         return self.name.replace("-", "_")
 
     @property
     def members(self) -> list[str]:
+        """The names of the arguments, in the order of the schema."""
         return list(self.arguments["properties"])
 
     def validator(self) -> Validator:
+        """Compile a function that raises RequestError for invalid arguments. It takes some milliseconds."""
         return compile_validator(self.arguments)
 
 
 class Schema:
-    """All definitions. ``commands`` is in the order of the files, which is by name, and within a file."""
+    """All definitions. ``commands`` are in the order of the files by name, and within a file in its order."""
 
     def __init__(self, files: Mapping[str, list[dict[str, Any]]]) -> None:
         """``files``: area (a file's name without .json) to its definitions, already of the right shape."""
@@ -104,11 +106,11 @@ class Schema:
         return [command.name for command in self.commands.values() if command.allow_frozen]
 
     def definition(self, name: str) -> Mapping[str, Any]:
-        """The entry of ``schema/*.json`` with this name: a command or a type. Raises KeyError for a built-in type."""
+        """Return the entry of a command or type in ``schema/*.json``. Raises KeyError for a built-in type."""
         return self._entries[name]
 
     def type(self, reference: str | list[str]) -> dict[str, Any]:
-        """The JSON Schema of a type: its name, or a list that holds the name of the elements' type."""
+        """Return the JSON Schema of a type, given by its name, or by a list of the name of its elements' type."""
         if isinstance(reference, list):
             return {"type": "array", "items": self.type(reference[0])}
         if reference in _BUILTIN:
@@ -141,7 +143,7 @@ class Schema:
         }
 
     def _branches(self, union: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """One object schema for each value of the discriminator: the base's members and the branch's."""
+        """Return an object schema for each value of the discriminator: the members of the base and of the branch."""
         branches = []
         for value, name in union["data"].items():
             members = self._members({**union["base"], **self._entries[name]["data"]})
@@ -196,7 +198,7 @@ def _kind(entry: Mapping[str, Any]) -> str:
 
 
 def directory() -> str:
-    """Where the schema lies: inside an installed package, beside the package in a checkout."""
+    """Return the directory of the schema: inside an installed package, beside the package in a checkout."""
     package = os.path.dirname(os.path.dirname(__file__))
     installed = os.path.join(package, "_schema")
     return installed if os.path.isdir(installed) else os.path.join(os.path.dirname(package), "schema")
@@ -213,7 +215,7 @@ def load(where: str | None = None) -> Schema:
 
 
 def _check(meta: dict[str, Any], files: Mapping[str, object]) -> None:
-    """Compiling this takes as long as a tenth of the agent's start."""
+    """Hold files to the meta schema. Raises SchemaError. Compiling it takes a tenth of the agent's start."""
     import fastjsonschema
 
     accepts = fastjsonschema.compile(meta, use_default=False, use_formats=False, detailed_exceptions=False)
@@ -231,11 +233,11 @@ def _read(where: str, name: str) -> Any:
     except OSError as error:
         raise SchemaError(f"schema/{name}: cannot read it: {error.strerror}") from error
     except orjson.JSONDecodeError as error:
-        raise SchemaError(f"schema/{name}:{error.lineno}: no valid JSON: {error.msg}") from error
+        raise SchemaError(f"schema/{name}:{error.lineno}: not valid JSON: {error.msg}") from error
 
 
 def _explain(meta: dict[str, Any], definitions: object) -> str:
-    """Which definition is wrong, and why: held to the shape of its own kind, not to the choice of all."""
+    """Return which definition is wrong and why, by the shape of its own kind."""
     if not isinstance(definitions, list):
         return "expected a list of definitions"
     for number, entry in enumerate(definitions, 1):

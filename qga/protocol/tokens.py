@@ -1,6 +1,6 @@
-"""What the text of one token means in QEMU's dialect of JSON, and how a complaint about it reads.
+"""The tokens of QEMU's dialect of JSON: what the text of each means, and the errors about it.
 
-The rule it keeps: a literal is judged from its first byte to its last, and the first problem is the one told.
+The rule it keeps: a token is read from its first byte to its last, and the error is about its first problem.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import orjson
 
 from qga.protocol.errors import RequestError
 
-MAX_COMPLAINT = 1023  # bytes after the prefix; as QEMU, and so garbage is not echoed in full
+MAX_COMPLAINT = 1023  # bytes after the prefix; as QEMU, so garbage is not echoed in full
 
 
 def number(text: bytes) -> int | float:
-    """An integer literal: an int if 64 bits hold it, with a sign or without, else a float."""
+    """Return the value of an integer literal: an int if 64 bits hold it, signed or unsigned, else a float."""
     # The longest that fits has 20 characters; int() refuses very long texts.
     if len(text) <= 20 and -(1 << 63) <= (value := int(text)) < 1 << 64:
         return value
@@ -26,6 +26,7 @@ _WORDS: dict[bytes, bool | None] = {b"true": True, b"false": False, b"null": Non
 
 
 def keyword(text: bytes) -> bool | None:
+    """Return the value of true, false or null. Raises RequestError."""
     if text not in _WORDS:
         raise complaint(b"invalid keyword '" + text + b"'")
     return _WORDS[text]
@@ -38,7 +39,7 @@ _NONCHARACTER = re.compile(
 _ESCAPE = re.compile(
     rb"""\\(?:["'\\/bfnrt]|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4})"""
 )
-# Up to the first escape that is none, half a surrogate pair, or a noncharacter.
+# Up to the first invalid escape, half a surrogate pair, or noncharacter.
 _SOUND = re.compile(
     rb"""(?:[^\\]++|\\(?:
         ["'\\/bfnrt]
@@ -50,9 +51,9 @@ _SOUND = re.compile(
 
 
 def string(token: bytes) -> str:
-    """The text of a quoted string; NUL is NUL, however it was written.
+    """Return the text of a quoted string. Raises RequestError.
 
-    No step of Python's is taken for each escape: a string may have four million.
+    There is no step in Python for each escape: a string may have four million.
     """
     if token[0] == ord('"'):
         # Anything orjson takes means the same here, but for noncharacters.
@@ -76,14 +77,14 @@ def string(token: bytes) -> str:
 
 
 def _as_rfc8259(text: bytes) -> bytes:
-    """The same string in double quotes, with no escape that only the dialect has; ``text`` is sound."""
+    """Return the same string in double quotes, without the escapes that only the dialect has; ``text`` is valid."""
     text = text.replace(rb"\\", rb"\u005c")  # from here on each backslash begins an escape
     text = text.replace(rb"\'", b"'").replace(rb"\"", b'"').replace(b'"', rb"\"")
     return b'"%s"' % text.replace(b"\xc0\x80", rb"\u0000")
 
 
 def _utf8(text: bytes) -> str | None:
-    """What the bytes say in modified UTF-8; None if they are none, or say a noncharacter."""
+    """Decode modified UTF-8; None if it is not valid, or has a noncharacter."""
     try:
         decoded = text.replace(b"\xc0\x80", b"\0").decode()
     except UnicodeDecodeError:
@@ -92,7 +93,7 @@ def _utf8(text: bytes) -> str | None:
 
 
 def _complaint_about_escape(token: bytes, pos: int) -> RequestError:
-    """About one that is not sound, at ``pos``."""
+    """Return the error about the invalid escape at ``pos``."""
     escape = _ESCAPE.match(token, pos, len(token) - 1)
     if escape is None and token[pos + 1] != ord("u"):
         return complaint(b"invalid escape sequence in string")
@@ -101,11 +102,11 @@ def _complaint_about_escape(token: bytes, pos: int) -> RequestError:
 
 
 def complaint(text: bytes) -> RequestError:
-    """A complaint of the parser; `text` may quote what was received."""
+    """Return an error of the parser; ``text`` may quote what was received."""
     return RequestError("JSON parse error, " + legible(text[:MAX_COMPLAINT]))
 
 
-# What looks like one character, valid or not: a leading byte and as many continuation bytes as it announces.
+# One character, valid or not: a leading byte and up to as many continuation bytes as it announces.
 _SEQUENCE = re.compile(
     rb"[\xc0-\xdf][\x80-\xbf]?|[\xe0-\xef][\x80-\xbf]{0,2}|[\xf0-\xf7][\x80-\xbf]{0,3}"
     rb"|[\xf8-\xfb][\x80-\xbf]{0,4}|[\xfc\xfd][\x80-\xbf]{0,5}|[\x80-\xbf\xfe\xff]"
@@ -113,7 +114,7 @@ _SEQUENCE = re.compile(
 
 
 def legible(text: bytes) -> str:
-    """Text that may be no UTF-8: each sequence that is none, or a noncharacter, becomes one U+FFFD."""
+    """Decode bytes that may not be UTF-8: each invalid sequence or noncharacter becomes one U+FFFD."""
 
     def repaired(sequence: re.Match[bytes]) -> bytes:
         character = _utf8(sequence.group())

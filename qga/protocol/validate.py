@@ -1,9 +1,9 @@
-"""Is a value of a given shape, and if not, what would QEMU say?
+"""Validation: has a value a given shape, and if not, what is QEMU's error?
 
-A validator compiled by fastjsonschema decides, and is imported when first needed: a host that only pings and looks
-does not need it. What was wrong is found as QEMU's visitor finds it: it takes the members in the schema's order, then
-looks for unexpected ones, and ends at the first problem, so that a million of them cost no more than one. Shapes are
-JSON Schema draft 4: the last in which 1.0 is no integer, which is also QAPI's view.
+A validator compiled by fastjsonschema decides. It is imported when first needed: a host that only asks for the state
+of the guest does not need it. The error is found as QEMU's visitor finds it: it takes the members in the schema's
+order, then looks for unexpected ones, and ends at the first problem, so that a million of them cost no more than one.
+Shapes are JSON Schema draft 4: the last in which 1.0 is not an integer, as it is not in QAPI.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _DRAFT = "http://json-schema.org/draft-04/schema#"
 
 
 def compile_validator(shape: Mapping[str, Any]) -> Validator:
-    """A function that returns for a value of this shape and raises RequestError for any other."""
+    """Return a function that returns for a value of this shape and raises RequestError for any other."""
     if shape.get("properties") == {}:
         return lambda value: _be_empty(shape, value)
     import fastjsonschema
@@ -44,7 +44,7 @@ def _be_empty(shape: Mapping[str, Any], value: object) -> None:
 
 
 def complaint(shape: Mapping[str, Any], value: object) -> str:
-    """What QEMU says first of a value that is not of this shape."""
+    """Return QEMU's error about a value that has not this shape: the first problem."""
     try:
         _visit(shape, value)
     except _Problem as problem:
@@ -53,7 +53,7 @@ def complaint(shape: Mapping[str, Any], value: object) -> str:
 
 
 def first_complaint(shape: Mapping[str, Any], value: object) -> str | None:
-    """What jsonschema says of a value, in its own words: for files that a person wrote."""
+    """Return jsonschema's error about a value, or None: for files that a person wrote."""
     from jsonschema import Draft4Validator
     from jsonschema.exceptions import best_match
 
@@ -101,7 +101,7 @@ def _descend(shape: Mapping[str, Any], value: object, step: str | int) -> None:
 
 
 def _fits(shape: Mapping[str, Any], value: object) -> bool:
-    """Whether it is of a shape that is neither object nor list: these are never branches of an alternate."""
+    """Return whether a value has a shape that is neither object nor list: alternates have no such branches."""
     if "anyOf" in shape:
         return any(_fits(branch, value) for branch in shape["anyOf"])
     if not isinstance(value, _TYPES.get(shape["type"], ())) or (
@@ -125,7 +125,7 @@ def _refusal(shape: Mapping[str, Any], value: object, path: str) -> str:
 
 
 def _expected(shape: Mapping[str, Any], value: object) -> str:
-    """A type's name for people. An alternate goes by its own, except that a number chooses its integer branch."""
+    """Return the name of the expected type: of an alternate its own, or integer where a number was given."""
     if "anyOf" not in shape:
         return str(shape["type"])
     integral = any(branch.get("type") == "integer" for branch in shape["anyOf"])
@@ -134,5 +134,5 @@ def _expected(shape: Mapping[str, Any], value: object) -> str:
 
 
 def _path(steps: Iterable[str | int]) -> str:
-    """vcpus[0].online"""
+    """Return the path to a member as QEMU has it: vcpus[0].online."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).removeprefix(".")

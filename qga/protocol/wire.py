@@ -1,8 +1,8 @@
 """Framing without I/O: bytes in, messages out; replies in, bytes out.
 
-The common case, one well-formed request a line, takes the fast decoder; whatever that refuses, or might read
-otherwise than QEMU does, goes to the dialect. The rule it keeps: both give the same messages, however the bytes were
-cut into pieces.
+The common case, one well-formed request in a line, is for the fast decoder; what that refuses, or might read in
+another way than QEMU, is for the dialect. The rule it keeps: both give the same messages, however the bytes were cut
+into pieces.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from qga.protocol.dialect import MAX_DEPTH, MAX_SIZE, MAX_TOKENS, Dialect
 from qga.protocol.errors import RequestError
 from qga.protocol.tokens import legible
 
-LONG = 4096  # bytes; a piece this long without a closing bracket is the middle of a payload: wait for its end
+LONG = 4096  # bytes; a piece of this length without a closing bracket is within a payload: wait for its end
 
 MAX_HEAD = 4096  # bytes kept of what may turn out not to be JSON
 
@@ -30,10 +30,10 @@ sys.setrecursionlimit(max(sys.getrecursionlimit(), 8 * MAX_DEPTH))
 
 
 class Decoder:
-    """The requests of one peer; another peer gets another decoder.
+    """Decodes the requests of one peer; another peer gets another decoder.
 
-    ``size`` is how many bytes the latest message had. Of several in one line, the first has them all; a lone 0xFF
-    between two is of none.
+    ``size`` is how many bytes the latest message had. Of several in one line, the first has them all; a single 0xFF
+    between two messages counts for neither.
     """
 
     def __init__(self) -> None:
@@ -44,10 +44,10 @@ class Decoder:
         self._deferred = bytearray()
 
     def feed(self, data: bytes) -> Iterator[object]:
-        """The values that ``data`` completes, and a RequestError for each complaint, in order.
+        """Yield the values that ``data`` completes, and a RequestError for each error, in order.
 
-        Lazy: what follows a message is not looked at before the next is asked for. Run it to its end before feeding
-        more. A request needs no newline. Of a long piece without closing bracket, complaints wait for its end.
+        Lazy: what follows a message is not looked at before the next is wanted. Run it to its end before the next
+        call. A request needs no newline. The errors of a long piece without closing bracket come with its end.
         """
         if self._deferred:
             data = self._join(data)
@@ -96,7 +96,7 @@ class Decoder:
             yield value
 
     def _join(self, data: bytes) -> bytes:
-        """All that was deferred with ``data``, or nothing while the end of the payload has not come.
+        """Return what was deferred and ``data``, or nothing while the end of the payload has not come.
 
         Only the new piece is searched, so that the cost of a byte does not grow with the request.
         """
@@ -109,12 +109,12 @@ class Decoder:
 
 
 def _may_end(piece: bytes) -> bool:
-    """Whether a message can be over, or be broken off, within this piece of it."""
+    """Return whether a message can end, or be aborted, within this piece of it."""
     return b"}" in piece or b"]" in piece or b"\xff" in piece or b"\xfe" in piece
 
 
 def _fast(text: bytes) -> object:
-    """The one value in ``text``, or ``_REFUSED`` if there is not just one, or QEMU might see another.
+    """Return the only value in ``text``, or ``_REFUSED`` if there is another number of them or QEMU might differ.
 
     Noncharacters, C0 80 and their like need a byte beyond ASCII or an escape. A key that comes twice, which QEMU
     refuses, needs more colons than the value has: one a member, and those within strings. A number of QEMU's does not
@@ -152,15 +152,15 @@ def _fast(text: bytes) -> object:
 
 
 def _colons(parts: list[object]) -> int:
-    """Those within strings and keys."""
+    """Count the colons within strings and keys."""
     keys = [key for part in parts if isinstance(part, dict) for key in part]
     return sum(text.count(":") for text in (*keys, *parts) if isinstance(text, str))
 
 
 def encode(reply: object, *, delimited: bool = False) -> bytes:
-    """One line of ASCII, after one byte 0xFF if ``delimited``.
+    """Encode a reply as one line of ASCII, after one byte 0xFF if ``delimited``.
 
-    Bytes that were no UTF-8, and came as lone surrogates, become U+FFFD, an infinite or undefined number null.
+    Bytes that were not UTF-8, which are lone surrogates in a str, become U+FFFD, infinite or undefined numbers null.
     """
     try:
         line = orjson.dumps(reply, option=orjson.OPT_APPEND_NEWLINE)
@@ -175,7 +175,7 @@ _NOTHING = object()
 
 
 def _spell(value: object) -> str:
-    """The value as JSON in ASCII. It calls itself not: an id may be nested deeper than Python's stack."""
+    """Return a value as JSON in ASCII. It is not recursive: an id may be nested deeper than Python's stack."""
     spelled: list[str] = []
     pending = [("", value)]  # from last to first: text, and the value that follows it
     while pending:
@@ -208,7 +208,7 @@ def _atom(value: object) -> str:
 
 
 def _sound(text: str) -> str:
-    """The text without lone surrogates: one U+FFFD for each sequence of bytes that was no UTF-8."""
+    """Return a text without lone surrogates: with one U+FFFD for each sequence of bytes that was not UTF-8."""
     if not _SURROGATE.search(text):
         return text
     try:

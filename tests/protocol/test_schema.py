@@ -81,7 +81,7 @@ def command(**members: Any) -> str:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[\n{]", "schema/x.json:2: no valid JSON: "),
+        ("[\n{]", "schema/x.json:2: not valid JSON: "),
         ("{}", "schema/x.json: expected a list of definitions"),
         ('[{"comand": "guest-x"}]', "schema/x.json: definition 1: expected exactly one of command, struct, enum"),
         (command(data={"x": "integer"}), "schema/x.json: command 'guest-x': data.x: 'integer' does not match"),

@@ -1,7 +1,7 @@
 """Records that wait to be written: a bounded number, in their order, and how many had to be left out.
 
-The rule it keeps: nobody can push a record out by many of another kind. Where there is no room, the newest of the
-kind that has the most is left out. The kinds are few, the commands of the schema among them, so each has a share of
+The rule it keeps: many records of one kind cannot displace those of another. Where there is no room, the newest of
+the largest kind is left out. The kinds are few, the commands of the schema among them, so each has a share of
 the room whatever a host sends; and what is left out is counted, by kind.
 """
 

@@ -30,7 +30,7 @@ class Subject:
 
 
 def ok(what: str, todo: str = "") -> Finding:
-    """Return a finding that is no fault; ``todo`` is what to do if it is not what is wanted."""
+    """Return a finding that is not a fault; ``todo`` is what to do if it is not what is wanted."""
     return Finding(OK, what, todo)
 
 
