@@ -38,7 +38,7 @@ SOON = 10.0
 
 
 class Kept:
-    """A sink that keeps the records, unless it is told how to fail."""
+    """A sink that keeps the records, unless a test makes it fail."""
 
     name = "kept"
 
@@ -158,7 +158,7 @@ def test_what_was_decided(host: Host, kept: Kept, message: dict[str, object], ex
     ],
 )
 @pytest.mark.parametrize("refused", [True, False])
-def test_what_was_tried_is_told_of_refused_and_invalid_requests(
+def test_what_was_tried_is_recorded_of_refused_and_invalid_requests(
     host: Host, kept: Kept, arguments: dict[str, object], expected: object, refused: bool
 ) -> None:
     policy = Policy(block=["guest-file-open"]) if refused else None
@@ -307,7 +307,7 @@ def test_what_is_long_is_cut(recorded: Recorded, kept: Kept) -> None:
     assert len(json.dumps(kept.records[0])) < 5000  # the error has the path once more
 
 
-def test_numbers_of_a_result_are_told_and_its_texts_are_not(
+def test_numbers_of_a_result_are_recorded_and_its_texts_are_not(
     recorded: Recorded, kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("qga.agent.commands.file.handles.read", lambda descriptor, count: (b"the guest's own", True))
@@ -327,7 +327,7 @@ def test_a_reply_that_max_reply_refuses_has_the_size_of_the_refusal(host: Host, 
     assert kept.records[0]["out"] == len(line)
 
 
-def test_a_shutdown_that_ends_the_agent_is_told(recorded: Recorded, kept: Kept) -> None:
+def test_a_shutdown_that_ends_the_agent_is_recorded(recorded: Recorded, kept: Kept) -> None:
     never: Pending[Any] = Pending()
     recorded.dispatcher._bound["guest-shutdown"].handler = lambda ctx, mode: never
     recorded.dispatcher.handle({"execute": "guest-shutdown", "arguments": {"mode": "reboot"}})
@@ -352,7 +352,7 @@ def test_frozen_it_is_kept_and_written_at_the_thaw(host: Host, kept: Kept) -> No
     assert [record["seq"] for record in kept.records] == [1, 2, 3, 4]
 
 
-def test_what_is_kept_is_bounded_and_the_loss_is_told(host: Host, kept: Kept) -> None:
+def test_what_is_kept_is_bounded_and_the_loss_is_recorded(host: Host, kept: Kept) -> None:
     recorded = Recorded(host, kept)
     recorded.audit.on_freeze(True)
     for _ in range(backlog.MAX_HELD + 3):

@@ -122,8 +122,8 @@ def test_what_is_lost_is_the_newest_of_whatever_comes_most(
     running.loop.watched[7](0)
     assert running.failures == [True, False]
     assert running.kinds() == {"ping": MAX_HELD - 2, "exec": 2}
-    told = [record for record in running.sink.taken if record.get("event") == "lost"]
-    assert told == [{"event": "lost", "count": 3 * MAX_HELD + 2, "commands": {"ping": 3 * MAX_HELD + 2}}]
+    lost = [record for record in running.sink.taken if record.get("event") == "lost"]
+    assert lost == [{"event": "lost", "count": 3 * MAX_HELD + 2, "commands": {"ping": 3 * MAX_HELD + 2}}]
     assert [m.split(": ")[0] for m in caplog.messages] == [
         "the audit log here cannot be written",
         "the audit log here can be written again",
@@ -193,7 +193,7 @@ def test_a_record_that_can_never_be_written_holds_nothing_up(running: Running) -
     assert running.sink.taken[-1]["commands"] == {"huge": 1, "odd": 1}
 
 
-def test_what_is_gone_with_a_file_is_counted_even_while_a_loss_is_told(running: Running) -> None:
+def test_what_is_gone_with_a_file_is_counted_even_while_a_loss_is_reported(running: Running) -> None:
     running.sink.error = OSError(errno.EMSGSIZE, "Message too long")
     running.write("huge")
     running.sink.error = None
@@ -207,8 +207,8 @@ def test_what_is_gone_with_a_file_is_counted_even_while_a_loss_is_told(running: 
 
     running.sink.write = write  # type: ignore[method-assign]
     running.write("ping", 2)
-    told = [record["commands"] for record in running.sink.taken if record.get("event") == "lost"]
-    assert told == [{"huge": 1}, {"written to the file that was removed": 3}]
+    lost = [record["commands"] for record in running.sink.taken if record.get("event") == "lost"]
+    assert lost == [{"huge": 1}, {"written to the file that was removed": 3}]
 
 
 def test_at_the_end_what_has_no_room_is_counted(running: Running, caplog: pytest.LogCaptureFixture) -> None:

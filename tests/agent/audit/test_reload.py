@@ -31,7 +31,7 @@ def ask(peer: Lines, name: str, **arguments: object) -> Any:
 
 
 @pytest.mark.forks
-def test_rules_are_told_and_a_rotated_file_is_opened_anew(tmp_path: Path) -> None:
+def test_rules_are_recorded_and_a_rotated_file_is_opened_again(tmp_path: Path) -> None:
     policy, log, sock = tmp_path / "policy.toml", tmp_path / "audit.log", tmp_path / "sock"
     policy.write_text(POLICY)
     options = ("-m", "unix-listen", "-p", str(sock), "--policy", str(policy), "--audit-log", str(log))
@@ -41,9 +41,9 @@ def test_rules_are_told_and_a_rotated_file_is_opened_anew(tmp_path: Path) -> Non
         ask(peer, "guest-exec", path="/usr/bin/false")
         ask(peer, "guest-get-users")
         records = [json.loads(line) for line in log.read_text().splitlines()]
-        told = [(r["command"], r["decision"], r["rule"]) for r in records if r["event"] == "command"]
-        rules = [rule for _, _, rule in told]
-        assert [told[n][:2] for n in range(4)] == [
+        decided = [(r["command"], r["decision"], r["rule"]) for r in records if r["event"] == "command"]
+        rules = [rule for _, _, rule in decided]
+        assert [decided[n][:2] for n in range(4)] == [
             ("guest-ping", "allowed"),
             ("guest-exec", "allowed"),
             ("guest-exec", "refused"),

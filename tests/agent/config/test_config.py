@@ -171,7 +171,7 @@ def test_the_command_line_is_read_as_by_getopt_long(argv: list[str], changes: di
         (["--audit-log=off", "--audit-required"], ["audit-required", "audit-log is off"]),
     ],
 )
-def test_what_cannot_be_meant_is_refused(argv: list[str], words: list[str]) -> None:
+def test_what_is_not_valid_is_refused(argv: list[str], words: list[str]) -> None:
     text = refused(*argv)
     assert all(word in text for word in words), text
 
@@ -399,7 +399,7 @@ def test_a_broken_file_stops_the_start_naming_the_place(conf: Path, text: str, w
     assert all(word in message for word in [str(conf), *words]), message
 
 
-def test_a_value_that_is_no_utf8_is_refused(conf: Path) -> None:
+def test_a_value_that_is_not_utf8_is_refused(conf: Path) -> None:
     conf.write_bytes(b"[general]\npath=/\xe4\n")
     message = refused(environ={"QGA_CONF": str(conf)})
     assert "line 2" in message

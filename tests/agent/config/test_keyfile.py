@@ -45,7 +45,7 @@ def test_a_byte_order_mark_is_skipped() -> None:
         (b"[g]\na=1\n[h]\n[g]\nb=1\n", 4, "[g] is given again, first in line 1"),
     ],
 )
-def test_a_line_that_is_no_syntax_is_named(data: bytes, line: int, text: str) -> None:
+def test_a_line_that_is_not_syntax_is_named(data: bytes, line: int, text: str) -> None:
     with pytest.raises(KeyFileError) as caught:
         parse(data)
     assert caught.value.line == line
@@ -63,7 +63,7 @@ def test_escapes(raw: bytes, value: str) -> None:
     ("raw", "text"),
     [(rb"a\q", r"unknown escape \q"), (b"a\\", "unknown escape"), (b"\xff", "UTF-8"), (b"a\0b", "NUL")],
 )
-def test_a_value_that_is_no_text_names_its_line(raw: bytes, text: str) -> None:
+def test_a_value_that_is_not_text_names_its_line(raw: bytes, text: str) -> None:
     entry = parse(b"[g]\n\na=" + raw + b"\n")["g"]["a"]
     with pytest.raises(KeyFileError, match=r"^line 3: ") as caught:
         entry.string()

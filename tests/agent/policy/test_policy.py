@@ -186,7 +186,7 @@ def test_relative_paths_start_where_the_agent_does(tree: Path) -> None:
 
 
 def test_the_shape_of_a_file_does_not_matter(tree: Path) -> None:
-    """Directories, FIFOs and devices: no wait, no way around; a hard link cannot be told from a file."""
+    """Directories, FIFOs and devices: no wait, no way around; a hard link looks like any file."""
     os.mkfifo(tree / "log/fifo")
     os.mkfifo(tree / "log/new-fifo")
     os.link(tree / "secret", tree / "log/hard")
@@ -322,13 +322,13 @@ path = ["{tools}/link", "{tools}/shortcut/deep*/**"]
 def test_info_and_everything_that_no_rule_names(tree: Path) -> None:
     policy = reading(tree) + '[[rule]]\ndeny = ["guest-set-user-password"]\nusername = ["root"]\n'
     with agent_with(tree, policy, "-b", "guest-file-flush") as (_, peer):
-        told = {entry["name"]: entry["enabled"] for entry in peer.allowed("guest-info")["supported_commands"]}
-        enabled = {name for name, on in told.items() if on}
+        states = {entry["name"]: entry["enabled"] for entry in peer.allowed("guest-info")["supported_commands"]}
+        enabled = {name for name, on in states.items() if on}
         assert enabled == {
             "guest-ping", "guest-sync", "guest-sync-delimited", "guest-info", "guest-file-open", "guest-file-close",
             "guest-file-read", "guest-file-write", "guest-file-seek",
         }  # fmt: skip
-        for name in told.keys() - enabled:  # without arguments: it is not even looked at
+        for name in states.keys() - enabled:  # without arguments: it is not even looked at
             peer.refused(name)
         assert "is missing" in peer.failed("guest-file-open")
 

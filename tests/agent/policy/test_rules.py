@@ -186,7 +186,7 @@ def test_problems_say_file_line_and_what_was_expected(tmp_path: Path, text: str,
     ), caught.value.problems
 
 
-def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     text = 'default = "deny"\n[[rule]]\nallow = ["guest-pn"]\n[[rule]]\ndeny = ["guest-exec"]\npath = 1\ncwd = 1\n'
     with pytest.raises(PolicyError) as caught:
         load(tmp_path, text)
@@ -195,7 +195,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_rules_may_be_written_in_any_way_that_toml_knows(tmp_path: Path) -> None:
-    """A line can then not always be told, but never a wrong one."""
+    """The line is not always known then, but never a wrong one."""
     inline = 'rule = [{allow = ["guest-ping"]}, {deny = ["guest-x"]}]\ndefault = "deny"\n'
     with pytest.raises(PolicyError, match=r"policy\.toml, rule 2: deny: 'guest-x' is not a command"):
         load(tmp_path, inline)
@@ -206,7 +206,7 @@ def test_rules_may_be_written_in_any_way_that_toml_knows(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "content", [b"\xff", b'default = "deny"\n\xff', b"x = " + b"[" * 5000, b"x = " + b"1" * 9999]
 )
-def test_what_is_no_text(tmp_path: Path, content: bytes) -> None:
+def test_what_is_not_text(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "policy.toml"
     path.write_bytes(content)
     with pytest.raises(PolicyError, match=r"policy\.toml.*: expected (UTF-8|TOML)"):

@@ -39,7 +39,7 @@ def subject(host: Host, **changes: Any) -> Subject:
     return Subject(host, config.defaults(**changes), "/etc/qemu/qemu-ga.conf")
 
 
-def told(check: selftest.Check, subject: Subject) -> list[tuple[str, str]]:
+def found_by(check: selftest.Check, subject: Subject) -> list[tuple[str, str]]:
     return [(finding.status, finding.what) for finding in check(subject)]
 
 
@@ -67,7 +67,7 @@ def with_port(host: Host) -> str:
 def test_a_port_that_the_agent_holds_and_a_host_is_at(host: Host, with_port: str) -> None:
     process(host, 300, AGENT, "/dev/null", with_port)
     write(host, "/sys/kernel/debug/virtio-ports/vport1p1", "name: org\nguest_connected: 1\nhost_connected: 1\n")
-    assert told(port.port, subject(host)) == [
+    assert found_by(port.port, subject(host)) == [
         ("ok", f"{with_port} is held by process 300: /opt/qga/bin/python3 /opt/qga/bin/qemu-ga"),
         ("ok", "a host is connected"),
     ]
@@ -83,7 +83,7 @@ def test_a_port_that_is_held_is_not_opened(host: Host, with_port: str, monkeypat
         return real(path, flags, mode)
 
     monkeypatch.setattr(os, "open", note)
-    found = told(port.port, subject(host))
+    found = found_by(port.port, subject(host))
     assert with_port not in opened
     assert found[1][0] == "ok"
     assert "is not known" in found[1][1]
@@ -100,13 +100,13 @@ def test_a_port_that_another_agent_holds(host: Host, with_port: str) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root sees who holds a port")
 def test_a_port_that_nobody_holds(host: Host, with_port: str) -> None:
     process(host, 300, AGENT, "/dev/null")
-    assert told(port.port, subject(host))[0] == ("problem", f"{with_port} exists, and no process holds it")
+    assert found_by(port.port, subject(host))[0] == ("problem", f"{with_port} exists, and no process holds it")
 
 
 def test_a_port_that_others_can_open(host: Host, with_port: str) -> None:
     process(host, 77, AGENT, with_port)
     os.chmod(with_port, 0o660)
-    said = told(port.port, subject(host))
+    said = found_by(port.port, subject(host))
     assert ("warning", f"others than its owner can open {with_port} (mode 0660): they could answer the host") in said
 
 
@@ -120,20 +120,20 @@ def test_a_port_without_a_link_of_udev(host: Host) -> None:
     write(host, "/dev/vport0p2", "")
     write(host, "/sys/class/virtio-ports/vport0p2/name", "org.qemu.guest_agent.0\n")
     process(host, 1, "init")
-    assert told(port.port, subject(host))[0] == (
+    assert found_by(port.port, subject(host))[0] == (
         "warning",
         "udev makes no link /dev/virtio-ports/org.qemu.guest_agent.0, /dev/vport0p2 is used instead",
     )
 
 
 def test_kernel_and_udev(host: Host) -> None:
-    assert [status for status, _ in told(port.kernel_and_udev, subject(host))] == ["problem", "warning"]
+    assert [status for status, _ in found_by(port.kernel_and_udev, subject(host))] == ["problem", "warning"]
     os.makedirs(host.path("/sys/bus/virtio/drivers/virtio_console"))
     write(host, "/run/udev/control", "")
     write(host, "/etc/udev/rules.d/60-other.rules", '# qemu-ga.service\nACTION=="add"\n')
-    assert [status for status, _ in told(port.kernel_and_udev, subject(host))] == ["ok", "warning"]
+    assert [status for status, _ in found_by(port.kernel_and_udev, subject(host))] == ["ok", "warning"]
     write(host, "/usr/lib/udev/rules.d/60-qemu-ga.rules", 'ENV{SYSTEMD_WANTS}+="qemu-ga.service"\n')
-    assert [status for status, _ in told(port.kernel_and_udev, subject(host))] == ["ok", "ok"]
+    assert [status for status, _ in found_by(port.kernel_and_udev, subject(host))] == ["ok", "ok"]
 
 
 def show(**values: str) -> Outcome:
@@ -156,7 +156,7 @@ def test_the_service(
     os.makedirs(host.path("/run/systemd/system"))
     programs.answers["systemctl show qemu-ga.service"] = show(**ours)
     programs.answers["systemctl show qemu-guest-agent.service"] = show(ActiveState=other)
-    assert [status for status, _ in told(service.service, subject(host))] == expected
+    assert [status for status, _ in found_by(service.service, subject(host))] == expected
 
 
 AVC = 'type=AVC msg=audit(1.2:3): avc:  denied  { open } for pid=7 comm="qemu-ga" path="/etc/x" permissive=0\n'
@@ -171,19 +171,19 @@ def test_denials(host: Host, programs: FakePrograms, audit_log: str, kernel_log:
     write(host, "/sys/fs/selinux/enforce", "1")
     write(host, "/var/log/audit/audit.log", audit_log)
     programs.answers["dmesg"] = Outcome(status=0, output=kernel_log.encode())
-    ((status, what),) = told(service.denials, subject(host))
+    ((status, what),) = found_by(service.denials, subject(host))
     assert status == expected
     assert ("1 denials" in what) == (expected == "warning")
 
 
 def test_without_selinux_and_apparmor_no_log_is_read(host: Host, programs: FakePrograms) -> None:
-    assert [status for status, _ in told(service.denials, subject(host))] == ["ok"]
+    assert [status for status, _ in found_by(service.denials, subject(host))] == ["ok"]
     assert programs.calls == []
 
 
 def test_filesystems(host: Host) -> None:
     write(host, "/proc/self/mountinfo", MOUNTINFO)
-    assert told(guest.freezing, subject(host, statedir="/run", exclude_fs=("/data",))) == [
+    assert found_by(guest.freezing, subject(host, statedir="/run", exclude_fs=("/data",))) == [
         ("ok", "/ (ext4 on /dev/vda1) can be frozen"),
         ("ok", "/boot/efi (vfat on /dev/vda2) is left out: the kernel cannot freeze vfat"),
         ("ok", "/data (xfs on /dev/vdb) is left out: exclude-fs"),
@@ -194,20 +194,20 @@ def test_filesystems(host: Host) -> None:
 def test_no_filesystem_to_freeze_and_a_freeze_that_was_left(host: Host) -> None:
     write(host, "/proc/self/mountinfo", "22 1 254:1 / / rw - squashfs /dev/vda1 rw\n")
     write(host, "/run/qga.state.isfrozen", "")
-    found = told(guest.freezing, subject(host, statedir="/run"))
+    found = found_by(guest.freezing, subject(host, statedir="/run"))
     assert [status for status, _ in found] == ["warning", "ok", "warning"]
     assert found[0][1].startswith("filesystems are frozen now")
 
 
 def test_hooks(host: Host, tmp_path: Path) -> None:
-    assert told(guest.hooks_valid, subject(host)) == [("ok", "no fsfreeze-hook is configured")]
+    assert found_by(guest.hooks_valid, subject(host)) == [("ok", "no fsfreeze-hook is configured")]
     write(host, "/etc/qemu/fsfreeze-hook", "#!/bin/sh\n")
-    assert "exists" in told(guest.hooks_valid, subject(host))[0][1]
+    assert "exists" in found_by(guest.hooks_valid, subject(host))[0][1]
     given = subject(host, fsfreeze_hook="/etc/qemu/fsfreeze-hook")
     assert (
-        told(guest.hooks_valid, given)[0][0] == "problem"
+        found_by(guest.hooks_valid, given)[0][0] == "problem"
     )  # not executable, or in a directory that others can write to
-    assert told(guest.hooks_valid, subject(host, fsfreeze_hook="/nowhere")) == [
+    assert found_by(guest.hooks_valid, subject(host, fsfreeze_hook="/nowhere")) == [
         ("problem", "the fsfreeze hook /nowhere does not exist")
     ]
 
@@ -217,18 +217,18 @@ def test_a_hook_that_others_can_change_or_that_cannot_run(host: Host, monkeypatc
     given = subject(host, fsfreeze_hook="/hook")
     monkeypatch.setattr("qga.agent.linux.hooks.not_only_roots", lambda host, path: None)
     os.chmod(host.path("/hook"), 0o600)
-    assert told(guest.hooks_valid, given) == [("problem", "the fsfreeze hook /hook cannot be executed")]
+    assert found_by(guest.hooks_valid, given) == [("problem", "the fsfreeze hook /hook cannot be executed")]
     os.chmod(host.path("/hook"), 0o700)
-    assert told(guest.hooks_valid, given) == [("ok", "fsfreeze hooks: /hook")]
+    assert found_by(guest.hooks_valid, given) == [("ok", "fsfreeze hooks: /hook")]
     monkeypatch.setattr("qga.agent.linux.hooks.not_only_roots", lambda host, path: "others may write")
-    assert told(guest.hooks_valid, given)[0][0] == "problem"
+    assert found_by(guest.hooks_valid, given)[0][0] == "problem"
 
 
 def test_sleep_is_asked_and_not_done(host: Host, programs: FakePrograms) -> None:
     write(host, "/sys/power/state", "freeze mem\n")
     programs.answers["pm-is-supported --suspend-hybrid"] = Outcome(status=0)
     programs.answers["pm-is-supported"] = Outcome(status=1)
-    whats = [what for _, what in told(guest.sleeping, subject(host))]
+    whats = [what for _, what in found_by(guest.sleeping, subject(host))]
     assert whats[0].startswith("guest-suspend-ram would use kernel (pm-utils: ")
     assert whats[1].startswith("guest-suspend-disk is not possible: pm-utils: ")
     assert whats[2] == "guest-suspend-hybrid would use pm-utils"
@@ -238,10 +238,10 @@ def test_sleep_is_asked_and_not_done(host: Host, programs: FakePrograms) -> None
 
 def test_the_policy_in_short(host: Host) -> None:
     number = len(schema.load().commands)
-    assert told(
+    assert found_by(
         configuration.policy, subject(host, block_rpcs=("guest-exec", "guest-file-open", "guest-set-user-password"))
     ) == [("ok", f"{number - 3} of {number} commands are allowed")]
-    assert "become root" in told(configuration.policy, subject(host))[1][1]
+    assert "become root" in found_by(configuration.policy, subject(host))[1][1]
 
 
 def test_an_audit_log_that_is_a_link(host: Host) -> None:
@@ -249,9 +249,9 @@ def test_an_audit_log_that_is_a_link(host: Host) -> None:
     write(host, "/var/log/x", "")
     Path(host.path("/var/log/audit.log")).symlink_to(host.path("/srv/audit.log"))
     link = "/var/log/audit.log"
-    (found,) = told(configuration.audit_log, subject(host, audit_log=link))
+    (found,) = found_by(configuration.audit_log, subject(host, audit_log=link))
     assert found == ("problem", f"the audit log {link} is a symbolic link, which is not followed")
-    assert told(configuration.audit_log, subject(host, audit_log="/srv/audit.log"))[0][0] == "ok"
+    assert found_by(configuration.audit_log, subject(host, audit_log="/srv/audit.log"))[0][0] == "ok"
 
 
 def test_who_can_read_and_change_what(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,21 +261,21 @@ def test_who_can_read_and_change_what(host: Host, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(configuration, "not_only_roots", lambda host, path: None)
     given = subject(host, audit_log="/var/log/qga/audit.log")
     os.chmod(audit, 0o640)
-    found = told(configuration.permissions, given)
+    found = found_by(configuration.permissions, given)
     assert found[0] == ("warning", "others than root can read the audit log /var/log/qga/audit.log (mode 0640)")
     os.chmod(audit, 0o600)
-    assert told(configuration.permissions, given) == [
+    assert found_by(configuration.permissions, given) == [
         ("ok", "only root can change /etc/qemu/qemu-ga.conf, /var/log/qga/audit.log")
     ]
     monkeypatch.setattr(configuration, "not_only_roots", lambda host, path: "mode 0666")
-    assert [status for status, _ in told(configuration.permissions, given)] == ["problem", "problem"]
+    assert [status for status, _ in found_by(configuration.permissions, given)] == ["problem", "problem"]
 
 
 def test_a_configuration_that_others_can_change(host: Host) -> None:
     """By the real look at every directory above: a temporary one is nobody's alone."""
     write(host, "/etc/qemu/qemu-ga.conf", "[general]\n")
     os.chmod(host.path("/etc/qemu/qemu-ga.conf"), 0o666)
-    ((status, what),) = told(configuration.permissions, subject(host))
+    ((status, what),) = found_by(configuration.permissions, subject(host))
     assert status == "problem"
     assert "others than root may write" in what
 
@@ -284,7 +284,7 @@ def test_a_configuration_that_others_can_change(host: Host) -> None:
     ("setting", "expected"), [("off", "ok"), (None, "ok"), ("journal", "problem"), ("/nowhere/x", "problem")]
 )
 def test_where_the_audit_log_goes(host: Host, setting: str | None, expected: str) -> None:
-    ((status, _),) = told(configuration.audit_log, subject(host, audit_log=setting))
+    ((status, _),) = found_by(configuration.audit_log, subject(host, audit_log=setting))
     assert status == expected
 
 
@@ -362,7 +362,7 @@ def test_an_unsound_configuration_is_a_report_as_well(
 
 def test_names_and_users_that_are_not_known_are_problems_of_the_configuration(host: Host) -> None:
     given = subject(host, block_rpcs=("guest-exce",), socket_users=("no-such-user",))
-    assert told(configuration.configuration, given)[1:] == [
+    assert found_by(configuration.configuration, given)[1:] == [
         (
             "problem",
             "block-rpcs: 'guest-exce' is not a command (did you mean 'guest-exec'?), '-b help' lists them",
