@@ -1,4 +1,4 @@
-"""One request on its way through the agent: what was asked, what was decided about it, and what came of it.
+"""One request on its way through the agent: what was sent, what was decided about it, and what came of it.
 
 The dispatcher makes it and fills it in; the audit log and the log of calls read it.
 """

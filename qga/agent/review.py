@@ -53,9 +53,9 @@ def review_programs(ctx: Context, audit: NoAudit) -> None:
         ctx.execs.revoke(program)
 
 
-def _refusal(ctx: Context, command: Command, asked: Mapping[str, object] | None, path: str) -> str | None:
+def _refusal(ctx: Context, command: Command, arguments: Mapping[str, object] | None, path: str) -> str | None:
     """Return the rule that would refuse this now, or None."""
     try:
-        return ctx.policy.review(command, asked, path)
+        return ctx.policy.review(command, arguments, path)
     except Exception as error:  # whatever one of them is, the others are to be judged, and the agent goes on
         return f"it cannot be judged: {type(error).__name__}: {error}"

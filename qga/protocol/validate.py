@@ -65,7 +65,7 @@ def first_complaint(shape: Mapping[str, Any], value: object) -> str | None:
 
 
 class _Problem(Exception):  # noqa: N818  it never leaves this module
-    """``words`` puts it in QAPI's words; ``steps`` lead from where it is up to the whole value."""
+    """A problem: ``words`` makes QAPI's error of the path; ``steps`` lead from the place up to the whole value."""
 
     def __init__(self, words: Callable[[str], str], *steps: str | int) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class _Problem(Exception):  # noqa: N818  it never leaves this module
 
 
 def _visit(shape: Mapping[str, Any], value: object) -> None:
-    """As QEMU's visitor does: member by member in the schema's order, and the first problem ends it."""
+    """Raise _Problem for the first problem: members in the schema's order, as QEMU's visitor takes them."""
     kind = shape.get("type")
     if kind == "object" and isinstance(value, dict):
         for name, member in shape["properties"].items():

@@ -29,7 +29,7 @@ _NOTHING: Mapping[str, object] = {}
 class NoAudit:
     """Stands in for the audit log where none is kept: its methods do nothing. ``Audit`` has what they are for.
 
-    ``peer`` is who is at the other end, where the channel can tell.
+    ``peer`` is who is at the other end, where the channel knows it.
     """
 
     peer: object = None

@@ -161,9 +161,9 @@ def _in_full(name: str) -> str:
     if name in _LONG:
         return name
     close = [flag for flag in _LONG if flag.startswith(name)]
-    meant = [flag for flag in close if flag in _REFERENCE]
-    if len(meant) == 1 or len(close) == 1:
-        return (meant if len(meant) == 1 else close)[0]
+    of_qemu = [flag for flag in close if flag in _REFERENCE]
+    if len(of_qemu) == 1 or len(close) == 1:
+        return (of_qemu if len(of_qemu) == 1 else close)[0]
     if close:
         raise _wrong(f"option {name} not a unique prefix (did you mean {' or '.join(close)}?)")
     if name[2:] in GONE:

@@ -105,19 +105,19 @@ class Policy:
                 break
         return Decision(rule.allow, rule.where, target)
 
-    def review(self, command: Command, asked: Mapping[str, Any] | None, path: str) -> str | None:
+    def review(self, command: Command, arguments: Mapping[str, Any] | None, path: str) -> str | None:
         """Return the rule that would refuse now what was allowed before, or None.
 
-        ``asked`` has the arguments of that request, defaults included; None where they were too large to be kept, and
+        ``arguments`` are those of that request with defaults; None where they were too large to be kept, and
         then a rule about one refuses. ``path`` is that of the file itself.
         """
         forbidden = self._forbidden(command.name)
         if forbidden is not None:
             return forbidden
         named = command.file or command.program or ""
-        seen = {**(asked or {}), named: path}
+        seen = {**(arguments or {}), named: path}
         for rule in self.by_argument.get(command.name, ()):
-            if asked is None and rule.constraints.keys() - {named}:
+            if arguments is None and rule.constraints.keys() - {named}:
                 return f"{rule.where}, which depends on arguments that were too large to be kept"
             if rule.matches(seen, {}):
                 return None if rule.allow else rule.where

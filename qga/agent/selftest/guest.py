@@ -96,9 +96,9 @@ def hooks_valid(subject: Subject) -> Iterator[Finding]:
     except CommandError as error:
         yield problem(str(error), todo)
         return
-    unfit = [hook for hook in found if not os.access(host.path(hook), os.X_OK)]
-    if unfit:
-        yield problem(f"the fsfreeze hook {unfit[0]} cannot be executed", todo)
+    broken = [hook for hook in found if not os.access(host.path(hook), os.X_OK)]
+    if broken:
+        yield problem(f"the fsfreeze hook {broken[0]} cannot be executed", todo)
     else:
         yield ok(f"fsfreeze hooks: {', '.join(found) or f'{path} has none'}")
 

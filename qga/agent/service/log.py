@@ -1,4 +1,4 @@
-"""Where log lines go: the log file or stderr, and syslog for the log of calls; and when: never while frozen.
+"""The log: lines go to the log file or stderr, the log of calls goes to syslog, and nothing is written while frozen.
 
 The rule it keeps: logging never stops the agent. It does not block on syslog, drops what cannot be written, and while
 the guest's filesystems are frozen keeps the lines in memory, because a write to a frozen filesystem would hang for
@@ -62,7 +62,7 @@ class LogError(Exception):
 
 
 class LineFormatter(logging.Formatter):
-    """``<seconds>.<microseconds>: <level>: <message>``, or ``<N><level>: <message>`` for the journal.
+    """Makes ``<seconds>.<microseconds>: <level>: <message>``, or ``<N><level>: <message>`` for the journal.
 
     It takes records that went through settled(). A traceback follows, each line indented.
     """

@@ -32,7 +32,7 @@ class PidFileError(Exception):
 
 
 class PidFile:
-    """``<pid>\\n`` at ``path``, mode 0600, locked from acquire() to release() by this process."""
+    """The pid file at ``path``: ``<pid>\\n``, mode 0600, locked from acquire() to release() by this process."""
 
     def __init__(self, path: str) -> None:
         self.path = path
