@@ -19,7 +19,6 @@ from hypothesis import settings
 from jsonschema import Draft4Validator
 
 from qga.agent.binding import bind
-from qga.agent.context import Context
 from qga.agent.dispatch import Dispatcher
 from qga.agent.linux.host import Host, Outcome
 from qga.agent.policy import Policy
@@ -27,6 +26,7 @@ from qga.agent.service import log
 from qga.agent.session import Session
 from qga.agent.tasks import Pending, Task
 from qga.protocol import schema
+from tests.contexts import context
 
 T = TypeVar("T")
 
@@ -123,7 +123,7 @@ def descriptors() -> Iterator[None]:
 def new_session(host: Host) -> Callable[[], Session]:
     """Sessions of an agent whose guest is ``host``."""
     commands = schema.load()
-    dispatcher = Dispatcher(Context(host, commands, Policy()), bind(commands))
+    dispatcher = Dispatcher(context(host, commands, Policy()), bind(commands))
     return lambda: Session(dispatcher)
 
 
@@ -135,7 +135,7 @@ def execute(host: Host) -> Callable[..., dict[str, Any]]:
 
 def executor(host: Host, commands: schema.Schema) -> Callable[..., dict[str, Any]]:
     """As the fixture ``execute``, with other commands."""
-    dispatcher = Dispatcher(Context(host, commands, Policy()), bind(commands))
+    dispatcher = Dispatcher(context(host, commands, Policy()), bind(commands))
 
     def carry_out(name: str, **arguments: object) -> dict[str, Any]:
         arguments = {key.replace("_", "-"): value for key, value in arguments.items()}

@@ -152,16 +152,21 @@ def _tell(writing: int) -> None:
 
 def _serve(directory: Path, line: str, ready: Callable[[], None]) -> int:
     from qga.agent import config
-    from qga.agent.app import Agent
+    from qga.agent.app import App
     from qga.agent.linux.host import Host as Guest
+    from qga.agent.loop import Loop
     from qga.agent.processes import ask
+    from qga.agent.state.freeze import FreezeState
     from qga.protocol import schema
 
     root = directory / "root"
     root.mkdir()
     options = ["-c", os.devnull, "-m", "isa-serial", "-p", line, "-t", str(directory)]
     settings = config.load(options, {}).config
-    return Agent(settings, schema.load(), Guest(run=ask, which=shutil.which, root=str(root))).run(ready)
+    guest = Guest(run=ask, which=shutil.which, root=str(root))
+    with Loop() as loop:
+        freeze = FreezeState(settings.statedir, settings.fsfreeze_timeout)
+        return App(loop, settings, schema.load(), freeze, guest).run(ready)
 
 
 if __name__ == "__main__":

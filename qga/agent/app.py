@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING
 from qga.agent import review
 from qga.agent.audit import NoAudit, sinks
 from qga.agent.binding import bind
-from qga.agent.channel import Channel, ChannelError, Peers, open_channel
+from qga.agent.channel import Channel, Peers, open_channel
+from qga.agent.channel.kept import KeptChannel
 from qga.agent.commands import fsfreeze
 from qga.agent.config import Config
 from qga.agent.config.options import ConfigError
@@ -22,13 +24,13 @@ from qga.agent.dispatch import Dispatcher, log_call
 from qga.agent.linux.host import Host
 from qga.agent.loop import Loop, Timer
 from qga.agent.policy import Policy
-from qga.agent.processes import Children, ask, begin, run_as
+from qga.agent.processes import Children, Workers, ask, begin, run_as
 from qga.agent.service import systemd
 from qga.agent.service.log import installed
 from qga.agent.session import Session
 from qga.agent.state.freeze import FreezeState
 from qga.agent.state.handles import FileTable
-from qga.agent.state.programs import Execs
+from qga.agent.state.programs import Programs
 from qga.agent.tasks import Task
 from qga.protocol.errors import CommandError
 from qga.protocol.schema import Schema
@@ -41,84 +43,79 @@ log = logging.getLogger(__name__)
 
 THAW_PAUSE = 10.0  # seconds between two tries to thaw what nobody has thawed
 STUCK_PAUSE = 1.0  # seconds between two looks at whether the kernel has answered: they cost nothing
-RETRY_PAUSE = 5.0  # seconds between two tries to open a channel, as QEMU
-HANGUP_PAUSE = 1.0  # seconds before a serial port that hung up is opened again: at once would spin
+# Python looks for cycles whenever there are 700 containers more than before. A request may have a million of them,
+# each in use, and each would be looked at again and again while it is decoded.
+_NEW_CONTAINERS = 10_000  # more than any request has but those of a hostile host, and some hundred kilobytes
 
 # The last ends QEMU's agent at once, as SIGHUP does, and leaves what it has frozen frozen.
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
-class Agent:
+class App:
+    """The agent, made of its rooms. ``run`` serves hosts until it is to end."""
+
     def __init__(
         self,
+        loop: Loop,
         config: Config,
         schema: Schema,
+        freeze: FreezeState,
         host: Host | None = None,
-        freeze: FreezeState | None = None,
         rules: Rules | None = None,
         reread: Callable[[Config], Settings] | None = None,
         called: Callable[[object], None] = log_call,
     ) -> None:
-        """Raises SchemaError where handlers and schema do not match, ConfigError for what the machine contradicts.
+        """Raises SchemaError where handlers and schema do not match, ConfigError for what the machine contradicts,
+        ActivationError for a socket of systemd that is of no use.
 
         ``reread`` is called at SIGHUP, with the configuration so far; without it, that ends the agent. ``called``
-        gets the audit lines.
+        gets a line for each command that is carried out.
         """
+        self._loop = loop
         self._reread = reread
-        host = host or Host(run=ask, which=_which, run_as=run_as, begin=begin)
+        self._inherited = systemd.inherited_socket(os.environ)
+        self._notify = systemd.Notifier(os.environ)
+        self._host = host or Host(run=ask, which=_which, run_as=run_as, begin=begin)
         policy = Policy(config.allow_rpcs, config.block_rpcs, schema.allowed_while_frozen, rules)
-        freeze = freeze or FreezeState(config.statedir, config.fsfreeze_timeout)
         freeze.subscribe(policy.on_freeze)
         freeze.subscribe(_hold_bytecode)
-        self._audit = _audit(config, policy)
-        if self._audit is not None:
-            freeze.subscribe(self._audit.on_freeze)
+        self._audit = _audit(loop, config, policy)
+        freeze.subscribe(self._audit.on_freeze)
         self._peers = Peers(config.socket_users, self._audit)
-        self._host = host
+        self._children = Children()
         self._context = Context(
-            host,
-            schema,
-            policy,
-            FileTable(config.statedir, config.max_handles),
-            Execs(config.max_execs, config.max_captured),
+            host=self._host,
+            schema=schema,
+            policy=policy,
+            files=FileTable(config.statedir, config.max_handles),
+            programs=Programs(loop, self._children, self._audit.program_ended, config.max_execs, config.max_captured),
             freeze=freeze,
+            workers=Workers(loop),
             config=config,
         )
         self._dispatcher = Dispatcher(self._context, bind(schema), self._audit, called)
-        self._children = Children()
-        self._channel: Channel | None = None
-        self._waiting = False
+        self._channel = KeptChannel(loop, self._context, self._open)
         self._review_due = False
         self._overdue: Timer | None = None
+        freeze.subscribe(self._on_freeze)
+        self._on_freeze(freeze.frozen)
 
     def run(self, ready: Callable[[], None] = lambda: None) -> int:
         """Serve until a signal or the loss of the channel ends it; returns the exit status.
 
         Whatever ends it, no filesystem stays frozen. ``ready`` is called when hosts can be served. Raises
-        ChannelError or ActivationError before that.
+        ChannelError before that.
         """
-        self._inherited = systemd.inherited_socket(os.environ)
-        self._notify = systemd.Notifier(os.environ)
-        self._loop = Loop()
+        gc.set_threshold(_NEW_CONTAINERS, *gc.get_threshold()[1:])
         try:
-            self._context.execs.attach(self._loop, self._children)
-            self._context.workers.attach(self._loop)
-            if self._audit is not None:
-                self._context.execs.on_exit = self._audit.program_ended
-                self._audit.attach(self._loop)
-                self._audit.start()
+            self._audit.start()
             if not self._context.freeze.frozen:  # else nothing may be written; the first file that is opened does it
                 self._context.files.repair()
-            self._context.freeze.subscribe(self._on_freeze)
-            self._on_freeze(self._context.freeze.frozen)
             self._loop.on_signal(signal.SIGCHLD, self._children.reap)
             for number in _ENDING:
                 self._loop.on_signal(number, self._loop.stop)
             self._loop.on_signal(signal.SIGHUP, self._loop.stop if self._reread is None else self._reload)
-            if self._context.config.retry_path:
-                self._keep_trying()
-            else:
-                self._open()
+            self._channel.open()
             ready()
             self._notify("READY=1")
             self._feed_watchdog()
@@ -127,21 +124,17 @@ class Agent:
             return 0
         finally:
             self._thaw()
-            self._context.execs.close()
-            if self._channel is not None:
-                self._channel.close()
-            if self._audit is not None:
-                self._audit.close()
+            self._context.programs.close()
+            self._channel.close()
+            self._audit.close()
             self._notify.close()
-            self._loop.close()
 
     def _reload(self) -> None:
         """Take the owner's files anew; if they are not sound, go on with what was. The log is opened again anyway."""
         assert self._reread is not None
         self._notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         lines = installed()
-        if self._audit is not None:
-            self._audit.reopen()
+        self._audit.reopen()
         try:
             settings = self._reread(self._context.config)
         except Exception as error:
@@ -211,48 +204,20 @@ class Agent:
         except CommandError as error:
             log.error("thawing: %s", error)
 
-    def _open(self) -> None:
-        config = self._context.config
-        self._channel = open_channel(
+    def _open(self, on_lost: Callable[[str], None]) -> Channel:
+        return open_channel(
             self._loop,
             self._host,
-            config.method,
-            config.path or "",
+            self._context.config.method,
+            self._context.config.path or "",
             lambda wake: Session(self._dispatcher, wake),
-            self._on_lost,
+            on_lost,
             self._inherited,
             self._peers.admits,
         )
 
-    def _keep_trying(self) -> None:
-        """Open the channel, now or later; one line in the log for however many tries."""
-        try:
-            self._open()
-        except ChannelError as error:
-            log.log(logging.DEBUG if self._waiting else logging.WARNING, "%s; waiting for it", error)
-            self._waiting = True
-            self._loop.call_later(RETRY_PAUSE, self._keep_trying)
-        else:
-            if self._waiting:
-                log.warning("channel %s is open", self._context.config.path)
-            self._waiting = False
 
-    def _on_lost(self, reason: str) -> None:
-        """The channel itself is gone: a port was unplugged, a serial line hung up."""
-        self._channel = None
-        hung_up = self._context.config.method == "isa-serial"
-        if not hung_up and not self._context.config.retry_path:
-            log.error("channel %s is lost: %s", self._context.config.path, reason)
-            self._loop.stop()
-            return
-        log.log(
-            logging.INFO if hung_up else logging.WARNING, "channel %s is lost: %s", self._context.config.path, reason
-        )
-        self._waiting = True
-        self._loop.call_later(HANGUP_PAUSE if hung_up else RETRY_PAUSE, self._keep_trying)
-
-
-def _audit(config: Config, policy: Policy) -> NoAudit:
+def _audit(loop: Loop, config: Config, policy: Policy) -> NoAudit:
     """The audit log, if there is to be one. Raises ConfigError."""
     where = sinks.destination(config.audit_log, os.environ)
     if where == "off":
@@ -265,7 +230,7 @@ def _audit(config: Config, policy: Policy) -> NoAudit:
 
     sink: sinks.Sink = JournalSink() if where == "journal" else FileSink(where)
     channel = f"{config.method} {config.path}" if config.path else "a socket of systemd"
-    return Audit(sink, channel, policy.on_audit_failure if config.audit_required else lambda failing: None)
+    return Audit(loop, sink, channel, policy.on_audit_failure if config.audit_required else lambda failing: None)
 
 
 def _which(program: str) -> str | None:

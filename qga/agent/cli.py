@@ -1,4 +1,4 @@
-"""The program: argv → Config → Agent, and the exit status.
+"""The program: argv → Config → App, and the exit status.
 
 The rule it keeps: a start that fails says why in one line on stderr, ``qemu-ga: …``, and exits with 1; there
 is never a traceback, except in the log with --debug. With -d the line comes from the starting process, which
@@ -93,13 +93,12 @@ def _acquire(pidfile: PidFile) -> None:
 
 
 def _serve(found: Settings, source: Source, commands: Schema, freeze: FreezeState, ready: Callable[[], None]) -> int:
-    from qga.agent.app import Agent
+    from qga.agent.app import App
     from qga.agent.audit import sinks
-    from qga.agent.channel.allocator import collect_rarely
+    from qga.agent.loop import Loop
     from qga.agent.service import log
     from qga.agent.service.syslog import DEV_LOG
 
-    collect_rarely()
     settings = found.config
     recorded = sinks.destination(settings.audit_log, os.environ) != "off"
     lines = log.setup(
@@ -115,8 +114,9 @@ def _serve(found: Settings, source: Source, commands: Schema, freeze: FreezeStat
     # On a terminal SIGHUP means that the terminal is gone, and so is the user who ran the agent there.
     reread = None if os.isatty(0) else source.read
     try:
-        agent = Agent(settings, commands, freeze=freeze, rules=found.rules, reread=reread, called=lines.call)
-        return agent.run(ready)
+        with Loop() as loop:
+            app = App(loop, settings, commands, freeze, rules=found.rules, reread=reread, called=lines.call)
+            return app.run(ready)
     except Exception as error:
         if settings.logfile is not None:
             logger.critical("%s", _words(error))

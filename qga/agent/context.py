@@ -6,13 +6,13 @@ import sys
 from copy import copy
 from typing import TYPE_CHECKING
 
-from qga.agent.config import Config, defaults
+from qga.agent.config import Config
 from qga.agent.linux.host import Host
 from qga.agent.policy import Policy
 from qga.agent.processes import Workers
 from qga.agent.state.freeze import FreezeState
 from qga.agent.state.handles import FileTable
-from qga.agent.state.programs import Execs
+from qga.agent.state.programs import Programs
 from qga.protocol.schema import Schema
 
 if TYPE_CHECKING:
@@ -27,22 +27,24 @@ class Context:
 
     def __init__(
         self,
+        *,
         host: Host,
         schema: Schema,
         policy: Policy,
-        files: FileTable | None = None,
-        execs: Execs | None = None,
-        freeze: FreezeState | None = None,
-        config: Config | None = None,
+        files: FileTable,
+        programs: Programs,
+        freeze: FreezeState,
+        workers: Workers,
+        config: Config,
     ) -> None:
         self.host = host
         self.schema = schema
         self.policy = policy
-        self.files = files or FileTable()
-        self.execs = execs or Execs()
-        self.freeze = freeze or FreezeState()
-        self.workers = Workers()
-        self.config = config or defaults()
+        self.files = files
+        self.programs = programs
+        self.freeze = freeze
+        self.workers = workers
+        self.config = config
         self.target: Target | None = None
 
     def about(self, target: Target) -> Context:
@@ -55,7 +57,7 @@ class Context:
         """From now on this counts. What is frozen stays as it is; what is open and runs is for qga.agent.review."""
         self.policy.configure(config.allow_rpcs, config.block_rpcs, rules)
         self.files.limit = config.max_handles
-        self.execs.limit(config.max_execs, config.max_captured)
+        self.programs.limit(config.max_execs, config.max_captured)
         self.freeze.timeout = config.fsfreeze_timeout
         self.config = config
 

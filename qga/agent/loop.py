@@ -52,6 +52,8 @@ class Timer:
 
 
 class Loop:
+    """The one loop of the process. A context manager: at its end it is closed, and signals are as they were."""
+
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._watched: dict[int, tuple[Callable[[int], None], int]] = {}  # what to call, and for which events
@@ -65,6 +67,12 @@ class Loop:
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.watch(self._wake_read, READ, self._on_wake)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+
+    def __enter__(self) -> Loop:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         signal.set_wakeup_fd(-1)

@@ -43,14 +43,14 @@ def review_files(ctx: Context, audit: NoAudit) -> None:
 def review_programs(ctx: Context, audit: NoAudit) -> None:
     """End, or forget, the programs that the policy would not start now."""
     command = ctx.schema.commands["guest-exec"]
-    for program in ctx.execs.started():
+    for program in ctx.programs.started():
         rule = _refusal(ctx, command, program.asked, program.file)
         if rule is None:
             continue
         what = "is forgotten" if program.exited else "is ended"
         log.warning("program %d (%s) %s: %s", program.pid, program.file, what, rule)
         audit.revoked(command.name, rule, pid=program.pid)
-        ctx.execs.revoke(program)
+        ctx.programs.revoke(program)
 
 
 def _refusal(ctx: Context, command: Command, arguments: Mapping[str, object] | None, path: str) -> str | None:

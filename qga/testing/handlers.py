@@ -18,7 +18,7 @@ from qga.agent.linux.pathwalk import Target
 from qga.agent.policy import Policy
 from qga.agent.state.freeze import FreezeState
 from qga.agent.state.handles import FileTable
-from qga.agent.state.programs import NOTHING, Capture, Execs, Program
+from qga.agent.state.programs import NOTHING, Capture, Program, Programs
 from qga.protocol.schema import Schema
 
 Answer = Callable[..., Any]
@@ -65,7 +65,7 @@ class _Handles(FileTable):
         return super().open(path, mode, target)
 
 
-class _Programs(Execs):
+class _Programs(Programs):
     """Functions, which have ended when guest-exec returns."""
 
     def __init__(self, functions: Mapping[str, Function]) -> None:
@@ -106,7 +106,7 @@ class FakeContext(Context):
 
     def __init__(self, schema: Schema, files: Files, functions: Mapping[str, Function]) -> None:
         self.schema, self.config, self.target = schema, defaults(), None
-        self.files, self.execs, self.freeze = _Handles(files), _Programs(functions), FreezeState()
+        self.files, self.programs, self.freeze = _Handles(files), _Programs(functions), FreezeState()
         self.policy = Policy(while_frozen=schema.allowed_while_frozen)
         self.freeze.subscribe(self.policy.on_freeze)
 

@@ -32,15 +32,15 @@ import logging, os, sys, types
 class ChannelError(Exception):
     __module__ = "qga.agent.channel"
 
-class Agent:
-    def __init__(self, config, schema, freeze, rules, reread, called):
+class App:
+    def __init__(self, loop, config, schema, freeze, rules, reread, called):
         self.config, self.schema, self.freeze = config, schema, freeze
     def run(self, ready):
         names = {**globals(), **vars(self), "ready": ready}
         exec(os.environ["AGENT"], names)
         return names.get("status", 0)
 
-sys.modules["qga.agent.app"] = types.SimpleNamespace(Agent=Agent)
+sys.modules["qga.agent.app"] = types.SimpleNamespace(App=App)
 from qga.agent.cli import main
 sys.exit(main())
 """

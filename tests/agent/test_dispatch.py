@@ -19,13 +19,14 @@ from qga.protocol import schema
 from qga.protocol.errors import CommandError, RequestError
 from qga.protocol.schema import Schema, SchemaError
 from tests.conftest import Reply, carried_out
+from tests.contexts import context, still_loop
 
 SCHEMA = schema.load()
 
 
 @pytest.fixture
 def dispatcher(host: Host) -> Dispatcher:
-    return Dispatcher(Context(host, SCHEMA, Policy()), bind(SCHEMA))
+    return Dispatcher(context(host, SCHEMA, Policy()), bind(SCHEMA))
 
 
 def error(desc: str, kind: str = "GenericError") -> dict[str, object]:
@@ -66,14 +67,14 @@ def test_refusals(dispatcher: Dispatcher, message: object, body: dict[str, objec
 
 
 def test_policy_is_asked_before_the_arguments_are_looked_at(host: Host) -> None:
-    dispatcher = Dispatcher(Context(host, SCHEMA, Policy(block=["guest-sync"])), bind(SCHEMA))
+    dispatcher = Dispatcher(context(host, SCHEMA, Policy(block=["guest-sync"])), bind(SCHEMA))
     assert carried_out(dispatcher, {"execute": "guest-sync"}) == Reply(
         error("Command guest-sync has been disabled: the command is not allowed", "CommandNotFound")
     )
 
 
 def test_info_tells_what_the_policy_allows(host: Host) -> None:
-    dispatcher = Dispatcher(Context(host, SCHEMA, Policy(allow=["guest-info", "guest-ping"])), bind(SCHEMA))
+    dispatcher = Dispatcher(context(host, SCHEMA, Policy(allow=["guest-info", "guest-ping"])), bind(SCHEMA))
     reply = carried_out(dispatcher, {"execute": "guest-info"})
     assert reply is not None
     info: Any = reply.body["return"]
@@ -98,7 +99,7 @@ def test_handler_that_breaks_becomes_an_error_and_a_log_line(
         raise ZeroDivisionError("by zero")
 
     monkeypatch.setattr(session_commands, "guest_ping", broken)
-    dispatcher = Dispatcher(Context(host, SCHEMA, Policy()), bind(SCHEMA))
+    dispatcher = Dispatcher(context(host, SCHEMA, Policy()), bind(SCHEMA))
     with caplog.at_level(logging.ERROR):
         reply = carried_out(dispatcher, {"execute": "guest-ping"})
     assert reply == Reply(error("internal error: ZeroDivisionError: by zero"))
@@ -118,8 +119,8 @@ def test_a_request_that_failed_is_not_kept_until_garbage_is_collected(
         raise ZeroDivisionError("by zero")
 
     monkeypatch.setattr(session_commands, "guest_ping", broken)
-    audit = Audit(FileSink("/dev/null"), "test") if audited else None
-    dispatcher = Dispatcher(Context(host, SCHEMA, Policy()), bind(SCHEMA), audit)
+    audit = Audit(still_loop(), FileSink("/dev/null"), "test") if audited else None
+    dispatcher = Dispatcher(context(host, SCHEMA, Policy()), bind(SCHEMA), audit)
     arguments = {"handle": 1} if name == "guest-file-close" else {}
     gc.collect()
     gc.disable()
@@ -153,7 +154,7 @@ def test_arguments_go_by_keyword_and_secrets_stay_out_of_the_log(
 
     with_toy(monkeypatch, guest_toy)
     toy = toy_schema(secret=["buf-b64"])
-    dispatcher = Dispatcher(Context(host, toy, Policy()), bind(toy))
+    dispatcher = Dispatcher(context(host, toy, Policy()), bind(toy))
     with caplog.at_level(logging.DEBUG):
         reply = carried_out(dispatcher, {"execute": "guest-toy", "arguments": {"buf-b64": "c2VjcmV0", "count": 3}})
     assert reply == Reply({"return": ["c2VjcmV0", 3]})

@@ -19,12 +19,12 @@ from typing import Any
 import pytest
 
 from qga.agent.binding import bind
-from qga.agent.context import Context
 from qga.agent.dispatch import Dispatcher
 from qga.agent.linux.host import Host, Outcome
 from qga.agent.policy import Policy
 from qga.protocol import schema
 from tests.conftest import carried_out
+from tests.contexts import context
 from tests.lines import Closed, Lines
 from tests.running import RunningAgent
 
@@ -54,7 +54,7 @@ def test_machine_that_answers_nothing(
 ) -> None:
     monkeypatch.setattr(Broken, "number", number)
     host = Broken(lambda argv, **keywords: Outcome(errno=number), lambda program: None, str(tmp_path))
-    reply = carried_out(Dispatcher(Context(host, SCHEMA, Policy()), bind(SCHEMA)), {"execute": name})
+    reply = carried_out(Dispatcher(context(host, SCHEMA, Policy()), bind(SCHEMA)), {"execute": name})
     assert reply is not None
     if "error" in reply.body:
         assert "internal error" not in str(reply.body["error"])

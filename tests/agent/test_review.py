@@ -7,49 +7,48 @@ from pathlib import Path
 import pytest
 
 from qga.agent import config, review
-from qga.agent.app import Agent
+from qga.agent.app import App
 from qga.agent.audit import NoAudit
-from qga.agent.context import Context
 from qga.agent.linux.host import Host
 from qga.agent.policy import Policy
 from qga.agent.state.freeze import FreezeState
 from qga.protocol import schema
 from qga.protocol.errors import CommandError
+from tests.contexts import context, still_loop
 
 
 def test_files_are_closed_after_the_thaw(host: Host, tmp_path: Path) -> None:
     """To close the last handle of a removed file writes to its filesystem, and would wait for the thaw."""
     freeze = FreezeState()
-    agent = Agent(config.defaults(audit_log="off"), schema.load(), host, freeze=freeze)
-    freeze.subscribe(agent._on_freeze)
-    context = agent._context
+    app = App(still_loop(), config.defaults(audit_log="off"), schema.load(), freeze, host)
+    ctx = app._context
     (tmp_path / "f").touch()
-    handle = context.files.open(str(tmp_path / "f"), "r")
+    handle = ctx.files.open(str(tmp_path / "f"), "r")
     freeze.freeze()
-    context.policy.configure((), ["guest-file-open"], None)
-    agent._review_files()
-    context.files.descriptor(handle)
+    ctx.policy.configure((), ["guest-file-open"], None)
+    app._review_files()
+    ctx.files.descriptor(handle)
     freeze.thaw()
     with pytest.raises(CommandError, match="has not been found"):
-        context.files.descriptor(handle)
+        ctx.files.descriptor(handle)
 
 
 def test_what_cannot_be_judged_is_closed_and_keeps_nothing_else_from_being_judged(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    context = Context(host, schema.load(), Policy())
+    ctx = context(host, schema.load(), Policy())
     for name in ("broken", "fine", "refused"):
         (tmp_path / name).touch()
-    handles = [context.files.open(str(tmp_path / name), "r") for name in ("broken", "fine", "refused")]
+    handles = [ctx.files.open(str(tmp_path / name), "r") for name in ("broken", "fine", "refused")]
 
     def judge(command: object, asked: object, path: str) -> str | None:
         if path.endswith("broken"):
             raise ValueError("odd")
         return "a rule" if path.endswith("refused") else None
 
-    monkeypatch.setattr(context.policy, "review", judge)
-    review.review_files(context, NoAudit())
-    assert [handle for handle, _ in context.files.opened()] == handles[1:2]
+    monkeypatch.setattr(ctx.policy, "review", judge)
+    review.review_files(ctx, NoAudit())
+    assert [handle for handle, _ in ctx.files.opened()] == handles[1:2]
     assert caplog.messages == [
         f"handle {handles[0]} of {tmp_path}/broken (mode r) is closed: it cannot be judged: ValueError: odd",
         f"handle {handles[2]} of {tmp_path}/refused (mode r) is closed: a rule",

@@ -19,6 +19,7 @@ from qga.agent.tasks import Pending
 from qga.protocol import schema
 from qga.protocol.errors import RequestError
 from qga.protocol.wire import Decoder
+from tests.contexts import context
 
 SLOW = b'{"execute":"guest-fstrim","id":"slow"}\n'
 PING = b'{"execute":"guest-ping","id":"ping"}\n'
@@ -43,7 +44,7 @@ class Peer:
         monkeypatch.setattr(filesystem, "guest_fstrim", trim)
         commands = schema.load()
         self.said: list[Any] = []
-        self.session = Session(Dispatcher(Context(host, commands, Policy()), bind(commands)), self.listen)
+        self.session = Session(Dispatcher(context(host, commands, Policy()), bind(commands)), self.listen)
 
     def send(self, data: bytes) -> None:
         self.session.receive(data)

@@ -17,7 +17,6 @@ from typing import Any, cast
 from qga.agent import config
 from qga.agent.binding import bind
 from qga.agent.config import cmdline, keyfile
-from qga.agent.context import Context
 from qga.agent.linux import block, nvme, osrelease, sshkeys, users
 from qga.agent.linux.diskaddress import disk_address
 from qga.agent.linux.host import Host, Outcome
@@ -29,6 +28,7 @@ from qga.protocol.schema import INT64_MAX
 from qga.protocol.validate import Validator, compile_validator
 from qga.protocol.wire import encode
 from tests.conftest import now
+from tests.contexts import context
 from tests.fuzz.protocol import SCHEMA
 from tests.netlink import payloads
 
@@ -235,7 +235,7 @@ def handle_counter(data: bytes) -> None:
 
 def _ask(command: str, guest: Guest, **arguments: object) -> None:
     """Carry out a command, and hold what it returns to the schema."""
-    returned = _HANDLERS[command](Context(guest, SCHEMA, Policy()), **arguments)
+    returned = _HANDLERS[command](context(guest, SCHEMA, Policy()), **arguments)
     if SCHEMA.commands[command].slow:
         returned = now(cast("Coroutine[Any, None, object]", returned))
     returns = SCHEMA.commands[command].returns

@@ -24,6 +24,7 @@ from qga.protocol.dialect import Dialect
 from qga.protocol.errors import RequestError
 from qga.protocol.validate import Validator
 from qga.protocol.wire import Decoder
+from tests.contexts import context, still_loop
 from tests.fuzz.choices import Choices
 
 SYNC = b'{"execute":"guest-sync-delimited","arguments":{"id":99}}'
@@ -122,7 +123,9 @@ def _dispatcher() -> Dispatcher:
         if command.area != "session":
             handlers[name] = slowly_nothing if command.slow else nothing
     host = Host(run=lambda *_, **__: Outcome(errno=2), which=lambda _: None, root="/nonexistent")
-    return Dispatcher(Context(host, SCHEMA, Policy()), handlers, _LoudAudit(FileSink("/dev/null"), "fuzz"))
+    return Dispatcher(
+        context(host, SCHEMA, Policy()), handlers, _LoudAudit(still_loop(), FileSink("/dev/null"), "fuzz")
+    )
 
 
 class Unrecorded(BaseException):

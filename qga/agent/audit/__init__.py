@@ -34,7 +34,6 @@ class NoAudit:
 
     peer: object = None
 
-    def attach(self, loop: Loop) -> None: ...
     def reopen(self, sink: Sink | None = None) -> None: ...
     def on_freeze(self, frozen: bool) -> None: ...
     def start(self) -> None: ...
@@ -50,20 +49,18 @@ class NoAudit:
 class Audit(NoAudit):
     """The audit log: numbers the records and writes them by a Recorder."""
 
-    def __init__(self, sink: Sink, channel: str, on_failure: Callable[[bool], None] = lambda failing: None) -> None:
+    def __init__(
+        self, loop: Loop, sink: Sink, channel: str, on_failure: Callable[[bool], None] = lambda failing: None
+    ) -> None:
         """``channel`` goes into every record; ``on_failure`` gets True once the log cannot be written, and
         False once it can again.
         """
         self._channel = channel
-        self._recorder = Recorder(sink, self._event, on_failure)
+        self._recorder = Recorder(loop, sink, self._event, on_failure)
         self._key = os.urandom(32)
         self._seq = 0
         self._calls: dict[int, Call] = {}  # those that are not over, by number
         self._programs: dict[int, tuple[str, Entry]] = {}  # by pid: the command that started it, and its entry
-
-    def attach(self, loop: Loop) -> None:
-        """Write by this loop, from now on, what had to wait; without one, that is done with the next record."""
-        self._recorder.attach(loop)
 
     def reopen(self, sink: Sink | None = None) -> None:
         """Open the sink again after its file was rotated, or go on with another one."""

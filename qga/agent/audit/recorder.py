@@ -38,8 +38,9 @@ class Recorder:
     """
 
     def __init__(
-        self, sink: Sink, numbered: Callable[..., dict[str, object]], on_failure: Callable[[bool], None]
+        self, loop: Loop, sink: Sink, numbered: Callable[..., dict[str, object]], on_failure: Callable[[bool], None]
     ) -> None:
+        self._loop = loop
         self._sink = sink
         self._numbered = numbered
         self._on_failure = on_failure
@@ -50,17 +51,13 @@ class Recorder:
         self._failing = False
         self._reported = False  # in the log
         self._quiet_until = 0.0
-        self._loop: Loop | None = None
         self._usable = False  # the sink has taken the latest record
         self._full = False  # it had no room for it
         self._waiting = False  # the loop calls when the next try makes sense
         self._watched: int | None = None  # the sink's descriptor, until there is room
         self._timer: Timer | None = None
         self._pause = RETRY
-
-    def attach(self, loop: Loop) -> None:
-        """Write by this loop, from now on, what waits; without one, that is done with the next record."""
-        self._loop = loop
+        self._closing = False  # the loop has ended: nothing waits for it any more
 
     def write(self, kind: str, record: Record) -> None:
         """Write a record now or later. ``kind`` is one of a few, each of which has its share of the room."""
@@ -98,7 +95,7 @@ class Recorder:
     def close(self) -> None:
         """Write what still waits within LAST_WAIT seconds, and count the rest: nobody is left to write it."""
         self._stop_waiting()
-        self._loop = None
+        self._closing = True
         self._sink.hurry()
         if not self._frozen:
             self._finish(lambda: not self._backlog)
@@ -167,7 +164,7 @@ class Recorder:
             return self._written(kind, record)
         except Later as later:
             self._try_in(later.seconds)
-            self._waiting = self._loop is not None
+            self._waiting = not self._closing
             return False
         except BlockingIOError:
             self._full = True
@@ -202,14 +199,14 @@ class Recorder:
 
     def _watch(self) -> None:
         descriptor = self._sink.fileno()
-        if self._loop is not None and descriptor is not None and self._watched is None:
+        if not self._closing and descriptor is not None and self._watched is None:
             self._loop.watch(descriptor, WRITE, lambda events: self._go_on())
             self._watched, self._waiting = descriptor, True
 
     def _try_in(self, seconds: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if self._loop is not None:
+        if not self._closing:
             self._timer = self._loop.call_later(seconds, self._go_on)
 
     def _go_on(self) -> None:
@@ -221,7 +218,7 @@ class Recorder:
                 self._flush()
 
     def _stop_waiting(self) -> None:
-        if self._loop is not None and self._watched is not None:
+        if self._watched is not None:
             self._loop.forget(self._watched)
         if self._timer is not None:
             self._timer.cancel()

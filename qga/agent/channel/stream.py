@@ -7,10 +7,11 @@ much and reads fast gets MAX_TURN replies, then whatever else the loop has to do
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 from collections.abc import Callable
 
-from qga.agent.channel.allocator import release
 from qga.agent.loop import EDGE, HANGUP, READ, WRITE, Loop, Timer
 from qga.agent.session import Session
 
@@ -181,7 +182,7 @@ class Stream:
 
     def _release_later(self) -> None:
         if self._release is None or self._release.cancelled:
-            self._release = self._loop.call_later(LULL, release)
+            self._release = self._loop.call_later(LULL, _release)
 
     def _write(self) -> bool:
         """True when all that was gathered is written."""
@@ -196,3 +197,16 @@ class Stream:
             if written < len(sent):
                 self._outgoing.append(memoryview(sent)[written:])
         return True
+
+
+def _release() -> None:
+    """Give the kernel the memory back that large requests and replies have needed, as much of it as there is.
+
+    glibc would keep it: after it has freed a few of them it takes such blocks from its heap, and trims that by tens
+    of megabytes only: malloc_trim(3), M_MMAP_THRESHOLD in mallopt(3). Another C library has no such call.
+    """
+    import ctypes  # here: an agent that nobody sends large things to does without
+
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

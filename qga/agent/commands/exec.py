@@ -37,19 +37,19 @@ def guest_exec(
     try:
         check_program(path, arg, env)
         argv = [c_string(text) for text in (path, *(arg or ()))]
-        pid = ctx.execs.start(argv, environment(env), stdin, _CAPTURES[capture_output], ctx.target, asked)
+        pid = ctx.programs.start(argv, environment(env), stdin, _CAPTURES[capture_output], ctx.target, asked)
     except OSError as error:
         raise CommandError(f"Failed to execute child process “{path}” ({error.strerror})") from error
     return {"pid": pid}
 
 
 def guest_exec_status(ctx: Context, *, pid: int) -> dict[str, object]:
-    program = ctx.execs.find(pid)
+    program = ctx.programs.find(pid)
     if program is None:
         raise CommandError(f"PID {pid} does not exist")
     if program.status is None or not program.exited:
         return {"exited": False}
-    ctx.execs.forget(program)
+    ctx.programs.forget(program)
     code = os.waitstatus_to_exitcode(program.status)
     ended = {"exitcode": code} if code >= 0 else {"signal": -code}
     room = payload_room(ctx.config)

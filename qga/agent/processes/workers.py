@@ -40,21 +40,14 @@ class _EndedError(BaseException):
 
 
 class Workers:
-    """``await workers(work)``. Before ``attach`` and after ``detach`` work is carried out on the spot."""
+    """Carries out what may take long: ``await workers(work)``."""
 
-    def __init__(self) -> None:
-        self._loop: Loop | None = None
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
         self._running: dict[int, _Worker] = {}
 
     def __len__(self) -> int:
         return len(self._running)
-
-    def attach(self, loop: Loop) -> None:
-        self._loop = loop
-
-    def detach(self) -> None:
-        """The loop is about to end. Workers live on, and what they find out is told to nobody."""
-        self._loop = None
 
     def __call__(
         self, work: Callable[[], T], limit: float = DEFAULT_LIMIT, orphaned: int | None = None
@@ -68,10 +61,7 @@ class Workers:
         """
         pending: Pending[T] = Pending()
         try:
-            if self._loop is None:
-                pending.resolve(work())
-            else:
-                self._start(self._loop, work, limit, orphaned, pending)
+            self._start(work, limit, orphaned, pending)
         except CommandError as error:
             pending.fail(error)
         return pending
@@ -81,8 +71,6 @@ class Workers:
 
         A worker that takes longer than ``limit`` (seconds) lives on. Raises CommandError.
         """
-        if self._loop is None:
-            return work()
         for worker in self._running.values():
             worker.end_with_agent()
         _, report = fork(partial(_be_worker, work, None, os.getpid()))
@@ -95,14 +83,12 @@ class Workers:
         result: T = told(text, _WHO)
         return result
 
-    def _start(
-        self, loop: Loop, work: Callable[[], T], limit: float, orphaned: int | None, pending: Pending[T]
-    ) -> None:
+    def _start(self, work: Callable[[], T], limit: float, orphaned: int | None, pending: Pending[T]) -> None:
         if len(self._running) >= MAX_WORKERS:
             raise NotStartedError(f"{MAX_WORKERS} slow commands are under way already")
         child, report = fork(partial(_be_worker, work, orphaned, os.getpid()))
         try:
-            self._running[child] = _Worker(loop, child, report, limit, orphaned, pending)
+            self._running[child] = _Worker(self._loop, child, report, limit, orphaned, pending)
         except OSError as error:  # the kernel has no room for another watch
             os.close(report)
             os.kill(child, signal.SIGKILL)

@@ -12,7 +12,11 @@ from qga.agent.config.options import NAMES, OPTIONS
 from qga.agent.context import Context
 from qga.agent.dispatch import Dispatcher
 from qga.agent.linux.host import Host
-from qga.agent.processes import ask
+from qga.agent.loop import Loop
+from qga.agent.processes import Children, Workers, ask
+from qga.agent.state.freeze import FreezeState
+from qga.agent.state.handles import FileTable
+from qga.agent.state.programs import Programs
 from qga.protocol import schema
 from qga.protocol.errors import RequestError
 from qga.protocol.wire import Decoder
@@ -27,7 +31,17 @@ def explain(loaded: Loaded, environ: Mapping[str, str]) -> tuple[bool, str]:
     """
     wanted, commands = loaded.config, schema.load()
     policy = reload.complete(wanted, commands).policy(commands)
-    context = Context(Host(run=ask, which=shutil.which), commands, policy, config=wanted)
+    with Loop() as loop:
+        context = Context(
+            host=Host(run=ask, which=shutil.which),
+            schema=commands,
+            policy=policy,
+            files=FileTable(),
+            programs=Programs(loop, Children(), lambda pid, code: None),
+            freeze=FreezeState(),
+            workers=Workers(loop),
+            config=wanted,
+        )
     messages = list(Decoder().feed(loaded.given.request.encode(errors="surrogateescape") + b"\n"))
     if len(messages) != 1:
         raise RequestError(f"expected one request, not {len(messages)}")

@@ -94,27 +94,32 @@ class Program:
         return self.status is not None and not self.open
 
 
-class Execs:
-    """Nothing can be started before ``attach``."""
+class Programs:
+    """The programs that were started and not fetched yet. The loop reads their output, ``children`` reaps them."""
 
-    def __init__(self, max_running: int = 0, max_captured: int = 0) -> None:
-        """Programs that may run at a time, and bytes of their output that are kept of all together; 0: any number."""
+    def __init__(
+        self,
+        loop: Loop,
+        children: Children,
+        on_exit: Callable[[int, int], None],
+        max_running: int = 0,
+        max_captured: int = 0,
+    ) -> None:
+        """``on_exit`` gets the pid of one that has ended, and its exit status, or minus the signal that killed it.
+
+        ``max_running`` programs may run at a time, and ``max_captured`` bytes of output are kept of all together; 0
+        is any number.
+        """
+        self._loop, self._children, self._on_exit = loop, children, on_exit
         self.limit(max_running, max_captured)
         self._captured = 0
         self._programs: list[Program] = []  # in the order of their start
         self._ending: list[Program] = []  # revoked less than GRACE ago, some of them reaped and forgotten already
-        self._loop: Loop | None = None
-        self._children = Children()
         self._expiring = False
-        self.on_exit: Callable[[int, int], None] = _ignore  # gets pid and exit status, or minus the signal
 
     def limit(self, max_running: int, max_captured: int) -> None:
         self._max_running = max_running
         self._max_captured = max_captured or sys.maxsize
-
-    def attach(self, loop: Loop, children: Children) -> None:
-        """From now on the loop reads the programs' output, and ``children`` reaps them."""
-        self._loop, self._children = loop, children
 
     def start(
         self,
@@ -140,9 +145,6 @@ class Execs:
         else:
             # A program that does one thing or another by its name is to do what the rule was written for.
             files, argv = [target.as_path], [c_string(target.path or ""), *argv[1:]]
-        loop = self._loop
-        if loop is None:
-            raise RuntimeError("no loop is attached")
         program = Program(asked or {})
         theirs: list[int] = []
         ours: dict[int, Output] = {}
@@ -155,11 +157,11 @@ class Execs:
             if capture.err:
                 err = out if capture.merged else _pipe(theirs, ours, program.err)
             for descriptor, output in ours.items():
-                self._watch(loop, program, descriptor, output)
+                self._watch(program, descriptor, output)
             program.pid = self._spawn(files, argv, env, (source, out, err), target, program)
         except BaseException:
             for descriptor in ours:
-                loop.forget(descriptor)
+                self._loop.forget(descriptor)
                 os.close(descriptor)
             raise
         finally:
@@ -186,8 +188,7 @@ class Execs:
         program.ending = Family(program.pid)
         program.ending.signal(signal.SIGTERM)
         self._ending.append(program)
-        if self._loop is not None:
-            self._loop.call_later(GRACE, lambda: self._kill(program))
+        self._loop.call_later(GRACE, lambda: self._kill(program))
 
     def close(self) -> None:
         """The agent ends. What is to be ended is, at once; all else runs on."""
@@ -208,8 +209,7 @@ class Execs:
         """Of its pipes."""
         while program.open:
             descriptor = program.open.pop()
-            if self._loop is not None:
-                self._loop.forget(descriptor)
+            self._loop.forget(descriptor)
             os.close(descriptor)
 
     def forget(self, program: Program) -> None:
@@ -227,7 +227,7 @@ class Execs:
     ) -> int:
         def on_exit(status: int) -> None:
             program.status = status
-            self.on_exit(program.pid, os.waitstatus_to_exitcode(status))
+            self._on_exit(program.pid, os.waitstatus_to_exitcode(status))
             self._on_change(program)
 
         keep = () if target is None else target.for_interpreter()
@@ -245,17 +245,17 @@ class Execs:
                 refusal = error
         raise refusal
 
-    def _watch(self, loop: Loop, program: Program, descriptor: int, output: Output) -> None:
+    def _watch(self, program: Program, descriptor: int, output: Output) -> None:
         def on_readable(events: int) -> None:
             data = os.read(descriptor, _READ_SIZE)
             self._captured += output.add(data, 0 if program.ending else self._max_captured - self._captured)
             if not data:
-                loop.forget(descriptor)
+                self._loop.forget(descriptor)
                 os.close(descriptor)
                 program.open.remove(descriptor)
                 self._on_change(program)
 
-        loop.watch(descriptor, READ, on_readable)
+        self._loop.watch(descriptor, READ, on_readable)
 
     def _on_change(self, program: Program) -> None:
         if program.exited and program.ending is not None:
@@ -276,7 +276,7 @@ class Execs:
                 self.forget(program)
             else:
                 oldest = program
-        if oldest is not None and not self._expiring and self._loop is not None:
+        if oldest is not None and not self._expiring:
             self._expiring = True
             self._loop.call_later(oldest.ended + MAX_AGE - now, self._expire)
 
@@ -289,10 +289,6 @@ def _size(asked: Mapping[str, Any]) -> int:
     """Characters of the texts in it."""
     texts = [text for value in asked.values() for text in (value if isinstance(value, list) else [value])]
     return sum(len(text) for text in texts if isinstance(text, str))
-
-
-def _ignore(pid: int, code: int) -> None:
-    pass
 
 
 def _keep(descriptors: list[int], descriptor: int) -> int:

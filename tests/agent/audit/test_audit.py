@@ -21,7 +21,6 @@ from qga.agent.audit import Audit, backlog, sinks
 from qga.agent.audit.filesink import FileSink
 from qga.agent.audit.journal import JournalSink
 from qga.agent.binding import bind
-from qga.agent.context import Context
 from qga.agent.dispatch import Dispatcher
 from qga.agent.linux.host import Host
 from qga.agent.policy import Policy
@@ -30,6 +29,7 @@ from qga.agent.state.freeze import FreezeState
 from qga.agent.tasks import Pending
 from qga.protocol import schema
 from tests.conftest import FakePrograms, carried_out
+from tests.contexts import context, still_loop
 from tests.lines import Lines
 from tests.running import RunningAgent
 
@@ -72,8 +72,8 @@ class Recorded:
 
     def __init__(self, host: Host, sink: sinks.Sink, policy: Policy | None = None, **config: object) -> None:
         self.policy = policy or Policy(while_frozen=SCHEMA.allowed_while_frozen)
-        self.audit = Audit(sink, "test", self.policy.on_audit_failure)
-        self.ctx = Context(host, SCHEMA, self.policy)
+        self.audit = Audit(still_loop(), sink, "test", self.policy.on_audit_failure)
+        self.ctx = context(host, SCHEMA, self.policy)
         self.dispatcher = Dispatcher(self.ctx, bind(SCHEMA), self.audit)
 
     def ask(self, name: str, size: int = 0, **arguments: object) -> Any:
@@ -393,7 +393,7 @@ def test_a_failing_log_is_reported_once_and_closes_all_but_what_is_safe(
 
 def test_without_audit_required_a_failing_log_closes_nothing(host: Host, kept: Kept) -> None:
     recorded = Recorded(host, kept)
-    recorded.audit = Audit(kept, "test")
+    recorded.audit = Audit(still_loop(), kept, "test")
     recorded.dispatcher = Dispatcher(recorded.ctx, bind(SCHEMA), recorded.audit)
     kept.error = OSError(errno.EIO, "Input/output error")
     recorded.audit.start()

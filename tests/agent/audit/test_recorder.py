@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -16,6 +15,8 @@ from qga.agent.audit import recorder
 from qga.agent.audit.backlog import MAX_HELD, Backlog, Record
 from qga.agent.audit.recorder import Recorder
 from qga.agent.audit.sinks import Later, Moved
+from qga.agent.loop import Loop
+from tests.contexts import StillLoop
 
 
 class Sink:
@@ -46,41 +47,12 @@ class Sink:
         pass
 
 
-class Timer:
-    def __init__(self, delay: float, callback: Callable[[], None]) -> None:
-        self.delay, self.callback, self.live = delay, callback, True
-
-    def cancel(self) -> None:
-        self.callback, self.live = lambda: None, False
-
-
-class Loop:
-    def __init__(self) -> None:
-        self.watched: dict[int, Callable[[int], None]] = {}
-        self.timers: list[Timer] = []
-
-    def watch(self, descriptor: int, events: int, callback: Callable[[int], None]) -> None:
-        self.watched[descriptor] = callback
-
-    def forget(self, descriptor: int) -> None:
-        del self.watched[descriptor]
-
-    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
-        self.timers.append(Timer(delay, callback))
-        return self.timers[-1]
-
-    def fire(self) -> float:
-        timer = self.timers.pop(0)
-        timer.callback()
-        return timer.delay
-
-
 class Running:
     def __init__(self) -> None:
-        self.sink, self.loop = Sink(), Loop()
+        self.sink, self.loop = Sink(), StillLoop()
         self.failures: list[bool] = []
-        self.recorder = Recorder(self.sink, lambda event: {"event": event}, self.failures.append)
-        self.recorder.attach(self.loop)  # type: ignore[arg-type]
+        loop = cast(Loop, self.loop)
+        self.recorder = Recorder(loop, self.sink, lambda event: {"event": event}, self.failures.append)
 
     def write(self, kind: str, times: int = 1) -> None:
         for _ in range(times):

@@ -17,7 +17,6 @@ from qga.agent.audit.filesink import FileSink
 from qga.agent.audit.journal import JournalSink
 from qga.agent.audit.sinks import Record
 from qga.agent.binding import bind
-from qga.agent.context import Context
 from qga.agent.dispatch import Dispatcher
 from qga.agent.linux.host import Host, Outcome
 from qga.agent.policy import Policy
@@ -26,6 +25,7 @@ from qga.agent.session import Session
 from qga.protocol import schema
 from qga.protocol.schema import Command
 from tests.conftest import as_whoever_tests
+from tests.contexts import context, still_loop
 from tests.lines import Lines
 from tests.running import RunningAgent
 
@@ -150,8 +150,10 @@ def test_in_no_log_of_an_agent_whose_guest_is_a_tree(tmp_path: Path, monkeypatch
         journal.bind(str(tmp_path / "journal"))
         syslog.bind(str(tmp_path / "dev-log"))
         written: dict[str, list[bytes]] = {"journal": [], "syslog": []}
-        audit = Audit(Both(FileSink(str(tmp_path / "audit")), JournalSink(str(tmp_path / "journal"))), "test")
-        session = Session(Dispatcher(Context(guest, SCHEMA, Policy()), bind(SCHEMA), audit))
+        audit = Audit(
+            still_loop(), Both(FileSink(str(tmp_path / "audit")), JournalSink(str(tmp_path / "journal"))), "test"
+        )
+        session = Session(Dispatcher(context(guest, SCHEMA, Policy()), bind(SCHEMA), audit))
         try:
             for command in SCHEMA.commands.values():
                 for request in requests(command):

@@ -15,6 +15,7 @@ from qga.agent.policy import Policy
 from qga.protocol.errors import CommandError
 from qga.protocol.schema import Schema
 from tests.conftest import now, write
+from tests.contexts import context
 
 CPUS = "/sys/devices/system/cpu"
 
@@ -27,7 +28,7 @@ def ctx(host: Host) -> Context:
         if number:
             write(host, f"{CPUS}/cpu{number}/online", "0\n" if number == 11 else "1\n")
     Path(host.path(f"{CPUS}/cpufreq")).mkdir()
-    return Context(host, Schema({}), Policy())
+    return context(host, Schema({}), Policy())
 
 
 def vcpu(number: int, online: bool) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def test_listed_by_number(ctx: Context) -> None:
 
 def test_no_processors_to_list(host: Host) -> None:
     with pytest.raises(CommandError) as caught:
-        commands.guest_get_vcpus(Context(host, Schema({}), Policy()))
+        commands.guest_get_vcpus(context(host, Schema({}), Policy()))
     assert str(caught.value) == "failed to list entries: /sys/devices/system/cpu: No such file or directory"
 
 
@@ -139,7 +140,7 @@ def test_malformed_line_ends_the_list() -> None:
 
 def test_no_proc(host: Host) -> None:
     with pytest.raises(CommandError, match=r'^open\("/proc/stat"\): No such file or directory$'):
-        commands.guest_get_cpustats(Context(host, Schema({}), Policy()))
+        commands.guest_get_cpustats(context(host, Schema({}), Policy()))
 
 
 def test_load(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:

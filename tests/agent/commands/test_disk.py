@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from qga.agent.commands import disk, filesystem
-from qga.agent.context import Context
 from qga.agent.linux import nvme
 from qga.agent.linux.attachment import attachment
 from qga.agent.linux.block import Device, natural
@@ -20,6 +19,7 @@ from qga.agent.linux.host import Host
 from qga.agent.policy import Policy
 from qga.protocol.schema import Schema
 from tests.conftest import failed, write
+from tests.contexts import context
 
 Execute = Callable[..., dict[str, Any]]
 
@@ -346,7 +346,7 @@ def test_a_disk_of_an_nvme_subsystem_is_at_one_of_its_controllers(tree: Tree, ex
     write(tree.host, f"{hidden}/uevent", "DEVTYPE=disk\n")
     tree.link("/sys/block/nvme0c0n1", hidden)
     write(tree.host, "/dev/nvme0n1", "")
-    ctx = Context(Nvme(tree.host.run, tree.host.which, tree.host.root), Schema({}), Policy())
+    ctx = context(Nvme(tree.host.run, tree.host.which, tree.host.root), Schema({}), Policy())
     found, partition = disk.guest_get_disks(ctx)
     assert found["address"] == address("nvme", pci(9), "/dev/nvme0n1")
     smart = found["smart"]
@@ -385,7 +385,7 @@ def test_health_of_an_nvme_disk(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> 
     tree.driver(f"{PCI}/0000:00:08.0", "nvme")
     tree.device(f"{path}/nvme0n1p1", "259:1")
     write(tree.host, "/dev/nvme0n1", "")
-    ctx = Context(Nvme(tree.host.run, tree.host.which, tree.host.root), Schema({}), Policy())
+    ctx = context(Nvme(tree.host.run, tree.host.which, tree.host.root), Schema({}), Policy())
     found, partition = disk.guest_get_disks(ctx)
     assert partition == {"name": "/dev/nvme0n1p1", "partition": True, "dependencies": ["/dev/nvme0n1"]}
     assert found["address"] == address("nvme", pci(8), "/dev/nvme0n1")
@@ -491,7 +491,7 @@ def test_filesystems_last_mounted_first(tree: Tree) -> None:
     write(tree.host, "/proc/self/mountinfo", MOUNTINFO)
     for mountpoint in ("/data x", "/loop", "/mute"):
         Path(tree.host.path(mountpoint)).mkdir()
-    ctx = Context(Sized(tree.host.run, tree.host.which, tree.host.root), Schema({}), Policy())
+    ctx = context(Sized(tree.host.run, tree.host.which, tree.host.root), Schema({}), Policy())
     sizes = {"used-bytes": 600 * 1024, "total-bytes": 900 * 1024, "total-bytes-privileged": 1000 * 1024}
     on_vda2 = address("virtio", pci(5), "/dev/vda2", serial="first")
     on_vdb = address("virtio", pci(6), "/dev/vdb", serial="second")
@@ -507,7 +507,7 @@ def test_device_of_a_filesystem_that_cannot_be_read(tree: Tree, tmp_path: Path) 
     lvm(tree)
     Path(tree.host.path("/sys/dev/block/254:2")).unlink()
     write(tree.host, "/proc/self/mountinfo", MOUNTINFO)
-    ctx = Context(Sized(tree.host.run, tree.host.which, tree.host.root), Schema({}), Policy())
+    ctx = context(Sized(tree.host.run, tree.host.which, tree.host.root), Schema({}), Policy())
     assert [(f["name"], bool(f["disk"])) for f in filesystem.guest_get_fsinfo(ctx)] == [
         ("8:77", False),
         ("loop0", False),

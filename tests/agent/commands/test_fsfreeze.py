@@ -33,6 +33,7 @@ from qga.agent.state.marker import MARKER, NOTE
 from qga.protocol import schema
 from qga.protocol.errors import CommandError
 from tests.conftest import FakePrograms, carried_out, failed, now, write
+from tests.contexts import context
 
 T = TypeVar("T")
 
@@ -113,7 +114,7 @@ def make(
     freeze = FreezeState(str(statedir), config.fsfreeze_timeout)
     policy = Policy(block=block, while_frozen=commands.allowed_while_frozen)
     freeze.subscribe(policy.on_freeze)
-    ctx = Context(kernel, commands, policy, freeze=freeze, config=config)
+    ctx = context(kernel, commands, policy, freeze=freeze, config=config)
     return Guest(kernel, programs, statedir, ctx, Dispatcher(ctx, bind(commands)))
 
 

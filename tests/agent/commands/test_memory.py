@@ -12,6 +12,7 @@ from qga.agent.policy import Policy
 from qga.protocol.errors import CommandError
 from qga.protocol.schema import Schema
 from tests.conftest import now, write
+from tests.contexts import context
 
 MEMORY = "/sys/devices/system/memory"
 
@@ -29,7 +30,7 @@ def ctx(host: Host) -> Context:
             write(host, f"{MEMORY}/memory{index}/state", f"{state}\n")
         if removable is not None:
             write(host, f"{MEMORY}/memory{index}/removable", f"{removable}\n")
-    return Context(host, Schema({}), Policy())
+    return context(host, Schema({}), Policy())
 
 
 def block(index: int, online: bool) -> dict[str, object]:
@@ -46,7 +47,7 @@ def test_listed_by_number(ctx: Context) -> None:
 
 
 def test_no_hot_plug_and_no_blocks(host: Host) -> None:
-    ctx = Context(host, Schema({}), Policy())
+    ctx = context(host, Schema({}), Policy())
     assert commands.guest_get_memory_blocks(ctx) == []
     assert now(commands.guest_set_memory_blocks(ctx, mem_blks=[block(1, True)])) == [
         {"phys-index": 1, "response": "operation-not-supported", "error-code": errno.ENOENT}
@@ -112,4 +113,4 @@ def test_block_size_that_is_not_there(ctx: Context, tmp_path_factory: pytest.Tem
         commands.guest_get_memory_block_info(ctx)
     bare = Host(ctx.host.run, ctx.host.which, str(tmp_path_factory.mktemp("bare")))
     with pytest.raises(CommandError, match=r'^open\("/sys/devices/system/memory/"\): No such file or directory$'):
-        commands.guest_get_memory_block_info(Context(bare, Schema({}), Policy()))
+        commands.guest_get_memory_block_info(context(bare, Schema({}), Policy()))

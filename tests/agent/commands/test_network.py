@@ -12,7 +12,6 @@ import pytest
 
 from qga.agent.commands import network
 from qga.agent.config import defaults
-from qga.agent.context import Context
 from qga.agent.linux import routes, rtnetlink
 from qga.agent.linux.host import Host
 from qga.agent.linux.rtnetlink import RTM_GETADDR, RTM_GETLINK
@@ -20,6 +19,7 @@ from qga.agent.policy import Policy
 from qga.protocol.errors import CommandError
 from qga.protocol.schema import Schema
 from tests.conftest import failed, write
+from tests.contexts import context
 from tests.netlink import NEWADDR, NEWLINK, address, link, message, payloads
 
 
@@ -37,7 +37,7 @@ ANSWERS: dict[int, list[bytes]] = {}
 def interfaces(host: Host) -> Callable[[list[bytes], list[bytes]], list[dict[str, Any]]]:
     def ask(links: list[bytes], addresses: list[bytes]) -> list[dict[str, Any]]:
         ANSWERS.update({RTM_GETLINK: links, RTM_GETADDR: addresses})
-        ctx = Context(Kernel(host.run, host.which, host.root), Schema({}), Policy())
+        ctx = context(Kernel(host.run, host.which, host.root), Schema({}), Policy())
         return network.guest_network_get_interfaces(ctx)
 
     return ask
@@ -125,7 +125,7 @@ def test_excluded_are_absent_and_primary_ones_first(host: Host) -> None:
     ]
     ANSWERS.update({RTM_GETLINK: links, RTM_GETADDR: addresses})
     config = defaults(exclude_nics=("docker*", "veth*", "*:9"), primary_nics=("wg0", "eth*"))
-    ctx = Context(Kernel(host.run, host.which, host.root), Schema({}), Policy(), config=config)
+    ctx = context(Kernel(host.run, host.which, host.root), Schema({}), Policy(), config=config)
     found = [str(interface["name"]) for interface in network.guest_network_get_interfaces(ctx)]
     assert found == ["wg0", "eth0", "eth1", "eth0:1", "lo"]
 
@@ -135,7 +135,7 @@ def test_kernel_that_refuses(host: Host) -> None:
         def rtnetlink(self, request: int) -> list[bytes]:
             raise OSError(97, os.strerror(97))
 
-    ctx = Context(Refusing(host.run, host.which, host.root), Schema({}), Policy())
+    ctx = context(Refusing(host.run, host.which, host.root), Schema({}), Policy())
     with pytest.raises(CommandError, match=r"^getifaddrs failed: Address family not supported by protocol$"):
         network.guest_network_get_interfaces(ctx)
 

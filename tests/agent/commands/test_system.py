@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from qga.agent.commands import system
-from qga.agent.context import Context
 from qga.agent.linux.host import Host
 from qga.agent.linux.osrelease import parse_os_release
 from qga.agent.linux.users import Login, parse_session, parse_utmp
 from qga.agent.policy import Policy
 from qga.protocol.schema import Schema
 from tests.conftest import write
+from tests.contexts import context
 
 Execute = Callable[..., dict[str, Any]]
 
@@ -80,7 +80,7 @@ def test_host_name_of_64_characters(host: Host) -> None:
         def uname(self) -> os.uname_result:
             return os.uname_result(("Linux", "x" * 64, "r", "v", "m"))
 
-    ctx = Context(Long(host.run, host.which, host.root), Schema({}), Policy())
+    ctx = context(Long(host.run, host.which, host.root), Schema({}), Policy())
     assert system.guest_get_host_name(ctx) == {"host-name": "x" * 64}
 
 

@@ -16,6 +16,7 @@ from qga.agent.policy import Policy
 from qga.protocol.errors import CommandError
 from qga.protocol.schema import Schema
 from tests.conftest import FakePrograms, now, write
+from tests.contexts import context
 
 OK = Outcome(status=0)
 FAIL = Outcome(status=1, output=b"it will not\n")
@@ -28,7 +29,7 @@ MODES = [power.RAM, power.DISK, power.HYBRID]
 
 @pytest.fixture
 def ctx(host: Host) -> Context:
-    return Context(host, Schema({}), Policy())
+    return context(host, Schema({}), Policy())
 
 
 @pytest.fixture(autouse=True)

@@ -12,13 +12,13 @@ from itertools import permutations
 import pytest
 
 from qga.agent.commands import filesystem
-from qga.agent.context import Context
 from qga.agent.linux.freezing import FreezeError, freeze, freezing_order, thaw
 from qga.agent.linux.host import Host
 from qga.agent.linux.mounts import Mount, list_mounts, named
 from qga.agent.linux.trimming import Trimmed, trim
 from qga.agent.policy import Policy
 from qga.protocol.schema import Schema
+from tests.contexts import context
 from tests.filesystems import Filesystems, needs_btrfs, needs_loop
 
 pytestmark = [pytest.mark.forks, pytest.mark.slow, needs_loop]
@@ -192,7 +192,7 @@ def test_mount_that_has_gone_is_not_trimmed(machine: Filesystems, how: str) -> N
 def test_mount_that_has_gone_is_not_told_of(machine: Filesystems, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def work(host: Host, mounts: list[Mount]) -> list[object]:
         monkeypatch.setattr(filesystem, "list_mounts", lambda host: mounts)
-        told = filesystem.guest_get_fsinfo(Context(host, Schema({}), Policy()))
+        told = filesystem.guest_get_fsinfo(context(host, Schema({}), Policy()))
         return [one["mountpoint"] for one in told]
 
     assert meanwhile(machine, how, work) == [f"{machine.at}/kept"]

@@ -19,7 +19,7 @@ import pytest
 from qga.agent.linux.host import Outcome
 from qga.agent.loop import Loop
 from qga.agent.processes import Children, Workers, ask, keep_descriptors, run_as
-from qga.agent.state.programs import Capture, Execs
+from qga.agent.state.programs import Capture, Programs
 from qga.agent.tasks import Pending
 from qga.protocol.errors import CommandError
 from tests.agent.processes.test_processes import children_of_this_process
@@ -140,8 +140,7 @@ def wait(loop: Loop, pending: Pending[Any]) -> Any:
 
 
 def test_worker_at_every_number_of_descriptors(loop: Loop) -> None:
-    workers = Workers()
-    workers.attach(loop)
+    workers = Workers(loop)
 
     def act() -> str:
         try:
@@ -154,16 +153,16 @@ def test_worker_at_every_number_of_descriptors(loop: Loop) -> None:
 
 
 def test_program_of_guest_exec_at_every_number_of_descriptors(loop: Loop) -> None:
-    children, execs = Children(), Execs()
+    children = Children()
     loop.on_signal(signal.SIGCHLD, children.reap)
-    execs.attach(loop, children)
+    programs = Programs(loop, children, lambda pid, code: None)
 
     def act() -> str:
         try:
-            pid = execs.start([b"/bin/cat"], {}, b"done", Capture(out=True, err=True))
+            pid = programs.start([b"/bin/cat"], {}, b"done", Capture(out=True, err=True))
         except OSError as error:
             return error.strerror or ""
-        program = execs.find(pid)
+        program = programs.find(pid)
         assert program is not None
         ended: Pending[None] = Pending()
 
@@ -175,7 +174,7 @@ def test_program_of_guest_exec_at_every_number_of_descriptors(loop: Loop) -> Non
 
         look()
         wait(loop, ended)
-        execs.forget(program)
+        programs.forget(program)
         return program.out.data().decode()
 
     once_it_works_it_works(with_every_number(act), {EMFILE})
@@ -190,14 +189,12 @@ def full() -> Any:
 
 def test_kernel_without_room_for_another_watch(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     """epoll_ctl(2), ENOSPC: nothing runs that nobody hears of."""
-    workers, execs = Workers(), Execs()
-    workers.attach(loop)
-    execs.attach(loop, Children())
+    workers, programs = Workers(loop), Programs(loop, Children(), lambda pid, code: None)
     monkeypatch.setattr(loop, "watch", full())
     with pytest.raises(CommandError, match=r"^a slow command cannot be waited for: No space left on device$"):
         workers(lambda: time.sleep(600)).result()
     with pytest.raises(OSError, match="No space left on device"):
-        execs.start([b"/bin/sleep", b"600"], {}, None, Capture(out=True))
+        programs.start([b"/bin/sleep", b"600"], {}, None, Capture(out=True))
 
 
 @pytest.mark.parametrize("failing", ["memfd_create", "lseek", "fork", "pipe"])

@@ -29,8 +29,7 @@ SOON = 20.0  # seconds that anything may take
 class Machine:
     def __init__(self) -> None:
         self.loop = Loop()
-        self.workers = Workers()
-        self.workers.attach(self.loop)
+        self.workers = Workers(self.loop)
         self.loop.on_signal(signal.SIGCHLD, Children().reap)
 
     def wait(self, *pending: Pending[T]) -> T:
@@ -170,12 +169,6 @@ def test_fork_that_fails(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(os, "fork", refuse)
     with pytest.raises(NotStartedError, match=r"^failed to create child process: Resource temporarily unavailable$"):
         machine.workers(os.getpid).result()
-
-
-def test_without_a_loop_work_is_done_on_the_spot(machine: Machine) -> None:
-    assert Workers()(os.getpid).result() == os.getpid()
-    machine.workers.detach()
-    assert machine.workers(os.getpid).result() == os.getpid()
 
 
 def agent_that_is_killed(work: Callable[[], None], begun: Path, orphaned: int | None) -> None:

@@ -9,21 +9,20 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from qga.agent.binding import bind
-from qga.agent.context import Context
 from qga.agent.dispatch import Dispatcher
 from qga.agent.linux.host import Host
 from qga.agent.loop import Loop
-from qga.agent.policy import Policy
 from qga.agent.processes import Children
 from qga.agent.state import programs
-from qga.agent.state.programs import Execs, Program
+from qga.agent.state.programs import Program, Programs
 from qga.protocol import schema
-from tests.conftest import carried_out, failed, write
+from tests.conftest import carried_out, failed
+from tests.contexts import context
 
 pytestmark = pytest.mark.forks
 
@@ -37,8 +36,7 @@ class Runner:
         self.loop = Loop()
         children = Children()
         commands = schema.load()
-        self.ctx = Context(host, commands, Policy())
-        self.ctx.execs.attach(self.loop, children)
+        self.ctx = context(host, commands, loop=self.loop, children=children)
         self.loop.on_signal(signal.SIGCHLD, children.reap)
         self._dispatcher = Dispatcher(self.ctx, bind(commands))
 
@@ -206,7 +204,7 @@ def test_output_is_cut_at_16_mib(runner: Runner) -> None:
 def test_not_exited_while_somebody_holds_the_output(runner: Runner) -> None:
     pid = runner.start("sh", "-c", "echo here; sleep 30 & echo $!", capture_output="stdout")
     deadline = time.monotonic() + PATIENCE
-    program = runner.ctx.execs.find(pid)
+    program = runner.ctx.programs.find(pid)
     assert program is not None
     while program.status is None:
         runner.turn()
@@ -243,7 +241,7 @@ class TestForgetting:
     def finish(self, runner: Runner, *argv: str, capture: object = False) -> int:
         """A program that has ended, and whose status nobody asks for."""
         pid = runner.start(*argv, capture_output=capture)
-        program = runner.ctx.execs.find(pid)
+        program = runner.ctx.programs.find(pid)
         deadline = time.monotonic() + PATIENCE
         while program is not None and not program.exited:
             runner.turn()
@@ -251,7 +249,7 @@ class TestForgetting:
         return pid
 
     def known(self, runner: Runner, pid: int) -> bool:
-        return runner.ctx.execs.find(pid) is not None
+        return runner.ctx.programs.find(pid) is not None
 
     def test_too_many(self, runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(programs, "MAX_FINISHED", 2)
@@ -281,8 +279,7 @@ class TestForgetting:
         """Not when the timer of an earlier one comes round again: that could be two hours."""
         clock = Clock()
         monkeypatch.setattr(time, "monotonic", lambda: clock.now)
-        kept = Execs()
-        kept.attach(clock, Children())  # type: ignore[arg-type]
+        kept = Programs(cast(Loop, clock), Children(), lambda pid, code: None)
         ends: dict[int, float] = {}
         for pid, at in enumerate((100.0, 1000.0, 1001.0, 3000.0), start=1):
             clock.run_until(at)
@@ -335,13 +332,13 @@ class TestRevoked:
         )
         pids = (pid, int((tmp_path / "ready").read_text()))
         held = [os.pidfd_open(number) for number in pids]
-        program = runner.ctx.execs.find(pid)
+        program = runner.ctx.programs.find(pid)
         assert program is not None
-        runner.ctx.execs.revoke(program)
+        runner.ctx.programs.revoke(program)
         assert runner.ask("guest-exec-status", pid=pid) == failed(f"PID {pid} does not exist")
-        assert runner.ctx.execs.started() == []
+        assert runner.ctx.programs.started() == []
         deadline = time.monotonic() + PATIENCE
-        while len(select.select(held, [], [], 0)[0]) < 2 or runner.ctx.execs._programs:
+        while len(select.select(held, [], [], 0)[0]) < 2 or runner.ctx.programs._programs:
             runner.turn()
             assert time.monotonic() < deadline
         for descriptor in held:
@@ -353,51 +350,51 @@ class TestRevoked:
         pid = runner.start(
             "sh", "-c", "trap 'echo late; exit 3' TERM; echo out; kill -STOP $$; read x", capture_output=True
         )
-        program = runner.ctx.execs.find(pid)
+        program = runner.ctx.programs.find(pid)
         assert program is not None
         deadline = time.monotonic() + PATIENCE
         while program.out.size < 4:
             runner.turn()
             assert time.monotonic() < deadline
-        runner.ctx.execs.revoke(program)
+        runner.ctx.programs.revoke(program)
         os.kill(pid, signal.SIGCONT)
-        while runner.ctx.execs._programs:
+        while runner.ctx.programs._programs:
             runner.turn()
             assert time.monotonic() < deadline
         assert program.status is not None
         assert os.waitstatus_to_exitcode(program.status) == 3
         assert program.out.data() == b"out\n"
-        assert runner.ctx.execs._captured == 0
-        runner.ctx.execs.close()
+        assert runner.ctx.programs._captured == 0
+        runner.ctx.programs.close()
 
     def test_the_agent_does_not_end_before_what_it_is_ending(self, runner: Runner) -> None:
         pid = runner.start("sh", "-c", "trap '' TERM; echo; while :; do sleep 1; done", capture_output=True)
-        program = runner.ctx.execs.find(pid)
+        program = runner.ctx.programs.find(pid)
         assert program is not None
         while not program.out.size:
             runner.turn()
-        runner.ctx.execs.revoke(program)
-        runner.ctx.execs.close()
+        runner.ctx.programs.revoke(program)
+        runner.ctx.programs.close()
         held = os.pidfd_open(pid)
         assert select.select([held], [], [], PATIENCE)[0]
         os.close(held)
-        while runner.ctx.execs._programs:
+        while runner.ctx.programs._programs:
             runner.turn()
 
     def test_one_whose_output_is_held_by_others_lets_go_of_it(self, runner: Runner) -> None:
         pid = runner.start("sh", "-c", "sleep 1000 & echo $!", capture_output=True)
-        program = runner.ctx.execs.find(pid)
+        program = runner.ctx.programs.find(pid)
         assert program is not None
         while program.status is None or not program.out.size:
             runner.turn()
         assert not program.exited
-        runner.ctx.execs.revoke(program)
-        assert runner.ctx.execs._programs == []
+        runner.ctx.programs.revoke(program)
+        assert runner.ctx.programs._programs == []
         os.kill(int(program.out.data()), signal.SIGKILL)
 
     def test_arguments_that_are_too_large_are_not_kept(self, runner: Runner) -> None:
         small, large = (runner.start("true", "x" * size) for size in (10, programs.MAX_ASKED))
-        asked = {program.pid: program.asked for program in runner.ctx.execs.started()}
+        asked = {program.pid: program.asked for program in runner.ctx.programs.started()}
         assert asked[small] == {
             "path": "true",
             "arg": ["x" * 10],
@@ -408,8 +405,3 @@ class TestRevoked:
         assert asked[large] is None
         for pid in (small, large):
             runner.wait(pid)
-
-
-def test_nothing_is_started_before_the_agent_runs(execute: Callable[..., dict[str, Any]], host: Host) -> None:
-    write(host, "/unused", "")
-    assert "internal error" in execute("guest-exec", path="true")["error"]["desc"]

@@ -1,0 +1,67 @@
+"""Keeps the channel open: it is opened again when it was lost, and tried again where it cannot be opened.
+
+The rule it keeps: one line in the log for however many tries.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from qga.agent.channel import Channel, ChannelError
+from qga.agent.context import Context
+from qga.agent.loop import Loop
+
+log = logging.getLogger(__name__)
+
+RETRY_PAUSE = 5.0  # seconds between two tries to open a channel, as QEMU
+HANGUP_PAUSE = 1.0  # seconds before a serial port that hung up is opened again: at once would spin
+
+
+class KeptChannel:
+    """The agent's channel, by the configuration in force. To be opened, and to be closed."""
+
+    def __init__(self, loop: Loop, ctx: Context, opened: Callable[[Callable[[str], None]], Channel]) -> None:
+        """``opened`` opens the channel; what it is given is to be called with the reason when the channel is lost."""
+        self._loop = loop
+        self._ctx = ctx
+        self._opened = opened
+        self._channel: Channel | None = None
+        self._waiting = False  # the log says so
+
+    def open(self) -> None:
+        """Open it, now or later. Raises ChannelError where nobody wants it to be tried again (retry-path)."""
+        if self._ctx.config.retry_path:
+            self._keep_trying()
+        else:
+            self._channel = self._opened(self._on_lost)
+
+    def close(self) -> None:
+        """The agent ends."""
+        if self._channel is not None:
+            self._channel.close()
+
+    def _keep_trying(self) -> None:
+        try:
+            self._channel = self._opened(self._on_lost)
+        except ChannelError as error:
+            log.log(logging.DEBUG if self._waiting else logging.WARNING, "%s; waiting for it", error)
+            self._waiting = True
+            self._loop.call_later(RETRY_PAUSE, self._keep_trying)
+        else:
+            if self._waiting:
+                log.warning("channel %s is open", self._ctx.config.path)
+            self._waiting = False
+
+    def _on_lost(self, reason: str) -> None:
+        """The channel itself is gone: a port was unplugged, a serial line hung up."""
+        self._channel = None
+        config = self._ctx.config
+        hung_up = config.method == "isa-serial"
+        if not hung_up and not config.retry_path:
+            log.error("channel %s is lost: %s", config.path, reason)
+            self._loop.stop()
+            return
+        log.log(logging.INFO if hung_up else logging.WARNING, "channel %s is lost: %s", config.path, reason)
+        self._waiting = True
+        self._loop.call_later(HANGUP_PAUSE if hung_up else RETRY_PAUSE, self._keep_trying)
