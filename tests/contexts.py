@@ -12,6 +12,7 @@ from qga.agent.loop import Loop
 from qga.agent.policy import Policy
 from qga.agent.processes import Children, Workers
 from qga.agent.state.freeze import FreezeState
+from qga.agent.state.freezer import Freezer
 from qga.agent.state.handles import FileTable
 from qga.agent.state.programs import Programs
 from qga.agent.tasks import Pending
@@ -84,14 +85,15 @@ def context(
     config: Config | None = None,
 ) -> Context:
     """A context of an agent whose guest is ``host``. Programs can be started with a real ``loop`` only."""
-    loop = loop or still_loop()
+    loop, config = loop or still_loop(), config or defaults()
+    workers = OnTheSpot(loop)
     return Context(
         host=host,
         schema=schema,
         policy=policy or Policy(),
         files=FileTable(),
         programs=Programs(loop, Children() if children is None else children, lambda pid, code: None),
-        freeze=freeze or FreezeState(),
-        workers=OnTheSpot(loop),
-        config=config or defaults(),
+        freezer=Freezer(loop, workers, host, freeze or FreezeState(), config),
+        workers=workers,
+        config=config,
     )

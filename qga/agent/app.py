@@ -16,23 +16,21 @@ from qga.agent.audit import NoAudit, sinks
 from qga.agent.binding import bind
 from qga.agent.channel import Channel, Peers, open_channel
 from qga.agent.channel.kept import KeptChannel
-from qga.agent.commands import fsfreeze
 from qga.agent.config import Config
 from qga.agent.config.options import ConfigError
 from qga.agent.context import Context
 from qga.agent.dispatch import Dispatcher, log_call
 from qga.agent.linux.host import Host
-from qga.agent.loop import Loop, Timer
+from qga.agent.loop import Loop
 from qga.agent.policy import Policy
 from qga.agent.processes import Children, Workers, ask, begin, run_as
 from qga.agent.service import systemd
 from qga.agent.service.log import installed
 from qga.agent.session import Session
 from qga.agent.state.freeze import FreezeState
+from qga.agent.state.freezer import Freezer
 from qga.agent.state.handles import FileTable
 from qga.agent.state.programs import Programs
-from qga.agent.tasks import Task
-from qga.protocol.errors import CommandError
 from qga.protocol.schema import Schema
 
 if TYPE_CHECKING:
@@ -41,8 +39,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-THAW_PAUSE = 10.0  # seconds between two tries to thaw what nobody has thawed
-STUCK_PAUSE = 1.0  # seconds between two looks at whether the kernel has answered: they cost nothing
 # Python looks for cycles whenever there are 700 containers more than before. A request may have a million of them,
 # each in use, and each would be looked at again and again while it is decoded.
 _NEW_CONTAINERS = 10_000  # more than any request has but those of a hostile host, and some hundred kilobytes
@@ -73,6 +69,7 @@ class App:
         """
         self._loop = loop
         self._reread = reread
+        self._freeze = freeze
         self._inherited = systemd.inherited_socket(os.environ)
         self._notify = systemd.Notifier(os.environ)
         self._host = host or Host(run=ask, which=_which, run_as=run_as, begin=begin)
@@ -82,23 +79,21 @@ class App:
         self._audit = _audit(loop, config, policy)
         freeze.subscribe(self._audit.on_freeze)
         self._peers = Peers(config.socket_users, self._audit)
-        self._children = Children()
+        self._children, workers = Children(), Workers(loop)
         self._context = Context(
             host=self._host,
             schema=schema,
             policy=policy,
             files=FileTable(config.statedir, config.max_handles),
             programs=Programs(loop, self._children, self._audit.program_ended, config.max_execs, config.max_captured),
-            freeze=freeze,
-            workers=Workers(loop),
+            freezer=Freezer(loop, workers, self._host, freeze, config),
+            workers=workers,
             config=config,
         )
         self._dispatcher = Dispatcher(self._context, bind(schema), self._audit, called)
         self._channel = KeptChannel(loop, self._context, self._open)
         self._review_due = False
-        self._overdue: Timer | None = None
         freeze.subscribe(self._on_freeze)
-        self._on_freeze(freeze.frozen)
 
     def run(self, ready: Callable[[], None] = lambda: None) -> int:
         """Serve until a signal or the loss of the channel ends it; returns the exit status.
@@ -109,7 +104,7 @@ class App:
         gc.set_threshold(_NEW_CONTAINERS, *gc.get_threshold()[1:])
         try:
             self._audit.start()
-            if not self._context.freeze.frozen:  # else nothing may be written; the first file that is opened does it
+            if not self._freeze.frozen:  # else nothing may be written; the first file that is opened does it
                 self._context.files.repair()
             self._loop.on_signal(signal.SIGCHLD, self._children.reap)
             for number in _ENDING:
@@ -123,7 +118,7 @@ class App:
             self._notify("STOPPING=1")
             return 0
         finally:
-            self._thaw()
+            self._context.freezer.thaw_at_end()
             self._context.programs.close()
             self._channel.close()
             self._audit.close()
@@ -155,7 +150,7 @@ class App:
 
     def _review_files(self) -> None:
         """Hold the open files to the new policy, once nothing is frozen."""
-        self._review_due = self._context.freeze.frozen
+        self._review_due = self._freeze.frozen
         if not self._review_due:
             review.review_files(self._context, self._audit)
 
@@ -167,42 +162,8 @@ class App:
             self._loop.call_later(interval / 2, self._feed_watchdog)
 
     def _on_freeze(self, frozen: bool) -> None:
-        """A freeze that nobody ends ends by itself, also one of hooks alone."""
         if not frozen and self._review_due:
             self._review_files()
-        deadline = self._context.freeze.deadline
-        self._thaw_in(None if deadline is None else max(0.0, deadline - time.monotonic()))
-
-    def _thaw_in(self, seconds: float | None) -> None:
-        """At that time, and no other."""
-        if self._overdue is not None:
-            self._overdue.cancel()
-        self._overdue = None if seconds is None else self._loop.call_later(seconds, self._thaw_overdue)
-
-    def _thaw_overdue(self) -> None:
-        freeze = self._context.freeze
-        again = bool(freeze.stuck)  # that has been said
-        task = Task(fsfreeze.thaw_overdue(self._context, freeze.generation))
-
-        def check() -> None:
-            try:
-                task.result()
-            except CommandError as error:
-                log.log(logging.DEBUG if again else logging.ERROR, "thawing: %s", error)
-                if freeze.held:
-                    self._thaw_in(STUCK_PAUSE if freeze.stuck else THAW_PAUSE)
-
-        task.then(check)
-
-    def _thaw(self) -> None:
-        """Nobody else would: a guest with frozen filesystems cannot even be shut down."""
-        if not self._context.freeze.held:
-            return
-        log.warning("the agent ends while the guest is frozen: thawing it")
-        try:
-            fsfreeze.thaw_at_end(self._context)
-        except CommandError as error:
-            log.error("thawing: %s", error)
 
     def _open(self, on_lost: Callable[[str], None]) -> Channel:
         return open_channel(

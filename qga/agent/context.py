@@ -10,7 +10,7 @@ from qga.agent.config import Config
 from qga.agent.linux.host import Host
 from qga.agent.policy import Policy
 from qga.agent.processes import Workers
-from qga.agent.state.freeze import FreezeState
+from qga.agent.state.freezer import Freezer
 from qga.agent.state.handles import FileTable
 from qga.agent.state.programs import Programs
 from qga.protocol.schema import Schema
@@ -33,7 +33,7 @@ class Context:
         policy: Policy,
         files: FileTable,
         programs: Programs,
-        freeze: FreezeState,
+        freezer: Freezer,
         workers: Workers,
         config: Config,
     ) -> None:
@@ -42,7 +42,7 @@ class Context:
         self.policy = policy
         self.files = files
         self.programs = programs
-        self.freeze = freeze
+        self.freezer = freezer
         self.workers = workers
         self.config = config
         self.target: Target | None = None
@@ -58,7 +58,7 @@ class Context:
         self.policy.configure(config.allow_rpcs, config.block_rpcs, rules)
         self.files.limit = config.max_handles
         self.programs.limit(config.max_execs, config.max_captured)
-        self.freeze.timeout = config.fsfreeze_timeout
+        self.freezer.configure(config)
         self.config = config
 
 

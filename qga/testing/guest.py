@@ -79,11 +79,11 @@ class FakeGuest:
     @property
     def frozen(self) -> bool:
         """Whether filesystems are frozen; may be set."""
-        return self._context.freeze.frozen
+        return self._context.freezer.state.frozen
 
     @frozen.setter
     def frozen(self, frozen: bool) -> None:
-        (self._context.freeze.freeze if frozen else self._context.freeze.thaw)()
+        (self._context.freezer.state.freeze if frozen else self._context.freezer.state.thaw)()
 
     def answer(self, command: str, value: Any) -> None:
         """What a command returns from now on: a value, or a function of its arguments (``buf_b64`` for buf-b64).

@@ -17,6 +17,7 @@ from qga.agent.context import Context
 from qga.agent.linux.pathwalk import Target
 from qga.agent.policy import Policy
 from qga.agent.state.freeze import FreezeState
+from qga.agent.state.freezer import Freezer
 from qga.agent.state.handles import FileTable
 from qga.agent.state.programs import NOTHING, Capture, Program, Programs
 from qga.protocol.schema import Schema
@@ -101,14 +102,21 @@ class _Programs(Programs):
         self._ended[program.pid - 1] = None
 
 
+class _Freezer(Freezer):
+    """The state of a freeze; no filesystem of this machine is frozen."""
+
+    def __init__(self) -> None:
+        self.state = FreezeState()
+
+
 class FakeContext(Context):
     """What the handlers touch, and no more of a guest."""
 
     def __init__(self, schema: Schema, files: Files, functions: Mapping[str, Function]) -> None:
         self.schema, self.config, self.target = schema, defaults(), None
-        self.files, self.programs, self.freeze = _Handles(files), _Programs(functions), FreezeState()
+        self.files, self.programs, self.freezer = _Handles(files), _Programs(functions), _Freezer()
         self.policy = Policy(while_frozen=schema.allowed_while_frozen)
-        self.freeze.subscribe(self.policy.on_freeze)
+        self.freezer.state.subscribe(self.policy.on_freeze)
 
 
 def answers(ctx: Context, filesystems: Callable[[], int]) -> dict[str, Answer]:
@@ -117,16 +125,18 @@ def answers(ctx: Context, filesystems: Callable[[], int]) -> dict[str, Answer]:
     ``filesystems`` says how many a freeze freezes. Whatever else the schema has can only answer its ``least``.
     """
 
+    state = ctx.freezer.state
+
     def freeze(mountpoints: list[str] | None = None) -> int:
         count = filesystems() if mountpoints is None else min(filesystems(), len(mountpoints))
-        ctx.freeze.freeze()
+        state.freeze()
         if not count:
-            ctx.freeze.nothing_frozen(hooks=False)
+            state.nothing_frozen(hooks=False)
         return count
 
     def thaw() -> int:
-        count = filesystems() if ctx.freeze.frozen else 0
-        ctx.freeze.thaw()
+        count = filesystems() if state.frozen else 0
+        state.thaw()
         return count
 
     real = {

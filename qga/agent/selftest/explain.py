@@ -15,6 +15,7 @@ from qga.agent.linux.host import Host
 from qga.agent.loop import Loop
 from qga.agent.processes import Children, Workers, ask
 from qga.agent.state.freeze import FreezeState
+from qga.agent.state.freezer import Freezer
 from qga.agent.state.handles import FileTable
 from qga.agent.state.programs import Programs
 from qga.protocol import schema
@@ -32,14 +33,15 @@ def explain(loaded: Loaded, environ: Mapping[str, str]) -> tuple[bool, str]:
     wanted, commands = loaded.config, schema.load()
     policy = reload.complete(wanted, commands).policy(commands)
     with Loop() as loop:
+        host, workers = Host(run=ask, which=shutil.which), Workers(loop)
         context = Context(
-            host=Host(run=ask, which=shutil.which),
+            host=host,
             schema=commands,
             policy=policy,
             files=FileTable(),
             programs=Programs(loop, Children(), lambda pid, code: None),
-            freeze=FreezeState(),
-            workers=Workers(loop),
+            freezer=Freezer(loop, workers, host, FreezeState(), wanted),
+            workers=workers,
             config=wanted,
         )
     messages = list(Decoder().feed(loaded.given.request.encode(errors="surrogateescape") + b"\n"))

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from qga.agent.state import marker
 from qga.agent.state.marker import HOOKS, MARKER, NOTE, Early, Held
 from qga.agent.state.statefile import DamagedError
-from qga.agent.tasks import Turn
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ class FreezeState:
     run with ``freeze``: they wait for a thaw, too. ``generation`` counts the freezes. ``deadline`` is when this one
     ends by itself, in seconds of CLOCK_MONOTONIC, or None. ``early`` is how the last one ended, if no host ended it
     and none has heard of that. ``stuck`` are the mount points that the kernel has not answered about, where all else
-    is thawed and the hooks know it. Whoever freezes or thaws takes ``turn`` first.
+    is thawed and the hooks know it.
     """
 
     def __init__(self, statedir: str | None = None, timeout: float = 0) -> None:
@@ -46,7 +45,6 @@ class FreezeState:
         self._statedir = statedir
         self.timeout = timeout
         self._subscribers: list[Callable[[bool], None]] = []
-        self.turn = Turn()
         self.generation = 0
         self.found: list[str] = []
         self.deadline: float | None = None

@@ -12,12 +12,11 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 import pytest
 
 from qga.agent.binding import bind
-from qga.agent.commands import fsfreeze
 from qga.agent.config import defaults
 from qga.agent.context import Context
 from qga.agent.dispatch import Dispatcher
@@ -26,14 +25,16 @@ from qga.agent.linux.freezing import FIFREEZE, FITHAW, freezing_order
 from qga.agent.linux.host import Call, CarriedOut, Host, Outcome
 from qga.agent.linux.mounts import list_mounts
 from qga.agent.linux.trimming import FITRIM
+from qga.agent.loop import Loop
 from qga.agent.policy import Policy
 from qga.agent.processes import NotStartedError
+from qga.agent.state import freezer, quiesce
 from qga.agent.state.freeze import FreezeState
 from qga.agent.state.marker import MARKER, NOTE
 from qga.protocol import schema
 from qga.protocol.errors import CommandError
 from tests.conftest import FakePrograms, carried_out, failed, now, write
-from tests.contexts import context
+from tests.contexts import StillLoop, context
 
 T = TypeVar("T")
 
@@ -75,6 +76,7 @@ class Guest:
     statedir: Path
     ctx: Context
     dispatcher: Dispatcher
+    loop: StillLoop
 
     def ask(self, name: str, **arguments: object) -> Any:
         reply = carried_out(self.dispatcher, {"execute": name, "arguments": arguments})
@@ -114,8 +116,9 @@ def make(
     freeze = FreezeState(str(statedir), config.fsfreeze_timeout)
     policy = Policy(block=block, while_frozen=commands.allowed_while_frozen)
     freeze.subscribe(policy.on_freeze)
-    ctx = context(kernel, commands, policy, freeze=freeze, config=config)
-    return Guest(kernel, programs, statedir, ctx, Dispatcher(ctx, bind(commands)))
+    loop = StillLoop()
+    ctx = context(kernel, commands, policy, loop=cast(Loop, loop), freeze=freeze, config=config)
+    return Guest(kernel, programs, statedir, ctx, Dispatcher(ctx, bind(commands)), loop)
 
 
 @pytest.fixture
@@ -361,10 +364,10 @@ def test_freeze_that_nobody_ends(tmp_path: Path, programs: FakePrograms) -> None
     guest = make(tmp_path, programs, hook="/hook", fsfreeze_timeout=90)
     before = time.monotonic()
     guest.ask("guest-fsfreeze-freeze")
-    freeze = guest.ctx.freeze
+    freeze = guest.ctx.freezer.state
     assert freeze.deadline is not None
     assert before + 90 <= freeze.deadline <= time.monotonic() + 90
-    now(fsfreeze.thaw_overdue(guest.ctx, freeze.generation))
+    now(guest.ctx.freezer.thaw_overdue(freeze.generation))
     assert (guest.status(), guest.frozen) == ("thawed", set())
     assert programs.calls == ["/hook freeze", "/hook thaw"]
     said = guest.ask("guest-fsfreeze-thaw")["error"]["desc"]
@@ -379,13 +382,29 @@ def test_freeze_that_nobody_ends(tmp_path: Path, programs: FakePrograms) -> None
 
 def test_old_timer_does_not_end_a_new_freeze(guest: Guest) -> None:
     guest.ask("guest-fsfreeze-freeze")
-    old = guest.ctx.freeze.generation
+    old = guest.ctx.freezer.state.generation
     guest.ask("guest-fsfreeze-thaw")
     guest.ask("guest-fsfreeze-freeze")
-    now(fsfreeze.thaw_overdue(guest.ctx, old))
+    now(guest.ctx.freezer.thaw_overdue(old))
     assert guest.status() == "frozen"
-    now(fsfreeze.thaw_overdue(guest.ctx, guest.ctx.freeze.generation))
+    now(guest.ctx.freezer.thaw_overdue(guest.ctx.freezer.state.generation))
     assert guest.status() == "thawed"
+
+
+def test_timer_is_set_as_long_as_something_is_held_and_thaws_it(guest: Guest) -> None:
+    def live() -> list[float]:
+        return [timer.delay for timer in guest.loop.timers if timer.live]
+
+    guest.ask("guest-fsfreeze-freeze")
+    (delay,) = live()
+    assert 590 < delay <= 600
+    guest.ask("guest-fsfreeze-thaw")
+    assert live() == []
+    guest.ask("guest-fsfreeze-freeze")
+    while guest.loop.timers:
+        guest.loop.fire()
+    assert guest.status() == "thawed"
+    assert "was thawed early" in guest.ask("guest-fsfreeze-thaw")["error"]["desc"]
 
 
 def test_deadline_survives_the_agent(tmp_path: Path) -> None:
@@ -417,7 +436,7 @@ def test_freeze_of_an_earlier_boot_has_ended_with_it(tmp_path: Path) -> None:
 def test_thaw_waits_for_a_freeze_that_a_killed_agent_has_left_behind(
     guest: Guest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fsfreeze, "PATIENCE", 0.2)
+    monkeypatch.setattr(freezer, "PATIENCE", 0.2)
     guest.ask("guest-fsfreeze-freeze")
     with (guest.statedir / MARKER).open() as marker:
         fcntl.flock(marker, fcntl.LOCK_EX)
@@ -604,8 +623,8 @@ def test_what_hangs_stays_frozen_until_it_comes_back(
 ) -> None:
     """At one of three mount points: the state is frozen, and nothing more hangs while that does."""
     monkeypatch.setattr(freezing, "UNDO_WAIT", 0.0)
-    monkeypatch.setattr(fsfreeze, "UNDO_WAIT", 0.0)
-    monkeypatch.setattr(fsfreeze, "PATIENCE", 0.0)
+    monkeypatch.setattr(quiesce, "UNDO_WAIT", 0.0)
+    monkeypatch.setattr(freezer, "PATIENCE", 0.0)
     guest.ask("guest-fsfreeze-freeze")
     hanging: list[Hanging[Any]] = []
 
@@ -623,12 +642,12 @@ def test_what_hangs_stays_frozen_until_it_comes_back(
         fcntl.flock(marker, fcntl.LOCK_EX)  # as the process does that hangs
         for _ in range(3):
             with pytest.raises(CommandError, match=told):
-                now(fsfreeze.thaw_overdue(guest.ctx, guest.ctx.freeze.generation))
+                now(guest.ctx.freezer.thaw_overdue(guest.ctx.freezer.state.generation))
         assert len(hanging) == 1
         assert guest.ask("guest-fsfreeze-thaw") == failed(told)
         assert len(hanging) == 1, "a host cannot pile up processes that hang"
     guest.kernel.begin = CarriedOut
-    now(fsfreeze.thaw_overdue(guest.ctx, guest.ctx.freeze.generation))
+    now(guest.ctx.freezer.thaw_overdue(guest.ctx.freezer.state.generation))
     assert (guest.status(), guest.frozen) == ("thawed", set())
     assert "the kernel has answered at last: nothing is frozen any more at /data" in caplog.messages
 
@@ -636,12 +655,12 @@ def test_what_hangs_stays_frozen_until_it_comes_back(
 def test_thaw_at_the_deadline_that_hangs_is_still_an_error_of_the_next_thaw(
     guest: Guest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fsfreeze, "PATIENCE", 0.0)
+    monkeypatch.setattr(freezer, "PATIENCE", 0.0)
     guest.ask("guest-fsfreeze-freeze")
     guest.kernel.begin = Hanging
     monkeypatch.setattr(guest.kernel, "within", lambda seconds, work: work())
     with pytest.raises(CommandError, match="does not answer about /, /data, /var/lib"):
-        now(fsfreeze.thaw_overdue(guest.ctx, guest.ctx.freeze.generation))
+        now(guest.ctx.freezer.thaw_overdue(guest.ctx.freezer.state.generation))
     assert guest.status() == "frozen"
     guest.kernel.begin = CarriedOut
     assert "was thawed early" in guest.ask("guest-fsfreeze-thaw")["error"]["desc"]

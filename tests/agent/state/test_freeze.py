@@ -14,9 +14,8 @@ from typing import Any
 
 import pytest
 
-from qga.agent.commands import fsfreeze
 from qga.agent.linux.host import Outcome
-from qga.agent.state import marker
+from qga.agent.state import marker, quiesce
 from qga.agent.state.freeze import STOPPED, FreezeState
 from qga.agent.state.marker import HOOKS, MARKER, NOTE
 from tests.agent.commands.test_fsfreeze import make
@@ -171,9 +170,9 @@ def test_thaw_after_an_early_one_is_an_error_once_by_whichever_agent(
         guest = make(tmp_path, programs, fsfreeze_timeout=90)
         assert guest.ask("guest-fsfreeze-freeze") == {"return": 3}
         if why == "overdue":
-            now(fsfreeze.thaw_overdue(guest.ctx, guest.ctx.freeze.generation))
+            now(guest.ctx.freezer.thaw_overdue(guest.ctx.freezer.state.generation))
         else:
-            fsfreeze.thaw_at_end(guest.ctx)
+            guest.ctx.freezer.thaw_at_end()
         for _ in range(agents - 1):
             guest = make(tmp_path, programs, fsfreeze_timeout=7)
             assert guest.status() == "thawed"
@@ -190,7 +189,7 @@ def test_new_freeze_has_nothing_to_do_with_the_one_that_ended_early(
 ) -> None:
     guest = make(tmp_path, programs)
     guest.ask("guest-fsfreeze-freeze")
-    fsfreeze.thaw_at_end(guest.ctx)
+    guest.ctx.freezer.thaw_at_end()
     if agents == 2:
         guest = make(tmp_path, programs)
     assert guest.ask("guest-fsfreeze-freeze") == {"return": 3}
@@ -205,7 +204,7 @@ def test_freeze_of_an_earlier_boot_makes_the_next_thaw_an_error(tmp_path: Path, 
         (tmp_path / "state" / name).write_text('{"boot": "another", "deadline": 17.0, "timeout": 600}')
         guest = make(tmp_path, programs)
         assert guest.status() == "thawed"
-        assert len(guest.ctx.freeze.found) == 1
+        assert len(guest.ctx.freezer.state.found) == 1
         assert left(guest.statedir) == [NOTE]
         said = guest.ask("guest-fsfreeze-thaw")["error"]["desc"]
         assert re.search(early("the guest was started anew while it was frozen"), said)
@@ -227,9 +226,9 @@ def test_agent_that_is_killed_between_the_thaw_and_the_end_of_its_hooks(
     first = make(tmp_path, programs, hook="/hook")
     first.ask("guest-fsfreeze-freeze")
     with monkeypatch.context() as context:
-        context.setattr(fsfreeze, "_failure", die)
+        context.setattr(quiesce, "_failure", die)
         with pytest.raises(KilledError):
-            fsfreeze.thaw_at_end(first.ctx)
+            first.ctx.freezer.thaw_at_end()
     assert left(first.statedir) == [MARKER, NOTE]
     second = make(tmp_path, programs, hook="/hook")
     assert second.status() == "frozen"
@@ -274,12 +273,12 @@ def test_hooks_are_undone_at_the_deadline_of_a_freeze_that_froze_nothing(hooked:
     guest = hooked()
     before = time.monotonic()
     assert guest.ask("guest-fsfreeze-freeze") == {"return": 0}
-    freeze = guest.ctx.freeze
+    freeze = guest.ctx.freezer.state
     assert (guest.status(), freeze.held, left(guest.statedir)) == ("thawed", True, [HOOKS])
     assert freeze.deadline is not None
     assert before + 90 <= freeze.deadline <= time.monotonic() + 90
     assert "return" in guest.ask("guest-get-time"), "nothing is frozen"
-    now(fsfreeze.thaw_overdue(guest.ctx, freeze.generation))
+    now(guest.ctx.freezer.thaw_overdue(freeze.generation))
     assert programs.calls == ["/hook freeze", "/hook thaw"]
     said = guest.ask("guest-fsfreeze-thaw")["error"]["desc"]
     assert re.search(early("it had been frozen for 90 s (fsfreeze-timeout)"), said)
@@ -291,26 +290,26 @@ def test_thaw_undoes_them_in_time(hooked: Any, programs: FakePrograms) -> None:
     guest.ask("guest-fsfreeze-freeze")
     assert guest.ask("guest-fsfreeze-thaw") == {"return": 0}
     assert programs.calls == ["/hook freeze", "/hook thaw"]
-    assert (left(guest.statedir), guest.ctx.freeze.held) == ([], False)
+    assert (left(guest.statedir), guest.ctx.freezer.state.held) == ([], False)
 
 
 def test_second_freeze_is_the_one_that_counts(hooked: Any, programs: FakePrograms) -> None:
     guest = hooked()
     guest.ask("guest-fsfreeze-freeze")
-    first = guest.ctx.freeze.generation
+    first = guest.ctx.freezer.state.generation
     guest.ask("guest-fsfreeze-freeze")
-    now(fsfreeze.thaw_overdue(guest.ctx, first))
+    now(guest.ctx.freezer.thaw_overdue(first))
     assert programs.calls == ["/hook freeze", "/hook freeze"]
-    assert (left(guest.statedir), guest.ctx.freeze.held) == ([HOOKS], True)
+    assert (left(guest.statedir), guest.ctx.freezer.state.held) == ([HOOKS], True)
 
 
 def test_agent_that_starts_where_one_was_killed_undoes_them(hooked: Any, programs: FakePrograms) -> None:
     first = hooked()
     first.ask("guest-fsfreeze-freeze")
     second = hooked()
-    freeze = second.ctx.freeze
-    assert (second.status(), freeze.held, freeze.deadline) == ("thawed", True, first.ctx.freeze.deadline)
-    now(fsfreeze.thaw_overdue(second.ctx, freeze.generation))
+    freeze = second.ctx.freezer.state
+    assert (second.status(), freeze.held, freeze.deadline) == ("thawed", True, first.ctx.freezer.state.deadline)
+    now(second.ctx.freezer.thaw_overdue(freeze.generation))
     assert programs.calls == ["/hook freeze", "/hook thaw"]
     assert "error" in second.ask("guest-fsfreeze-thaw")
 
@@ -318,7 +317,7 @@ def test_agent_that_starts_where_one_was_killed_undoes_them(hooked: Any, program
 def test_freeze_of_nothing_without_hooks_has_nothing_to_undo(tmp_path: Path, programs: FakePrograms) -> None:
     guest = make(tmp_path, programs, mounts=NOTHING, fsfreeze_timeout=90)
     assert guest.ask("guest-fsfreeze-freeze") == {"return": 0}
-    assert (guest.ctx.freeze.held, guest.ctx.freeze.deadline, left(guest.statedir)) == (False, None, [])
+    assert (guest.ctx.freezer.state.held, guest.ctx.freezer.state.deadline, left(guest.statedir)) == (False, None, [])
 
 
 def test_hook_that_fails_is_not_held(tmp_path: Path, programs: FakePrograms) -> None:
@@ -327,7 +326,7 @@ def test_hook_that_fails_is_not_held(tmp_path: Path, programs: FakePrograms) -> 
     assert guest.ask("guest-fsfreeze-freeze") == failed(
         "child process has failed to execute fsfreeze hook: /hook: exit status 1"
     )
-    assert (guest.ctx.freeze.held, left(guest.statedir)) == (False, [])
+    assert (guest.ctx.freezer.state.held, left(guest.statedir)) == (False, [])
 
 
 # Real agents. They freeze an empty list: no filesystem of this machine.
