@@ -155,7 +155,7 @@ def _serve(directory: Path, line: str, ready: Callable[[], None]) -> int:
     from qga.agent.app import App
     from qga.agent.linux.host import Host as Guest
     from qga.agent.loop import Loop
-    from qga.agent.processes import ask
+    from qga.agent.processes import run_helper
     from qga.agent.state.freeze import FreezeState
     from qga.protocol import schema
 
@@ -163,7 +163,7 @@ def _serve(directory: Path, line: str, ready: Callable[[], None]) -> int:
     root.mkdir()
     options = ["-c", os.devnull, "-m", "isa-serial", "-p", line, "-t", str(directory)]
     settings = config.load(options, {}).config
-    guest = Guest(run=ask, which=shutil.which, root=str(root))
+    guest = Guest(run=run_helper, which=shutil.which, root=str(root))
     with Loop() as loop:
         freeze = FreezeState(settings.statedir, settings.fsfreeze_timeout)
         return App(loop, settings, schema.load(), freeze, guest).run(ready)

@@ -15,7 +15,7 @@ from qga.agent import review
 from qga.agent.audit import NoAudit, sinks
 from qga.agent.binding import bind
 from qga.agent.channel import Channel, Peers, open_channel
-from qga.agent.channel.kept import KeptChannel
+from qga.agent.channel.reopening import ReopeningChannel
 from qga.agent.config import Config
 from qga.agent.config.options import ConfigError
 from qga.agent.context import Context
@@ -23,7 +23,7 @@ from qga.agent.dispatch import Dispatcher, log_call
 from qga.agent.linux.host import Host
 from qga.agent.loop import Loop
 from qga.agent.policy import Policy
-from qga.agent.processes import Children, Workers, ask, begin, run_as
+from qga.agent.processes import Children, Workers, begin, run_as, run_helper
 from qga.agent.service import systemd
 from qga.agent.service.log import installed
 from qga.agent.session import Session
@@ -72,7 +72,7 @@ class App:
         self._freeze = freeze
         self._inherited = systemd.inherited_socket(os.environ)
         self._notify = systemd.Notifier(os.environ)
-        self._host = host or Host(run=ask, which=_which, run_as=run_as, begin=begin)
+        self._host = host or Host(run=run_helper, which=_which, run_as=run_as, begin=begin)
         policy = Policy(config.allow_rpcs, config.block_rpcs, schema.allowed_while_frozen, rules)
         freeze.subscribe(policy.on_freeze)
         freeze.subscribe(_hold_bytecode)
@@ -91,7 +91,7 @@ class App:
             config=config,
         )
         self._dispatcher = Dispatcher(self._context, bind(schema), self._audit, called)
-        self._channel = KeptChannel(loop, self._context, self._open)
+        self._channel = ReopeningChannel(loop, self._context, self._open)
         self._review_due = False
         freeze.subscribe(self._on_freeze)
 

@@ -75,7 +75,7 @@ class Task(Pending[T]):
             awaited.then(self._step)
 
 
-class Turn:
+class Lock:
     """``async with turn:`` one at a time, in the order in which they came."""
 
     def __init__(self) -> None:

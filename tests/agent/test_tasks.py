@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qga.agent.tasks import Pending, Task, Turn
+from qga.agent.tasks import Lock, Pending, Task
 
 
 def test_task_goes_on_when_its_result_comes() -> None:
@@ -62,7 +62,7 @@ def test_task_that_fails_raises_where_its_result_is_wanted() -> None:
 
 
 def test_turns_are_taken_in_order() -> None:
-    turn = Turn()
+    turn = Lock()
     gates = [Pending[None]() for _ in range(3)]
     steps: list[str] = []
 

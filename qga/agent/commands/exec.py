@@ -6,7 +6,7 @@ import os
 
 from qga.agent.context import Context, payload_room
 from qga.agent.linux.cstring import c_string, check_program
-from qga.agent.linux.programs import environment
+from qga.agent.linux.execvp import environment
 from qga.agent.state.programs import NOTHING, Capture, Output
 from qga.protocol import base64
 from qga.protocol.errors import CommandError

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
-from qga.agent.linux.host import Call, CarriedOut, Host, readable
+from qga.agent.linux.host import Attempt, Host, ImmediateAttempt, readable
 from qga.agent.linux.mounts import GoneError, Mount, opened
 from qga.agent.linux.stacking import Stack, innermost_first
 from qga.protocol.errors import CommandError
@@ -123,7 +123,7 @@ class _Calls:
     def __init__(self, host: Host, keep: Sequence[int]) -> None:
         self._host = host
         self._keep = keep
-        self._under_way: dict[Call[tuple[bool, str | None]], tuple[Mount, bool]] = {}
+        self._under_way: dict[Attempt[tuple[bool, str | None]], tuple[Mount, bool]] = {}
         self._not_begun: list[Mount] = []
 
     def freeze(self, mount: Mount) -> None:
@@ -170,7 +170,7 @@ class _Calls:
         for call in self._under_way:
             call.give_up()
         for mount in self._not_begun:
-            thawed += CarriedOut(partial(_thawed, self._host, mount)).answer()[0]
+            thawed += ImmediateAttempt(partial(_thawed, self._host, mount)).answer()[0]
         return thawed, stuck
 
 

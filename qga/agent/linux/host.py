@@ -119,7 +119,7 @@ class RunAs(Protocol):
     def __call__(self, user: pwd.struct_passwd, work: Callable[[], bytes]) -> bytes: ...
 
 
-class Call(Protocol[T_co]):
+class Attempt(Protocol[T_co]):
     """A system call that has begun. ``descriptor`` can be read from once it has answered; None: it has."""
 
     descriptor: int | None
@@ -137,10 +137,10 @@ class Begin(Protocol):
     The process keeps the descriptors ``keep`` open. Raises CommandError where there is no process to do it in.
     """
 
-    def __call__(self, work: Callable[[], AbstractContextManager[T]], keep: Sequence[int] = ()) -> Call[T]: ...
+    def __call__(self, work: Callable[[], AbstractContextManager[T]], keep: Sequence[int] = ()) -> Attempt[T]: ...
 
 
-def readable(calls: Iterable[Call[T]], seconds: float) -> Call[T] | None:
+def readable(calls: Iterable[Attempt[T]], seconds: float) -> Attempt[T] | None:
     """One that has answered, at the latest in so many seconds."""
     poll = select.poll()
     waiting = {}
@@ -153,8 +153,8 @@ def readable(calls: Iterable[Call[T]], seconds: float) -> Call[T] | None:
     return waiting[ready[0][0]] if ready else None
 
 
-class CarriedOut(Generic[T]):
-    """A Call that was made on the spot. Whoever does that waits as long as the kernel does."""
+class ImmediateAttempt(Generic[T]):
+    """A call that was made on the spot, by this process: it has waited as long as the kernel did."""
 
     descriptor: int | None = None
 
@@ -180,7 +180,7 @@ class Host:
         which: Callable[[str], str | None],
         root: str = "",
         run_as: RunAs = _run_as_nobody,
-        begin: Begin = CarriedOut,
+        begin: Begin = ImmediateAttempt,
     ) -> None:
         self.run = run
         self.which = which

@@ -161,9 +161,9 @@ def _too_long(command: Command, arguments: Mapping[str, Any]) -> Target | None:
 
 def _target(command: Command, arguments: Mapping[str, Any]) -> Target:
     """Return the file that the path of a request leads to."""
-    from qga.agent.linux import pathwalk, programs
+    from qga.agent.linux import execvp, pathwalk
     from qga.agent.linux.cstring import c_string
 
     if command.program is None:
         return pathwalk.resolve(c_string(arguments[command.file or ""]))
-    return programs.resolve_program(c_string(arguments[command.program]), programs.environment(arguments.get("env")))
+    return execvp.resolve_program(c_string(arguments[command.program]), execvp.environment(arguments.get("env")))

@@ -9,7 +9,7 @@ from functools import partial
 from pwd import struct_passwd
 from typing import NoReturn, TypeVar
 
-from qga.agent.processes.child import close_all_but, fork, leave_the_agent, read_to_end, tell, told
+from qga.agent.processes.child import close_all_but, fork, leave_the_agent, read_result, read_to_end, write_result
 from qga.protocol.errors import CommandError
 
 T = TypeVar("T")
@@ -33,12 +33,12 @@ def run_as(user: struct_passwd, work: Callable[[], T], timeout: float = DEFAULT_
         raise CommandError(f"work as user '{user.pw_name}' timed out after {timeout:g} s") from None
     finally:
         os.close(reading)
-    result: T = told(report, f"work as user '{user.pw_name}'")
+    result: T = read_result(report, f"work as user '{user.pw_name}'")
     return result
 
 
 def _work_as(user: struct_passwd, work: Callable[[], T], report: int) -> NoReturn:
-    """The child: become the user, work, tell. Does not return."""
+    """Do the work of the child: become the user, carry it out, report. Does not return."""
 
     def as_user() -> T:
         _become(user)
@@ -47,13 +47,13 @@ def _work_as(user: struct_passwd, work: Callable[[], T], report: int) -> NoRetur
     try:
         leave_the_agent()
         close_all_but(report)
-        tell(report, as_user)
+        write_result(report, as_user)
     finally:
         os._exit(0)
 
 
 def _become(user: struct_passwd) -> None:
-    """For good, and all of it: nothing of what the agent may do is left. The groups are of use for NFS.
+    """Become the user for good: nothing of what the agent may do is left. The groups are of use for NFS.
 
     The kernel lets no other process of the user look into one that was root: prctl(2), PR_SET_DUMPABLE.
     """

@@ -1,4 +1,4 @@
-"""What a forked child does: let go of all that is the agent's, and give the result of its work through a pipe."""
+"""What every forked child does: let go of all that is the agent's, and give the result of its work through a pipe."""
 
 from __future__ import annotations
 
@@ -29,15 +29,18 @@ _PYTHONS = (signal.SIGPIPE, signal.SIGXFSZ)  # ignored by Python, which makes an
 
 
 class NotStartedError(CommandError):
-    """There is no process to do it in."""
+    """No process could be made for the work: nothing of it was done."""
 
 
 class WorkerDiedError(CommandError):
-    """The process has ended, or was ended, before it had told how it went. Nobody knows how much it did."""
+    """The process has ended, or was ended, before it reported a result. How much of its work it did is not known."""
 
 
 def fork(child: Callable[[int], NoReturn]) -> tuple[int, int]:
-    """Fork; ``child(report)`` is called in the child. Returns its pid and a descriptor to read its report from."""
+    """Fork, and call ``child(report)`` in the child; returns its pid and a descriptor to read its report from.
+
+    Raises NotStartedError.
+    """
     try:
         reading, writing = os.pipe()
     except OSError as error:
@@ -56,7 +59,7 @@ def fork(child: Callable[[int], NoReturn]) -> tuple[int, int]:
 
 
 def leave_the_agent() -> None:
-    """In a child that goes on in Python: signals of this process must not write to the agent's wake-up pipe."""
+    """Give a child that goes on in Python signals of its own: none may write to the agent's wake-up pipe."""
     signal.set_wakeup_fd(-1)
     for number in CHANGEABLE.difference(_PYTHONS):
         signal.signal(number, signal.SIG_DFL)
@@ -64,14 +67,14 @@ def leave_the_agent() -> None:
 
 
 def default_signals() -> None:
-    """Before an exec: the program has every signal at its default, and none blocked."""
+    """Set every signal to its default and block none, before an exec."""
     for number in CHANGEABLE:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def close_all_but(*kept: int, first: int = 0) -> None:
-    """Let a child hold nothing of the agent's open, from the descriptor ``first`` on: no channel, no socket."""
+    """Close all descriptors from ``first`` on but those ``kept``: a child holds no channel or socket of the agent."""
     for descriptor in _open_descriptors():
         if descriptor >= first and descriptor not in kept:
             with contextlib.suppress(OSError):
@@ -79,7 +82,7 @@ def close_all_but(*kept: int, first: int = 0) -> None:
 
 
 def keep_descriptors() -> None:
-    """Let no program inherit what this process was started with, beyond its standard streams."""
+    """Let no program inherit the descriptors that this process was started with, beyond its standard streams."""
     for descriptor in _open_descriptors():
         if descriptor > 2:
             with contextlib.suppress(OSError):
@@ -87,9 +90,9 @@ def keep_descriptors() -> None:
 
 
 def _open_descriptors() -> Iterable[int]:
-    """Those that are open, and some that are not, such as the one that listed them.
+    """Return the descriptors that are open, and some that are not, such as the one that listed them.
 
-    The limit does not bound them: it may have been lowered since, or be a billion. To list them takes one.
+    The limit does not bound them: it may have been lowered since, or be a billion. Listing them needs one.
     """
     try:
         return [int(name) for name in os.listdir("/proc/self/fd")]
@@ -97,8 +100,8 @@ def _open_descriptors() -> Iterable[int]:
         return range(min(os.sysconf("SC_OPEN_MAX"), MAX_UNLISTED))
 
 
-def end_with(parent: int, number: int) -> None:
-    """Have this process be sent a signal when its parent, which is ``parent``, has ended: prctl(2).
+def signal_at_end_of(parent: int, number: int) -> None:
+    """Have the kernel send this process a signal when its parent, process ``parent``, has ended: prctl(2).
 
     The agent has no threads: it would also be sent when the thread ends that has forked.
     """
@@ -109,8 +112,8 @@ def end_with(parent: int, number: int) -> None:
         os.kill(os.getpid(), number)
 
 
-def tell(report: int, work: Callable[[], Any]) -> None:
-    """Carry out ``work`` and write down how it went: what was logged, and its result, which must suit marshal."""
+def write_result(report: int, work: Callable[[], Any]) -> None:
+    """Carry out ``work`` and write a report: what was logged, and its result, which must suit marshal."""
     records = _Records()
     logging.getLogger().handlers[:] = [records]
     failure, result = None, None
@@ -125,10 +128,10 @@ def tell(report: int, work: Callable[[], Any]) -> None:
         marshal.dump((records.kept, failure, result), pipe)
 
 
-def told(report: bytes, who: str) -> Any:
-    """The result that a child wrote down; what it logged is logged now.
+def read_result(report: bytes, who: str) -> Any:
+    """Return the result that a child has reported, and log what it has logged.
 
-    Raises CommandError: the one that its work raised, or that it died before it had told all.
+    Raises CommandError: the one that its work raised, or a WorkerDiedError where the report is not complete.
     """
     try:
         records, failure, result = marshal.loads(report)  # noqa: S302, nobody else writes to that pipe
@@ -142,7 +145,10 @@ def told(report: bytes, who: str) -> Any:
 
 
 def read_to_end(descriptor: int, timeout: float) -> bytes:
-    """What is written to a pipe until nobody holds it any more, at most ``timeout`` seconds. Raises TimeoutError."""
+    """Return what is written to a pipe until its last writer closes it, within ``timeout`` seconds.
+
+    Raises TimeoutError.
+    """
     deadline = time.monotonic() + timeout
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
@@ -156,7 +162,7 @@ def read_to_end(descriptor: int, timeout: float) -> bytes:
 
 
 class _Records(logging.Handler):
-    """Keeps what is logged, for the agent to log: it knows where to, and when."""
+    """Keeps what is logged for the agent, which knows when it may be written, and where."""
 
     def __init__(self) -> None:
         super().__init__()

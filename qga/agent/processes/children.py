@@ -37,7 +37,7 @@ class Children:
         return pid
 
     def reap(self) -> None:
-        """Collect every dead child, until there is none."""
+        """Collect every dead child, until none is left."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -49,4 +49,4 @@ class Children:
 
 
 def _discard(status: int) -> None:
-    """The status of a child of ``ask`` or ``run_as``: it told all it knew before it ended."""
+    """Ignore the status of a helper's or a worker's process: its report says all."""

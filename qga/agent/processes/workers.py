@@ -1,4 +1,4 @@
-"""Work that may take long, in a forked worker beside the loop; its result comes to whoever awaits it."""
+"""Work that may take long, in a forked worker beside the loop. Its result comes to whoever awaits it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from qga.agent.processes.child import (
     NotStartedError,
     WorkerDiedError,
     close_all_but,
-    end_with,
     fork,
     leave_the_agent,
+    read_result,
     read_to_end,
-    tell,
-    told,
+    signal_at_end_of,
+    write_result,
 )
 from qga.agent.tasks import Pending
 from qga.protocol.errors import CommandError
 
 T = TypeVar("T")
 
-DEFAULT_LIMIT = 600.0  # seconds that a worker may take; each helper that it asks is bounded by itself
+DEFAULT_LIMIT = 600.0  # seconds that a worker may take; each helper that it runs is bounded by itself
 END_GRACE = 5.0  # seconds that one gets to clean up, and again to die: the kernel may hold it in a call
 MAX_WORKERS = 16  # at a time: they are slow commands whose clients have given up
 
@@ -36,7 +36,7 @@ _WHO = "the process that carried it out"
 
 
 class _EndedError(BaseException):
-    """The worker is told to end, whatever it is doing: what it has begun is undone on the way out."""
+    """SIGTERM has come: the worker ends, whatever it is doing, and undoes what it has begun on the way out."""
 
 
 class Workers:
@@ -67,7 +67,7 @@ class Workers:
         return pending
 
     def wait(self, work: Callable[[], T], limit: float) -> T:
-        """The same where the loop has ended: waits for the result. Those that end with the agent are ended first.
+        """Carry out ``work`` when the loop has ended, and wait for it. Those that end with the agent are ended first.
 
         A worker that takes longer than ``limit`` (seconds) lives on. Raises CommandError.
         """
@@ -80,7 +80,7 @@ class Workers:
             raise WorkerDiedError(f"it is not over after {limit:g} s, and goes on without the agent") from None
         finally:
             os.close(report)
-        result: T = told(text, _WHO)
+        result: T = read_result(text, _WHO)
         return result
 
     def _start(self, work: Callable[[], T], limit: float, orphaned: int | None, pending: Pending[T]) -> None:
@@ -108,7 +108,7 @@ class _Worker:
         self._limit = limit
         self._orphaned = orphaned
         self._pending = pending
-        self._told = bytearray()
+        self._read = bytearray()
         self._timed_out = False
         self._ends = iter((signal.SIGTERM, signal.SIGKILL))
         loop.watch(report, READ, self._on_readable)
@@ -121,7 +121,7 @@ class _Worker:
 
     def _on_readable(self, events: int) -> None:
         data = os.read(self._report, _CHUNK)
-        self._told += data
+        self._read += data
         if not data:
             self._settle()
 
@@ -140,7 +140,7 @@ class _Worker:
         self._loop.forget(self._report)
         os.close(self._report)
         try:
-            result = told(bytes(self._told), _WHO)
+            result = read_result(bytes(self._read), _WHO)
         except WorkerDiedError as error:
             self._pending.fail(WorkerDiedError(f"timed out after {self._limit:g} s") if self._timed_out else error)
         except CommandError as error:
@@ -150,7 +150,7 @@ class _Worker:
 
 
 def _be_worker(work: Callable[[], Any], orphaned: int | None, agent: int, report: int) -> NoReturn:
-    """The child. Does not return."""
+    """Do the work of the child. Does not return."""
     try:
         leave_the_agent()
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody collects its children
@@ -161,8 +161,8 @@ def _be_worker(work: Callable[[], Any], orphaned: int | None, agent: int, report
         os.close(null)
         signal.signal(signal.SIGTERM, _end)
         if orphaned is not None:
-            end_with(agent, orphaned)
-        tell(report, work)
+            signal_at_end_of(agent, orphaned)
+        write_result(report, work)
     finally:
         os._exit(0)
 

@@ -15,7 +15,7 @@ from qga.agent import config
 from qga.agent.config import ConfigError, Loaded
 from qga.agent.config.cmdline import Given
 from qga.agent.linux.host import Host
-from qga.agent.processes import ask
+from qga.agent.processes import run_helper
 from qga.agent.selftest import configuration, guest, port, service
 from qga.agent.selftest.finding import OK, PROBLEM, WARNING, Finding, Subject, problem
 
@@ -54,7 +54,7 @@ def run(given: Given, environ: Mapping[str, str], checks: Checks | None = None) 
         loaded = config.read(given, environ)
     except ConfigError as error:
         return [("configuration", problem(text, configuration.NO_START)) for text in error.problems]
-    return check_up(loaded, Host(run=ask, which=shutil.which), CHECKS if checks is None else checks)
+    return check_up(loaded, Host(run=run_helper, which=shutil.which), CHECKS if checks is None else checks)
 
 
 def check_up(loaded: Loaded, host: Host, checks: Checks) -> Report:

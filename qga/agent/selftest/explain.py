@@ -13,7 +13,7 @@ from qga.agent.context import Context
 from qga.agent.dispatch import Dispatcher
 from qga.agent.linux.host import Host
 from qga.agent.loop import Loop
-from qga.agent.processes import Children, Workers, ask
+from qga.agent.processes import Children, Workers, run_helper
 from qga.agent.state.freeze import FreezeState
 from qga.agent.state.freezer import Freezer
 from qga.agent.state.handles import FileTable
@@ -33,7 +33,7 @@ def explain(loaded: Loaded, environ: Mapping[str, str]) -> tuple[bool, str]:
     wanted, commands = loaded.config, schema.load()
     policy = reload.complete(wanted, commands).policy(commands)
     with Loop() as loop:
-        host, workers = Host(run=ask, which=shutil.which), Workers(loop)
+        host, workers = Host(run=run_helper, which=shutil.which), Workers(loop)
         context = Context(
             host=host,
             schema=commands,

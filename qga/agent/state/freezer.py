@@ -18,7 +18,7 @@ from qga.agent.loop import Loop, Timer
 from qga.agent.processes import NotStartedError, WorkerDiedError, Workers
 from qga.agent.state import quiesce
 from qga.agent.state.freeze import STOPPED, FreezeState
-from qga.agent.tasks import Task, Turn
+from qga.agent.tasks import Lock, Task
 from qga.protocol.errors import CommandError
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Freezer:
     def __init__(self, loop: Loop, workers: Workers, host: Host, state: FreezeState, config: Config) -> None:
         self.state = state
         self._loop, self._workers, self._host, self._config = loop, workers, host, config
-        self._turn = Turn()
+        self._lock = Lock()
         self._timer: Timer | None = None
         state.subscribe(lambda frozen: self._wait_for_deadline())
         self._wait_for_deadline()  # of hooks alone, which an agent before this one has run: nothing is frozen
@@ -50,7 +50,7 @@ class Freezer:
 
     async def freeze(self, mountpoints: Sequence[str] | None = None) -> int:
         """Freeze these, or all; returns how many filesystems were frozen. Raises CommandError."""
-        async with self._turn:
+        async with self._lock:
             begun = time.monotonic()
             self.state.freeze()
             host, config, state = self._host, self._config, self.state
@@ -83,7 +83,7 @@ class Freezer:
 
         Also what no agent has frozen, for nobody knows what one that was killed had.
         """
-        async with self._turn:
+        async with self._lock:
             early = self.state.early
             if early is None:
                 return await self._thaw()
@@ -97,7 +97,7 @@ class Freezer:
 
         So is what the kernel had not answered about; not as long as it still does not, which has to be tried again.
         """
-        async with self._turn:
+        async with self._lock:
             state = self.state
             if not state.held or state.generation != generation:
                 return

@@ -18,9 +18,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qga.agent.linux.cstring import c_string
-from qga.agent.linux.programs import candidates
+from qga.agent.linux.execvp import candidates
 from qga.agent.loop import READ, Loop
-from qga.agent.processes import Children, Family, input_file
+from qga.agent.processes import Children, ProcessTree, input_file
 from qga.protocol.errors import CommandError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Program:
     def __init__(self, asked: Mapping[str, Any]) -> None:
         self.asked = asked if _size(asked) <= MAX_ASKED else None
         self.file = ""
-        self.ending: Family | None = None
+        self.ending: ProcessTree | None = None
         self.pid = 0
         self.out = Output()
         self.err = Output()
@@ -185,7 +185,7 @@ class Programs:
             self._let_go(program)
             self.forget(program)
             return
-        program.ending = Family(program.pid)
+        program.ending = ProcessTree(program.pid)
         program.ending.signal(signal.SIGTERM)
         self._ending.append(program)
         self._loop.call_later(GRACE, lambda: self._kill(program))

@@ -22,7 +22,7 @@ from qga.agent.context import Context
 from qga.agent.dispatch import Dispatcher
 from qga.agent.linux import freezing
 from qga.agent.linux.freezing import FIFREEZE, FITHAW, freezing_order
-from qga.agent.linux.host import Call, CarriedOut, Host, Outcome
+from qga.agent.linux.host import Attempt, Host, ImmediateAttempt, Outcome
 from qga.agent.linux.mounts import list_mounts
 from qga.agent.linux.trimming import FITRIM
 from qga.agent.loop import Loop
@@ -574,7 +574,7 @@ def test_where_no_process_can_be_made_nothing_is_frozen_and_everything_thawed(gu
     assert (guest.status(), guest.frozen) == ("thawed", set())
 
 
-class Hanging(CarriedOut[T]):
+class Hanging(ImmediateAttempt[T]):
     """A call that the kernel never answers."""
 
     def __init__(self, work: Callable[[], AbstractContextManager[T]], keep: Sequence[int] = ()) -> None:
@@ -582,7 +582,7 @@ class Hanging(CarriedOut[T]):
         self.descriptor, self._writing = os.pipe()
 
     def answer(self) -> T:
-        return CarriedOut(self._work).answer()
+        return ImmediateAttempt(self._work).answer()
 
     def give_up(self) -> None:
         os.close(self._writing)
@@ -628,11 +628,11 @@ def test_what_hangs_stays_frozen_until_it_comes_back(
     guest.ask("guest-fsfreeze-freeze")
     hanging: list[Hanging[Any]] = []
 
-    def begin(work: Callable[[], AbstractContextManager[T]], keep: Sequence[int] = ()) -> Call[T]:
+    def begin(work: Callable[[], AbstractContextManager[T]], keep: Sequence[int] = ()) -> Attempt[T]:
         if work.args[-1].mountpoint == "/data":  # type: ignore[attr-defined]
             hanging.append(Hanging(work, keep))
             return hanging[-1]
-        return CarriedOut(work, keep)
+        return ImmediateAttempt(work, keep)
 
     guest.kernel.begin = begin
     told = "the kernel does not answer about /data, which is thawed as soon as it does"
@@ -646,7 +646,7 @@ def test_what_hangs_stays_frozen_until_it_comes_back(
         assert len(hanging) == 1
         assert guest.ask("guest-fsfreeze-thaw") == failed(told)
         assert len(hanging) == 1, "a host cannot pile up processes that hang"
-    guest.kernel.begin = CarriedOut
+    guest.kernel.begin = ImmediateAttempt
     now(guest.ctx.freezer.thaw_overdue(guest.ctx.freezer.state.generation))
     assert (guest.status(), guest.frozen) == ("thawed", set())
     assert "the kernel has answered at last: nothing is frozen any more at /data" in caplog.messages
@@ -662,7 +662,7 @@ def test_thaw_at_the_deadline_that_hangs_is_still_an_error_of_the_next_thaw(
     with pytest.raises(CommandError, match="does not answer about /, /data, /var/lib"):
         now(guest.ctx.freezer.thaw_overdue(guest.ctx.freezer.state.generation))
     assert guest.status() == "frozen"
-    guest.kernel.begin = CarriedOut
+    guest.kernel.begin = ImmediateAttempt
     assert "was thawed early" in guest.ask("guest-fsfreeze-thaw")["error"]["desc"]
     assert (guest.status(), guest.frozen) == ("thawed", set())
     assert guest.ask("guest-fsfreeze-thaw") == {"return": 0}

@@ -12,7 +12,7 @@ import pytest
 
 from qga.agent.linux import hooks
 from qga.agent.linux.host import Host
-from qga.agent.processes import ask
+from qga.agent.processes import run_helper
 from qga.protocol.errors import CommandError
 
 USER = 12345
@@ -30,7 +30,7 @@ def top() -> Iterator[Path]:
 
 @pytest.fixture
 def host() -> Host:
-    return Host(run=ask, which=lambda program: None)
+    return Host(run=run_helper, which=lambda program: None)
 
 
 def program(path: Path, owner: int = 0, mode: int = 0o755) -> Path:

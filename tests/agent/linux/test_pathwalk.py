@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from qga.agent.linux import pathwalk
+from qga.agent.linux.execvp import environment, resolve_program
 from qga.agent.linux.pathwalk import Target
-from qga.agent.linux.programs import environment, resolve_program
 
 pytestmark = pytest.mark.usefixtures("descriptors")
 

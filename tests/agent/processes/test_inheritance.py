@@ -18,7 +18,7 @@ import pytest
 
 from qga.agent.linux.host import Outcome
 from qga.agent.loop import Loop
-from qga.agent.processes import Children, Workers, ask, keep_descriptors, run_as
+from qga.agent.processes import Children, Workers, keep_descriptors, run_as, run_helper
 from qga.agent.state.programs import Capture, Programs
 from qga.agent.tasks import Pending
 from qga.protocol.errors import CommandError
@@ -106,7 +106,7 @@ def once_it_works_it_works(said: list[str], refusals: set[str]) -> None:
 @pytest.mark.parametrize("stdin", [b"", b"some\n"])
 def test_helper_at_every_number_of_descriptors(stdin: bytes) -> None:
     def act() -> str:
-        outcome = ask(("sh", "-c", "cat; echo done"), stdin=stdin)
+        outcome = run_helper(("sh", "-c", "cat; echo done"), stdin=stdin)
         return "done" if outcome == Outcome(status=0, output=stdin + b"done\n") else str(outcome)
 
     once_it_works_it_works(with_every_number(act), {f"cannot be run: {EMFILE}"})
@@ -203,7 +203,7 @@ def test_call_that_fails_leaves_no_descriptor(monkeypatch: pytest.MonkeyPatch, f
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
     monkeypatch.setattr(os, failing, fail)
-    assert ask(("cat",), stdin=b"x") == Outcome(errno=errno.ENOMEM)
+    assert run_helper(("cat",), stdin=b"x") == Outcome(errno=errno.ENOMEM)
 
 
 @contextmanager
@@ -230,7 +230,7 @@ def everything_inherited() -> Iterator[None]:
 
 def test_helper_has_every_signal_at_its_default_and_nothing_open() -> None:
     with everything_inherited():
-        assert found(ask(("sh", "-c", LOOK)).output.decode()) == UNTOUCHED
+        assert found(run_helper(("sh", "-c", LOOK)).output.decode()) == UNTOUCHED
 
 
 def test_helper_has_nothing_open_where_there_is_no_procfs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +242,7 @@ def test_helper_has_nothing_open_where_there_is_no_procfs(monkeypatch: pytest.Mo
     try:
         with monkeypatch.context() as context:
             context.setattr(os, "listdir", listdir)
-            assert found(ask(("sh", "-c", LOOK)).output.decode()) == UNTOUCHED
+            assert found(run_helper(("sh", "-c", LOOK)).output.decode()) == UNTOUCHED
             keep_descriptors()
         assert not os.get_inheritable(descriptor)
     finally:

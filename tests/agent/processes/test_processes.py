@@ -1,4 +1,4 @@
-"""Real forks: what only the kernel can show of asking, spawning and reaping."""
+"""Real forks: what only the kernel can show of running helpers, spawning and reaping."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from qga.agent.linux.host import Outcome
 from qga.agent.loop import Loop
-from qga.agent.processes import Children, ask, asking
+from qga.agent.processes import Children, helper, run_helper
 from tests.until import until
 
 pytestmark = pytest.mark.forks
@@ -35,40 +35,40 @@ def _nothing_is_left(descriptors: None) -> None:
 
 @pytest.mark.parametrize("status", [0, 1, 3, 127, 255])
 def test_exit_status_comes_back(status: int) -> None:
-    assert ask(("sh", "-c", f"exit {status}")) == Outcome(status=status)
+    assert run_helper(("sh", "-c", f"exit {status}")) == Outcome(status=status)
 
 
 def test_killed_by_a_signal_is_told_from_exit_0() -> None:
-    outcome = ask(("sh", "-c", "kill -KILL $$"))
+    outcome = run_helper(("sh", "-c", "kill -KILL $$"))
     assert (outcome.ok, outcome.signal, str(outcome)) == (False, signal.SIGKILL, "killed by SIGKILL")
 
 
 def test_program_that_is_not_there() -> None:
-    outcome = ask(("qga-no-such-program",))
+    outcome = run_helper(("qga-no-such-program",))
     assert str(outcome) == "cannot be run: No such file or directory"
 
 
 def test_program_that_is_not_executable(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("x")
-    assert str(ask((str(tmp_path / "data"),))) == "cannot be run: Permission denied"
+    assert str(run_helper((str(tmp_path / "data"),))) == "cannot be run: Permission denied"
 
 
 def test_input_and_output() -> None:
     data = os.urandom(200_000)
-    assert ask(("wc", "-c"), stdin=data).output == b"200000\n"
-    assert ask(("sh", "-c", "echo out; echo err >&2; exit 4")) == Outcome(status=4, output=b"out\nerr\n")
+    assert run_helper(("wc", "-c"), stdin=data).output == b"200000\n"
+    assert run_helper(("sh", "-c", "echo out; echo err >&2; exit 4")) == Outcome(status=4, output=b"out\nerr\n")
 
 
 def test_only_the_end_of_long_output_is_kept() -> None:
-    outcome = ask(("sh", "-c", "seq 100000; echo last words"))
-    assert len(outcome.output) == asking.MAX_OUTPUT
+    outcome = run_helper(("sh", "-c", "seq 100000; echo last words"))
+    assert len(outcome.output) == helper.MAX_OUTPUT
     assert outcome.output.endswith(b"100000\nlast words\n")
 
 
 def test_hung_helper_is_ended_with_its_whole_process_group(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     script = f"sleep 600 & echo $! $$ > {pids}; echo waiting; wait"
-    outcome = ask(("sh", "-c", script), timeout=0.5)
+    outcome = run_helper(("sh", "-c", script), timeout=0.5)
     assert (outcome.timeout, outcome.output) == (0.5, b"waiting\n")
     assert str(outcome) == "timed out after 0.5 s"
     killed = [int(pid) for pid in pids.read_text().split()]
@@ -85,7 +85,7 @@ def is_gone(pid: int) -> bool:
 
 def test_background_process_that_holds_the_output_does_not_block() -> None:
     begun = time.monotonic()
-    outcome = ask(("sh", "-c", "sleep 20 & echo $!"), timeout=15)
+    outcome = run_helper(("sh", "-c", "sleep 20 & echo $!"), timeout=15)
     assert time.monotonic() - begun < 10
     assert outcome.status == 0
     os.kill(int(outcome.output), signal.SIGKILL)
@@ -96,7 +96,9 @@ LATER = "(until [ -e {0}/go ]; do sleep 0.02; done; head -c 300000 /dev/zero; ec
 
 def test_what_a_helper_leaves_behind_may_write(tmp_path: Path) -> None:
     """And as much as it likes: more than a pipe takes."""
-    assert ask(("sh", "-c", LATER.format(tmp_path) + " echo done; exit 3")) == Outcome(status=3, output=b"done\n")
+    assert run_helper(("sh", "-c", LATER.format(tmp_path) + " echo done; exit 3")) == Outcome(
+        status=3, output=b"done\n"
+    )
     (tmp_path / "go").touch()
     until((tmp_path / "ended").exists)
     assert (tmp_path / "ended").read_text() == "0\n"
@@ -106,7 +108,7 @@ def test_helper_whose_agent_is_killed_goes_on_to_its_end(tmp_path: Path) -> None
     asking_process = os.fork()
     if asking_process == 0:
         try:
-            ask(("sh", "-c", LATER.format(tmp_path).removesuffix("&")))
+            run_helper(("sh", "-c", LATER.format(tmp_path).removesuffix("&")))
         finally:
             os._exit(0)
     until(lambda: attendants_program(asking_process))
@@ -128,13 +130,13 @@ def attendants_program(pid: int) -> str:
 
 def test_output_that_does_not_end_does_not_hide_the_end(tmp_path: Path) -> None:
     """Of the program, where what it leaves behind writes without a pause."""
-    outcome = ask(("sh", "-c", f"yes & echo $! >{tmp_path}/pid; exit 5"), timeout=20)
+    outcome = run_helper(("sh", "-c", f"yes & echo $! >{tmp_path}/pid; exit 5"), timeout=20)
     os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
     assert outcome.status == 5
 
 
 def test_death_of_the_waiting_child_is_no_success() -> None:
-    outcome = ask(("sh", "-c", "kill -KILL $PPID; sleep 0.2"))
+    outcome = run_helper(("sh", "-c", "kill -KILL $PPID; sleep 0.2"))
     assert not outcome.ok
     assert str(outcome) == "cannot be run: No child processes"
 
@@ -144,22 +146,22 @@ def test_fork_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr(os, "fork", fail)
-    assert str(ask(("true",))) == "cannot be run: Resource temporarily unavailable"
+    assert str(run_helper(("true",))) == "cannot be run: Resource temporarily unavailable"
 
 
 def test_helper_has_default_signals_and_a_session_of_its_own() -> None:
-    plain = ask(("sh", "-c", "grep SigIgn /proc/self/status; grep SigBlk /proc/self/status"))
+    plain = run_helper(("sh", "-c", "grep SigIgn /proc/self/status; grep SigBlk /proc/self/status"))
     ignored, blocked = (int(line.split()[1], 16) for line in plain.output.decode().splitlines())
     assert not ignored & (1 << (signal.SIGPIPE - 1))
     assert blocked == 0
-    assert ask((sys.executable, "-c", "import os; print(os.getsid(0) == os.getpid())")).output == b"True\n"
+    assert run_helper((sys.executable, "-c", "import os; print(os.getsid(0) == os.getpid())")).output == b"True\n"
 
 
 def test_helper_inherits_nothing_but_its_standard_descriptors() -> None:
     kept = os.open("/dev/null", os.O_RDONLY)
     os.set_inheritable(kept, True)
     try:
-        outcome = ask(("ls", "/proc/self/fd"))
+        outcome = run_helper(("ls", "/proc/self/fd"))
     finally:
         os.close(kept)
     assert outcome.output.split() == [b"0", b"1", b"2", b"3"]  # 3 is the directory that ls itself reads
@@ -178,7 +180,7 @@ def test_two_thousand_probes_leave_no_zombie_and_no_descriptor() -> None:
         nonlocal left
         for _ in range(20):
             expected = left % 2
-            outcome = ask(("true",) if expected == 0 else ("false",))
+            outcome = run_helper(("true",) if expected == 0 else ("false",))
             if outcome.status != expected:
                 wrong.append(outcome)
             left -= 1
@@ -207,7 +209,7 @@ def test_probe_is_right_while_other_children_die_around_it() -> None:
     def step() -> None:
         for status in (0, 7):
             children.spawn("/bin/sh", ["sh", "-c", f"exit {status}"], {}, (null, null, null), ended.append)
-        answers.append(ask(("sh", "-c", "sleep 0.01; exit 42")).status)
+        answers.append(run_helper(("sh", "-c", "sleep 0.01; exit 42")).status)
         if len(answers) < 50:
             loop.call_later(0, step)
         else:

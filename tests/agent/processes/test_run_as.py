@@ -17,7 +17,7 @@ import pytest
 from qga.agent.linux import sshkeys
 from qga.agent.linux.host import Host
 from qga.agent.loop import Loop
-from qga.agent.processes import Children, as_user, ask, run_as
+from qga.agent.processes import Children, as_user, run_as, run_helper
 from qga.protocol.errors import CommandError
 from tests.until import until
 
@@ -140,7 +140,7 @@ def test_the_loop_buries_the_children_and_no_other_status_is_lost() -> None:
 
     def step() -> None:
         reaping.spawn("/bin/sh", ["sh", "-c", "exit 7"], {}, (null, null, null), ended.append)
-        results.append((run_as(ME, lambda: b"result"), ask(("sh", "-c", "exit 42")).status))
+        results.append((run_as(ME, lambda: b"result"), run_helper(("sh", "-c", "exit 42")).status))
         loop.call_later(*((0, step) if len(results) < 30 else (0.3, loop.stop)))
 
     loop.call_later(0, step)
@@ -200,7 +200,7 @@ def test_user_who_cannot_become_another() -> None:
 def own() -> Callable[[Path], tuple[Host, struct_passwd]]:
     """A host that becomes its users, and nobody with a home on it."""
     return lambda home: (
-        Host(run=ask, which=lambda program: None, run_as=run_as),
+        Host(run=run_helper, which=lambda program: None, run_as=run_as),
         user(NOBODY, NOBODY, str(home)),
     )
 

@@ -15,7 +15,16 @@ from typing import TypeVar
 import pytest
 
 from qga.agent.loop import Loop
-from qga.agent.processes import Children, NotStartedError, WorkerDiedError, Workers, apart, ask, begin, workers
+from qga.agent.processes import (
+    Children,
+    NotStartedError,
+    WorkerDiedError,
+    Workers,
+    attempt,
+    begin,
+    run_helper,
+    workers,
+)
 from qga.agent.tasks import Pending
 from qga.protocol.errors import CommandError
 from tests.until import until
@@ -112,7 +121,7 @@ def test_worker_that_takes_too_long_cleans_up(machine: Machine, tmp_path: Path) 
 
     def work() -> None:
         try:
-            ask(["sh", "-c", f"echo $$ > {tmp_path}/helper; sleep 600"])
+            run_helper(["sh", "-c", f"echo $$ > {tmp_path}/helper; sleep 600"])
         finally:
             (tmp_path / "undone").touch()
 
@@ -282,7 +291,7 @@ def test_call_that_nobody_waits_for_is_not_begun(tmp_path: Path) -> None:
     os.close(reading)
     child = os.fork()
     if child == 0:
-        apart._be_apart(lambda: _into(tmp_path, "done"), (), writing)
+        attempt._carry_out(lambda: _into(tmp_path, "done"), (), writing)
     os.close(writing)
     os.waitpid(child, 0)
     assert not (tmp_path / "begun").exists()

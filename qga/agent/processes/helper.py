@@ -1,8 +1,8 @@
-"""Ask a program: run it to its end, and know how it ended.
+"""Run a helper: a program whose outcome the agent needs now.
 
-The status comes through a pipe from an attendant: a child that forks the program, reads what it says, and waits for
-it. Where the program leaves something behind that goes on writing, the attendant stays and reads on: a database's
-lock that is held in the background must not die of SIGPIPE because the agent has heard enough.
+The status comes through a pipe from an attendant: a child that forks the program, reads its output, and waits for it.
+Where the program leaves something behind that goes on writing, the attendant stays and reads on: a database's lock
+that is held in the background must not die of SIGPIPE because the agent has read enough.
 
 The report has lines, ``pid N`` and ``errno N``, and ends with ``status N`` and the output.
 """
@@ -27,7 +27,7 @@ MAX_OUTPUT = 64 * 1024  # bytes kept of a helper's output, its end: it goes into
 LONGEST_WAIT = 86400.0  # seconds; poll(2) counts milliseconds in an int
 
 
-def ask(argv: Sequence[str], *, stdin: bytes = b"", timeout: float = DEFAULT_TIMEOUT) -> Outcome:
+def run_helper(argv: Sequence[str], *, stdin: bytes = b"", timeout: float = DEFAULT_TIMEOUT) -> Outcome:
     """Run a program, found through PATH, and wait for its outcome; never raises.
 
     It runs in a session of its own, with ``stdin`` as its input, and its output is kept. When ``timeout`` (seconds)
@@ -51,7 +51,7 @@ def ask(argv: Sequence[str], *, stdin: bytes = b"", timeout: float = DEFAULT_TIM
 
 
 def input_file(data: bytes) -> int:
-    """A descriptor to read the data from: a file in memory, so that nobody has to feed it. Raises OSError."""
+    """Return a descriptor to read the data from: a file in memory, so that nobody has to write it. Raises OSError."""
     if not data:
         return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     descriptor = os.memfd_create("stdin")
@@ -66,7 +66,7 @@ def input_file(data: bytes) -> int:
 
 
 def _attend(argv: Sequence[str], report: int, stdin: int) -> NoReturn:
-    """The attendant: fork the program, tell its pid, and its status when it has ended. Does not return."""
+    """Attend a program: fork it, report its pid, and its status when it has ended. Does not return."""
     try:
         leave_the_agent()
         close_all_but(report, stdin, first=3)  # there is room for what follows, however much the agent has open
@@ -83,9 +83,9 @@ def _attend(argv: Sequence[str], report: int, stdin: int) -> NoReturn:
         close_all_but(report, output, ended, wake)
         with contextlib.suppress(BrokenPipeError):  # the agent was killed: the program goes on all the same
             os.write(report, b"pid %d\n" % program)
-        status, said = _follow(program, output, ended)
+        status, kept = _follow(program, output, ended)
         with contextlib.suppress(BrokenPipeError), open(report, "wb") as pipe:
-            pipe.write(b"status %d\n" % status + said)
+            pipe.write(b"status %d\n" % status + kept)
         os.set_blocking(output, True)
         while os.read(output, MAX_OUTPUT):
             pass
@@ -96,8 +96,8 @@ def _attend(argv: Sequence[str], report: int, stdin: int) -> NoReturn:
 
 
 def _follow(program: int, output: int, ended: int) -> tuple[int, bytes]:
-    """Read what the program says until it ends; returns its wait status and the end of what it said."""
-    said = b""
+    """Read the program's output until it ends; returns its wait status, and the end of the output."""
+    kept = b""
     poll = select.poll()
     poll.register(output, select.POLLIN)
     poll.register(ended, select.POLLIN)
@@ -105,18 +105,18 @@ def _follow(program: int, output: int, ended: int) -> tuple[int, bytes]:
         ready = dict(poll.poll())
         if output in ready:
             data = os.read(output, MAX_OUTPUT)
-            said = (said + data)[-MAX_OUTPUT:]
+            kept = (kept + data)[-MAX_OUTPUT:]
             if not data:
                 poll.unregister(output)
         if ended in ready:
             os.read(ended, MAX_OUTPUT)
             pid, status = os.waitpid(program, os.WNOHANG)
             if pid:
-                return status, (said + _rest(output))[-MAX_OUTPUT:]
+                return status, (kept + _rest(output))[-MAX_OUTPUT:]
 
 
 def _exec(argv: Sequence[str], report: int, stdin: int, output: int) -> NoReturn:
-    """The program's process: become it. Does not return; an exec that fails is told."""
+    """Become the program. Does not return; an exec that fails is reported."""
     try:
         os.setsid()
         default_signals()
@@ -132,7 +132,7 @@ def _exec(argv: Sequence[str], report: int, stdin: int, output: int) -> NoReturn
 
 
 def _await_report(attendant: int, report: int, timeout: float) -> Outcome:
-    told = b""
+    text = b""
     timed_out = False
     deadline = time.monotonic() + timeout
     poll = select.poll()
@@ -142,7 +142,7 @@ def _await_report(attendant: int, report: int, timeout: float) -> Outcome:
             left = deadline - time.monotonic()
             if poll.poll(min(max(0.0, left), LONGEST_WAIT) * 1000):
                 data = os.read(report, MAX_OUTPUT)
-                told += data
+                text += data
                 if not data:
                     break
             elif time.monotonic() >= deadline:
@@ -150,15 +150,15 @@ def _await_report(attendant: int, report: int, timeout: float) -> Outcome:
                     break
                 timed_out = True
                 deadline = time.monotonic() + KILL_GRACE
-                _kill(_parse(told)[0].get(b"pid", attendant))
-    except BaseException:  # this process is told to end: the helper goes with it
-        _kill(_parse(told)[0].get(b"pid", attendant))
+                _kill(_parse(text)[0].get(b"pid", attendant))
+    except BaseException:  # this process ends: the helper goes with it
+        _kill(_parse(text)[0].get(b"pid", attendant))
         raise
-    return _outcome(told, timeout if timed_out else None)
+    return _outcome(text, timeout if timed_out else None)
 
 
 def _parse(report: bytes) -> tuple[dict[bytes, int], bytes]:
-    """The facts of the complete lines of a report, and the output behind its status."""
+    """Return the facts of the complete lines of a report, by their keys, and the output that follows the status."""
     facts: dict[bytes, int] = {}
     while b"\n" in report and b"status" not in facts:
         line, _, report = report.partition(b"\n")
@@ -191,7 +191,7 @@ def _kill(leader: int) -> None:
 
 
 def _rest(output: int) -> bytes:
-    """What lies in the pipe now. Its end of file is not waited for: a background process may hold it open."""
+    """Return what lies in the pipe now, without waiting for its end: a background process may hold it open."""
     os.set_blocking(output, False)
     try:
         return os.read(output, MAX_OUTPUT)

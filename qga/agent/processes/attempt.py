@@ -1,7 +1,7 @@
 """A system call that the kernel may not return from, in a process of its own: whoever waits for it can give it up.
 
-A process that is in such a call cannot be ended, not even by SIGKILL. The rule kept here: it has nothing open that
-anybody waits for but its report and what it is told to keep, and it does not begin what nobody waits for any more.
+A process that is in such a call cannot be ended, not even by SIGKILL. The rule it keeps: that process has nothing
+open but its report and the descriptors that it was given to keep, and does not begin what nobody waits for any more.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Generic, NoReturn, TypeVar
 
-from qga.agent.processes.child import close_all_but, fork, tell, told
+from qga.agent.processes.child import close_all_but, fork, read_result, write_result
 
 T = TypeVar("T")
 
@@ -24,41 +24,41 @@ _CHUNK = 64 * 1024  # bytes read at a time
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGCHLD)
 
 
-class Apart(Generic[T]):
-    """A call that has begun. Its ``descriptor`` can be read from as soon as it has answered."""
+class ForkedAttempt(Generic[T]):
+    """A call that has begun in a process of its own. ``descriptor`` can be read from as soon as it has answered."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor: int | None = descriptor
 
     def answer(self) -> T:
-        """What it answered; waits for it. Raises CommandError: the one of its work, or that it died."""
+        """Wait for the answer and return it. Raises CommandError: the one of its work, or that its process died."""
         assert self.descriptor is not None
         report = bytearray()
         while data := os.read(self.descriptor, _CHUNK):
             report += data
         self.give_up()
-        result: T = told(bytes(report), "the process that made a system call")
+        result: T = read_result(bytes(report), "the process that made a system call")
         return result
 
     def give_up(self) -> None:
-        """Nobody waits for it any more: when it comes back, it undoes what it has done."""
+        """Wait for it no longer: when it comes back, it undoes what it has done."""
         if self.descriptor is not None:
             os.close(self.descriptor)
             self.descriptor = None
 
 
-def begin(work: Callable[[], AbstractContextManager[T]], keep: Sequence[int] = ()) -> Apart[T]:
+def begin(work: Callable[[], AbstractContextManager[T]], keep: Sequence[int] = ()) -> ForkedAttempt[T]:
     """Enter ``work`` in a process of its own, which keeps the descriptors ``keep`` open; its value must suit marshal.
 
     Where nobody reads its answer any more, it is left by BrokenPipeError, and has to undo what it did. Raises
     NotStartedError.
     """
-    _, reading = fork(partial(_be_apart, work, keep))
-    return Apart(reading)
+    _, reading = fork(partial(_carry_out, work, keep))
+    return ForkedAttempt(reading)
 
 
-def _be_apart(work: Callable[[], AbstractContextManager[T]], keep: Sequence[int], report: int) -> NoReturn:
-    """The child. Does not return."""
+def _carry_out(work: Callable[[], AbstractContextManager[T]], keep: Sequence[int], report: int) -> NoReturn:
+    """Do the work of the child. Does not return."""
     try:
         signal.set_wakeup_fd(-1)
         for number in _IGNORED:
@@ -66,7 +66,7 @@ def _be_apart(work: Callable[[], AbstractContextManager[T]], keep: Sequence[int]
         close_all_but(report, *keep)
         if not _nobody_reads(report):
             with contextlib.ExitStack() as stack:
-                tell(report, lambda: stack.enter_context(work()))
+                write_result(report, lambda: stack.enter_context(work()))
     finally:
         os._exit(0)
 

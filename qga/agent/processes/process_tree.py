@@ -1,7 +1,7 @@
-"""A child of the agent's and what that has started, to be sent signals.
+"""A child of the agent and all that it has started, to be sent signals.
 
-The rule it keeps: no other process can be meant. A child that was not reaped keeps its number; its descendants are
-held by descriptors, pidfd_open(2), and one of them that is gone is not signalled.
+The rule it keeps: no other process ever gets the signal. A child that was not reaped keeps its number; its
+descendants are held by descriptors, pidfd_open(2), and one of them that is gone is not signalled.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import os
 import signal
 
 
-class Family:
-    """``child`` is a process of the agent's that it has not reaped yet. To be closed."""
+class ProcessTree:
+    """A child that was not reaped yet, and its descendants. To be closed."""
 
     def __init__(self, child: int) -> None:
         self.child = child
         self._held: dict[int, int] = {}  # descriptors of descendants, by their numbers
 
     def signal(self, number: int, *, reaped: bool = False) -> None:
-        """Send it to the child, unless that was ``reaped``, and to every descendant that is seen now or was before.
+        """Send a signal to the child, unless that was ``reaped``, and to every descendant seen now or before.
 
         A process whose parent has ended is not a descendant any more, unless it was seen when it was.
         """
@@ -47,7 +47,10 @@ class Family:
 
 
 def _children(pid: int) -> list[int]:
-    """Of all its threads: proc(5), /proc/pid/task/tid/children. None, if it has ended or the kernel does not tell."""
+    """Return the children of all threads of a process: proc(5), /proc/pid/task/tid/children.
+
+    The list is empty where the process has ended or the kernel has no such file.
+    """
     found: list[int] = []
     with contextlib.suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):

@@ -18,7 +18,7 @@ RETRY_PAUSE = 5.0  # seconds between two tries to open a channel, as QEMU
 HANGUP_PAUSE = 1.0  # seconds before a serial port that hung up is opened again: at once would spin
 
 
-class KeptChannel:
+class ReopeningChannel:
     """The agent's channel, by the configuration in force. To be opened, and to be closed."""
 
     def __init__(self, loop: Loop, ctx: Context, opened: Callable[[Callable[[str], None]], Channel]) -> None:
