@@ -1,4 +1,4 @@
-"""The composition root: builds the rooms, opens the channel, keeps it open, and ends when it is told to."""
+"""The composition root: makes the parts of the agent, opens its channel, serves hosts, and ends at a signal."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class App:
             self._channel.open()
             ready()
             self._notify("READY=1")
-            self._feed_watchdog()
+            self._notify_watchdog()
             self._loop.run()
             self._notify("STOPPING=1")
             return 0
@@ -125,7 +125,7 @@ class App:
             self._notify.close()
 
     def _reload(self) -> None:
-        """Take the owner's files anew; if they are not sound, go on with what was. The log is opened again anyway."""
+        """Read the owner's files again; if they are not sound, keep the previous ones. Logs are reopened anyway."""
         assert self._reread is not None
         self._notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         lines = installed()
@@ -135,7 +135,7 @@ class App:
         except Exception as error:
             if lines is not None:
                 lines.reopen()
-            log.error("the configuration is not taken anew, the one before stays in force: %s", error)
+            log.error("configuration not reloaded, keeping the previous one: %s", error)
         else:
             config = settings.config
             if lines is not None:
@@ -145,21 +145,21 @@ class App:
             self._review_files()
             for warning in settings.warnings:
                 log.warning("%s", warning)
-            log.info("configuration, policy and log file are taken anew")
+            log.info("configuration, policy and log file reloaded")
         self._notify("READY=1")
 
     def _review_files(self) -> None:
-        """Hold the open files to the new policy, once nothing is frozen."""
+        """Close what the new policy does not allow to be open, once nothing is frozen."""
         self._review_due = self._freeze.frozen
         if not self._review_due:
             review.review_files(self._context, self._audit)
 
-    def _feed_watchdog(self) -> None:
-        """From the loop, so that systemd starts an agent anew that has got stuck."""
+    def _notify_watchdog(self) -> None:
+        """Notify systemd's watchdog from the loop, so that an agent whose loop is stuck is restarted."""
         interval = systemd.watchdog_interval(os.environ)
         if interval is not None:
             self._notify("WATCHDOG=1")
-            self._loop.call_later(interval / 2, self._feed_watchdog)
+            self._loop.call_later(interval / 2, self._notify_watchdog)
 
     def _on_freeze(self, frozen: bool) -> None:
         if not frozen and self._review_due:
@@ -179,11 +179,11 @@ class App:
 
 
 def _audit(loop: Loop, config: Config, policy: Policy) -> NoAudit:
-    """The audit log, if there is to be one. Raises ConfigError."""
+    """Make the audit log, if there is to be one. Raises ConfigError."""
     where = sinks.destination(config.audit_log, os.environ)
     if where == "off":
         if config.audit_required:
-            raise ConfigError("audit-required: this is no service of systemd, expected audit-log with a file")
+            raise ConfigError("audit-required: this is not a service of systemd, expected audit-log with a file")
         return NoAudit()
     from qga.agent.audit import Audit
     from qga.agent.audit.filesink import FileSink
@@ -201,5 +201,5 @@ def _which(program: str) -> str | None:
 
 
 def _hold_bytecode(frozen: bool) -> None:
-    """A module imported while frozen must not be written down compiled: that would wait for the thaw for ever."""
+    """Write no compiled modules while frozen: an import would wait for the thaw for ever."""
     sys.dont_write_bytecode = frozen or bool(sys.flags.dont_write_bytecode)

@@ -1,4 +1,4 @@
-"""What a handler may touch. It is passed to every handler; there is no module-level state anywhere."""
+"""What a handler may use. It is passed to every handler; no module has state of its own."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 
 class Context:
-    """``workers`` is for what may take long: ``await ctx.workers(work)``. ``target`` is the file that the policy has
-    looked at for this request: it is to be used, and not its path. None: no rule is about it.
+    """The parts of the agent. ``workers`` is for what may take long: ``await ctx.workers(work)``.
+
+    ``target`` is the file that the policy has judged for this request: it must be used in place of its path. It is
+    None where no rule is about the file.
     """
 
     def __init__(
@@ -48,13 +50,13 @@ class Context:
         self.target: Target | None = None
 
     def about(self, target: Target) -> Context:
-        """The same for a request about this file."""
+        """Return the context of a request about this file."""
         other = copy(self)
         other.target = target
         return other
 
     def configure(self, config: Config, rules: Rules | None) -> None:
-        """From now on this counts. What is frozen stays as it is; what is open and runs is for qga.agent.review."""
+        """Put a new configuration into force. What is open and what runs is left to qga.agent.review."""
         self.policy.configure(config.allow_rpcs, config.block_rpcs, rules)
         self.files.limit = config.max_handles
         self.programs.limit(config.max_execs, config.max_captured)
@@ -66,5 +68,5 @@ _BESIDE_PAYLOAD = 512  # bytes of a reply: the members around it, and a short id
 
 
 def payload_room(config: Config) -> int:
-    """Bytes that fit into a reply in base64, by ``max-reply``."""
+    """Return how many bytes fit into a reply in base64, by ``max-reply``."""
     return max(1, (config.max_reply - _BESIDE_PAYLOAD) // 4 * 3) if config.max_reply else sys.maxsize

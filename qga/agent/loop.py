@@ -1,10 +1,10 @@
-"""Waits for descriptors, signals and timers, and calls whoever asked; knows no protocol.
+"""The loop: waits for descriptors, signals and timers, and calls back. It knows no protocol.
 
 Signal handlers only record: the byte that the interpreter writes to the wake-up pipe ends the wait, and the loop
 acts. Without timers it sleeps until something happens: an idle agent does not wake up.
 
-A callback that raises is a fault of whoever asked for it, and does not end the loop, on which others rely: the log
-says so, and a descriptor is left alone for a while, for what it has to say would be there again at once.
+A callback that raises does not end the loop, on which others rely: the error is logged, and its descriptor is not
+watched for a while, since it would be ready again at once.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from types import FrameType
 
 log = logging.getLogger(__name__)
 
-FAULT_PAUSE = 1.0  # seconds that a descriptor is not watched whose callback has raised
-MAX_REPORTED = 200  # characters of what it said
+FAULT_PAUSE = 1.0  # seconds that a descriptor is not watched after its callback has raised
+MAX_REPORTED = 200  # characters of an error's text
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
@@ -56,10 +56,10 @@ class Loop:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._watched: dict[int, tuple[Callable[[int], None], int]] = {}  # what to call, and for which events
-        self._paused: dict[int, Timer] = {}  # of those, the ones left alone for a while
+        self._watched: dict[int, tuple[Callable[[int], None], int]] = {}  # callback, and for which events
+        self._paused: dict[int, Timer] = {}  # of those, the ones not watched for a while
         self._timers: list[tuple[float, int, Timer]] = []
-        self._order = itertools.count()  # timers of the same moment fire in the order they were asked for
+        self._order = itertools.count()  # timers of the same moment fire in the order they were set
         self._signals: dict[int, Callable[[], None]] = {}
         self._previous: dict[int, object] = {}
         self._arrived: set[int] = set()
@@ -87,14 +87,14 @@ class Loop:
 
         Level-triggered unless ``events`` has EDGE.
         """
-        if descriptor in self._watched and not self._was_paused(descriptor):
+        if descriptor in self._watched and not self._end_pause(descriptor):
             self._epoll.modify(descriptor, events)
         else:
             self._epoll.register(descriptor, events)
         self._watched[descriptor] = callback, events
 
     def forget(self, descriptor: int) -> None:
-        if self._watched.pop(descriptor, None) is not None and not self._was_paused(descriptor):
+        if self._watched.pop(descriptor, None) is not None and not self._end_pause(descriptor):
             self._epoll.unregister(descriptor)
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
@@ -104,7 +104,7 @@ class Loop:
         return timer
 
     def on_signal(self, number: int, callback: Callable[[], None]) -> None:
-        """Call back, from the loop, after a signal came: once for any number of the same."""
+        """Call back, from the loop, after a signal has come: once for any number of the same signal."""
         self._signals[number] = callback
         self._previous.setdefault(number, signal.signal(number, self._record))
         signal.siginterrupt(number, False)
@@ -113,7 +113,7 @@ class Loop:
         self._stopped = True
 
     def run(self) -> None:
-        """Until ``stop`` is called."""
+        """Serve until ``stop`` is called."""
         while not self._stopped:
             for descriptor, events in self._epoll.poll(self._wait()):
                 if descriptor in self._watched and descriptor not in self._paused:
@@ -145,7 +145,7 @@ class Loop:
             _call(self._signals[self._arrived.pop()])
 
     def _pause(self, descriptor: int) -> None:
-        """Watch it again in a while, unless it is watched or forgotten before."""
+        """Stop watching a descriptor for a while, unless it is watched or forgotten before."""
         if descriptor in self._watched:
             callback, events = self._watched[descriptor]
             try:
@@ -155,8 +155,8 @@ class Loop:
                 return
             self._paused[descriptor] = self.call_later(FAULT_PAUSE, lambda: self.watch(descriptor, events, callback))
 
-    def _was_paused(self, descriptor: int) -> bool:
-        """It is not any more."""
+    def _end_pause(self, descriptor: int) -> bool:
+        """End the pause of a descriptor; returns whether there was one."""
         timer = self._paused.pop(descriptor, None)
         if timer is not None:
             timer.cancel()

@@ -1,7 +1,7 @@
-"""One peer: bytes in, bytes out. Owns no descriptor; what a peer left half-said ends with its session.
+"""One peer: bytes in, bytes out. It owns no descriptor, and an incomplete request ends with it.
 
-Replies keep the order of the requests. While a slow command is carried out elsewhere, what the peer sends is taken
-in: a sync that comes later says that the peer has given up waiting. It is answered, and the late reply is dropped.
+Replies keep the order of the requests. While a worker carries out a slow command, what the peer sends is taken in: a
+sync that comes later says that the peer has given up waiting. It is answered, and the late reply is dropped.
 
 A sync is looked for in the next MAX_MESSAGES messages and MAX_AHEAD bytes. A message can be many times as large in
 memory as it was on the wire (an error takes half a kilobyte, and each byte 0xFF is one), so both count. What does not
@@ -29,36 +29,36 @@ _NONE = object()
 
 class Session:
     def __init__(self, dispatcher: Dispatcher, wake: Callable[[], None] = lambda: None) -> None:
-        """``wake`` is called when a reply that was waited for has come."""
+        """``wake`` is called when the reply to a slow command is there."""
         self._dispatcher = dispatcher
         self._wake = wake
         self._decoder = Decoder()
         self._incoming: Iterator[object] = iter(())
-        self._ahead: deque[tuple[int, int, object]] = deque()  # messages, which read has brought each, and its size
+        self._ahead: deque[tuple[int, int, object]] = deque()  # the number of a read, and a message's size and value
         self._ahead_size = 0
         self._reads = 0
-        self._last_sync = 0  # the read that has brought it
+        self._last_sync = 0  # the number of the read that has brought the latest sync
         self._task: Task[bytes | None] | None = None
-        self._read = 0  # that which has brought what is carried out
+        self._read = 0  # the number of the read that has brought the current request
 
     def close(self) -> None:
-        """The peer is gone: nobody is woken for it any more, and half a large request is let go of."""
+        """Drop what belongs to a peer that is gone: replies that are due, and an incomplete request."""
         self._wake = lambda: None
         self._decoder, self._incoming, self._task = Decoder(), iter(()), None
         self._ahead.clear()
 
     @property
     def waiting(self) -> bool:
-        """Whether a reply is due that has not come."""
+        """Whether the reply to a slow command is due."""
         return self._task is not None
 
     @property
     def full(self) -> bool:
-        """Whether nothing more should be received until a reply has come."""
+        """Whether nothing more may be received until a reply has come."""
         return self._ahead_size > MAX_AHEAD or len(self._ahead) >= MAX_MESSAGES
 
     def receive(self, data: bytes) -> None:
-        """Take in bytes. Ask for the replies to them before receiving more; while ``waiting``, not if ``full``."""
+        """Take in bytes. Fetch the replies to them before receiving more, or while ``waiting``, unless ``full``."""
         self._reads += 1
         self._incoming = self._decoder.feed(data)
         if self._task is not None:
@@ -66,9 +66,9 @@ class Session:
             self._look_ahead()
 
     def next_reply(self) -> bytes | None:
-        """The next reply, or None while there is none.
+        """Return the next reply, or None while there is none.
 
-        A request is carried out when its reply is asked for: a peer that does not read its replies gets nothing done.
+        A request is carried out when its reply is fetched: a peer that does not read its replies gets nothing done.
         """
         while True:
             if self._task is None:

@@ -1,7 +1,7 @@
-"""Waiting without holding up the loop: a coroutine goes on when what it awaits is there.
+"""Coroutines without a scheduler: one goes on as soon as the result that it awaits is there.
 
-Whoever starts what takes long gives out a Pending and resolves it later, from the loop. A Task drives a coroutine
-that awaits such results, and is one itself. There is no scheduler: a coroutine runs whenever its result comes.
+What takes long returns a Pending and resolves it later, from the loop. A Task runs a coroutine that awaits such
+results, and is a Pending itself.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class Pending(Generic[T]):
         self._settle()
 
     def then(self, callback: Callable[[], None]) -> None:
-        """Call back when it is done; at once, if it is."""
+        """Call back when it is done: at once, if it is done already."""
         if self.done:
             callback()
         else:
             self._callbacks.append(callback)
 
     def result(self) -> T:
-        """What it was resolved with; raises what it failed with. Only when it is done."""
+        """Return what it was resolved with, or raise what it failed with. Only when it is done."""
         if self._error is not None:
             raise self._error
         return cast(T, self._result)
@@ -76,7 +76,7 @@ class Task(Pending[T]):
 
 
 class Lock:
-    """``async with turn:`` one at a time, in the order in which they came."""
+    """``async with lock:`` one at a time, in the order in which they came."""
 
     def __init__(self) -> None:
         self._taken = False
@@ -92,6 +92,6 @@ class Lock:
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         if self._queue:
-            self._queue.popleft().resolve(None)  # whoever takes it over runs now
+            self._queue.popleft().resolve(None)  # the next one runs now
         else:
             self._taken = False

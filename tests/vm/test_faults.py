@@ -406,7 +406,7 @@ def test_power_cuts_while_frozen_and_while_handles_are_given(guest: Guest) -> No
         with synced(guest) as peer:
             assert peer.call("guest-fsfreeze-status") == "thawed"
             if cut < 2:
-                with pytest.raises(AgentError, match="the guest was started anew while it was frozen"):
+                with pytest.raises(AgentError, match="the guest was restarted while it was frozen"):
                     peer.call("guest-fsfreeze-thaw")
             assert peer.call("guest-fsfreeze-thaw") == 0
         writes(guest)

@@ -147,7 +147,7 @@ def test_a_file_that_is_not_sound(guest: Guest) -> None:
         assert peer.call("guest-ping") == {}
     said = guest.check(f"journalctl -b -u {SERVICE} -o cat")
     assert f"{POLICY}, line 1: unknown key 'defualt', expected default or [[rule]]" in said
-    assert "stays in force" in said
+    assert "keeping the previous one" in said
     status, text = guest.shell("/opt/qga/bin/qemu-ga --check-config")
     assert status == 1
     assert "problem: " in text

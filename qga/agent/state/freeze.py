@@ -1,9 +1,9 @@
-"""Whether this agent holds the guest's filesystems frozen, until when, and who has to know.
+"""The state of a freeze: whether the guest's filesystems are frozen, until when, and who has to know.
 
 The rule it keeps: a marker file lies in the state directory exactly as long as the state is frozen. An agent that is
-killed leaves it behind, and its successor starts frozen: it writes nothing, can be told to thaw, and thaws by itself
-when the killed one would have. A freeze that ends before a host ends it leaves a note, and the next thaw is an error,
-whichever agent carries it out: what the host has copied is not consistent.
+killed leaves it behind, and its successor starts frozen: it writes nothing, thaws when a host asks for it, and by
+itself when the killed one would have. A freeze that ends before a host ends it leaves a note, and the next thaw is an
+error, whichever agent carries it out: what the host has copied is not consistent.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from qga.agent.state.statefile import DamagedError
 
 log = logging.getLogger(__name__)
 
-POLL = 0.1  # seconds between two looks at whether another process still freezes
+POLL = 0.1  # seconds between two tries to lock the marker, while another process still freezes
 
 STOPPED = "the agent was stopped while it was frozen"
-_STARTED_ANEW = "the guest was started anew while it was frozen"
+_RESTARTED = "the guest was restarted while it was frozen"
 
 
 class FreezeState:
-    """Without a state directory there is no marker, and the state is thawed at first.
+    """Whether filesystems are frozen. Without a state directory there is no marker, and nothing is frozen at first.
 
     ``frozen`` is what guest-fsfreeze-status says. ``held`` is also true where nothing could be frozen but hooks were
     run with ``freeze``: they wait for a thaw, too. ``generation`` counts the freezes. ``deadline`` is when this one
@@ -63,7 +63,7 @@ class FreezeState:
             callback(True)
 
     def freeze(self) -> None:
-        """Before the first hook runs and the first filesystem is frozen: from here on nothing may be written."""
+        """Become frozen, before the first hook runs: from here on nothing may be written."""
         log.warning("filesystems are about to be frozen; logging is held until they are thawed")
         self.generation += 1
         self.early = None
@@ -76,7 +76,7 @@ class FreezeState:
         self._change(True)
 
     def nothing_frozen(self, *, hooks: bool) -> None:
-        """After a freeze that froze no filesystem: the state is thawed.
+        """Become thawed, after a freeze that froze no filesystem.
 
         ``hooks`` says whether some were run with ``freeze``. The snapshot may depend on what they hold, so they are
         held until a thaw or the deadline.
@@ -93,9 +93,9 @@ class FreezeState:
         log.info("no filesystem was frozen; the hooks wait for a thaw")
 
     def stay(self, stuck: list[str], early: str | None = None) -> None:
-        """After a thaw, or a freeze that failed, that has not ended at all mount points: the state stays frozen.
+        """Stay frozen, after a thaw or a failed freeze that the kernel has not answered at ``stuck`` mount points.
 
-        ``early`` says why, if it was a thaw that no host asked for. It is not written down yet: that might not end.
+        ``early`` is the reason of a thaw that no host asked for. It is not written to the disk yet: that might hang.
         """
         self.stuck = stuck
         if early is not None and self.early is None:
@@ -104,20 +104,20 @@ class FreezeState:
         self._change(True)
 
     def busy(self) -> bool:
-        """Whether a process of an earlier freeze or thaw has not come back from the kernel yet."""
+        """Return whether a process of an earlier freeze or thaw has not come back from the kernel yet."""
         with self.alone(0) as keep:
             return keep is None
 
     def note_early(self, why: str) -> None:
-        """After the last filesystem was thawed, before a host asked for it: the next thaw is an error that says so.
+        """Note that the last filesystem was thawed before a host asked for it: the next thaw will be an error.
 
-        A worker calls this as well, as soon as it has thawed: whoever is killed afterwards, the note is there.
+        A worker calls this as well, as soon as it has thawed: the note is there, whoever is killed afterwards.
         """
         self.early = Early(marker.utc(time.time()), why)
         self._write(NOTE, self.early)
 
     def forget_early(self) -> None:
-        """A host has heard of it."""
+        """Remove the note: a host has got the error."""
         self.early = None
         self._remove(NOTE)
 
@@ -128,7 +128,7 @@ class FreezeState:
         return f"it had been frozen for {self._given:g} s (fsfreeze-timeout)"
 
     def thaw(self, early: str | None = None) -> None:
-        """After the last filesystem was thawed and the hooks ran; ``early`` says why, if no host asked for it."""
+        """Become thawed, after the last filesystem and the hooks; ``early`` is why, if no host asked for it."""
         if early is not None:
             self.early = self._noted()  # a worker knows better when that was
             if self.early is None:
@@ -143,10 +143,10 @@ class FreezeState:
 
     @contextlib.contextmanager
     def alone(self, patience: float) -> Iterator[tuple[int, ...] | None]:
-        """Keep out every other process that freezes or thaws: one that a killed agent has left behind goes on.
+        """Lock the marker: no other process freezes or thaws, as one that a killed agent has left behind may.
 
-        Waits for it at most ``patience`` seconds; None says that it has not ended. Otherwise, the descriptors that
-        keep the others out, for the processes that freeze: one that the kernel holds keeps them open, whoever ends.
+        Waits for it at most ``patience`` seconds, and gives None where it has not ended by then. Otherwise, gives the
+        locked descriptors, for the processes that freeze: one that the kernel holds keeps them open, whoever ends.
         """
         with contextlib.ExitStack() as stack:
             try:
@@ -159,7 +159,10 @@ class FreezeState:
             yield (descriptor,) if _lock(descriptor, patience) else None
 
     def _was_left(self, name: str) -> bool:
-        """Whether an agent before this one has left the guest so, and until when. A freeze ends with its boot."""
+        """Return whether an agent before this one has left the guest so, and take over its deadline.
+
+        A freeze ends with its boot.
+        """
         if self._statedir is None:
             return False
         path = self._path(name)
@@ -176,7 +179,7 @@ class FreezeState:
             self.deadline, self._given = held.deadline, held.timeout
             return True
         self.found.append(f"{path} is of an earlier boot: that freeze ended with it, and the next thaw will say so")
-        self.note_early(_STARTED_ANEW)
+        self.note_early(_RESTARTED)
         self._remove(name)
         return False
 
@@ -217,7 +220,7 @@ class FreezeState:
 
 
 def _lock(descriptor: int, patience: float) -> bool:
-    """flock(2): the kernel lets go of it when the process has ended."""
+    """Lock a file by flock(2), whose lock ends with the processes that hold it; returns whether that succeeded."""
     deadline = time.monotonic() + patience
     while True:
         try:

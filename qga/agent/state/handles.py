@@ -1,4 +1,4 @@
-"""The guest-file handles: what they stand for, and the counter that makes them.
+"""The handles of guest-file-open: what they stand for, and the counter that numbers them.
 
 A handle is never given twice, so the counter is on the disk before a handle goes out, where QEMU's agent keeps
 its own, ``[global] fd_counter`` in STATEDIR/qga.state: one agent goes on where the other stopped. Where that file
@@ -51,7 +51,7 @@ MODES = {
 
 
 class OpenFile:
-    """What a handle stands for. ``asked`` are the arguments of guest-file-open, defaults included."""
+    """An open file. ``asked`` are the arguments of guest-file-open, defaults included."""
 
     def __init__(self, descriptor: int, path: str, mode: str, target: Target | None) -> None:
         self.descriptor = descriptor
@@ -59,7 +59,7 @@ class OpenFile:
         self._opened_at = _place(descriptor) if target is None or target.path is None else target.path
 
     def place(self) -> str:
-        """The path of the file itself: where it is now, or of one that was removed, where it was opened."""
+        """Return the path of the file itself: where it is now, or of one that was removed, where it was opened."""
         now = _place(self.descriptor)
         return now if now.startswith("/") and not now.endswith(_REMOVED) else self._opened_at
 
@@ -80,7 +80,7 @@ class FileTable:
             log.warning("cannot write to %s: no file will be opened, and a freeze will leave no marker", statedir)
 
     def open(self, path: str, mode: str, target: Target | None = None) -> int:
-        """A new handle, on ``target`` if there is one, else on what ``path`` says. Raises CommandError."""
+        """Open a file and return its new handle: ``target`` if there is one, else ``path``. Raises CommandError."""
         flags = MODES.get(mode)
         if flags is None:
             raise CommandError(f"invalid file open mode '{mode}'")
@@ -101,18 +101,18 @@ class FileTable:
         return handle
 
     def descriptor(self, handle: int) -> int:
-        """Raises CommandError if there is no such handle."""
+        """Return the descriptor of a handle. Raises CommandError where the handle does not exist."""
         try:
             return self._files[handle].descriptor
         except KeyError:
             raise CommandError(f"handle '{handle}' has not been found") from None
 
     def opened(self) -> list[tuple[int, OpenFile]]:
-        """Every handle that there is now."""
+        """Return every handle with its file."""
         return [*self._files.items()]
 
     def close(self, handle: int) -> None:
-        """The handle is gone, also if this raises CommandError."""
+        """Close a handle, which is gone afterwards also where this raises CommandError."""
         descriptor = self.descriptor(handle)
         del self._files[handle]
         try:
@@ -126,7 +126,7 @@ class FileTable:
             try:
                 self._commit(self._next)
             except OSError as error:
-                log.warning("cannot write %s anew: %s", self._state, error.strerror)
+                log.warning("cannot rewrite %s: %s", self._state, error.strerror)
 
     def _recall(self, state: str) -> None:
         """Go on counting where the agent before this one stopped."""
@@ -142,7 +142,7 @@ class FileTable:
             log.warning("%s %s: handles go on with %d, so that none is given twice", state, error, self._next)
 
     def _commit(self, counter: int) -> None:
-        """In one step, and on the disk: a power cut leaves the old counter or the new one. Raises OSError."""
+        """Write the counter to the disk in one step: a power cut leaves the old or the new one. Raises OSError."""
         if self._state is None:
             return
         temporary = f"{self._state}.{os.getpid()}"
@@ -167,7 +167,9 @@ class FileTable:
 
 
 def read(descriptor: int, count: int) -> tuple[bytes, bool]:
-    """Up to ``count`` bytes, and whether the end of the file was met. Raises OSError only if nothing was read.
+    """Read up to ``count`` bytes; returns them, and whether the end of the file was met.
+
+    Raises OSError only if nothing was read.
 
     A FIFO or terminal gives what it has.
     """
@@ -188,7 +190,7 @@ def read(descriptor: int, count: int) -> tuple[bytes, bool]:
 
 
 def write(descriptor: int, data: bytes) -> int:
-    """How many bytes were written: all, or those for which there was room. Raises OSError if there was none."""
+    """Write all, or as much as there is room for; returns how many bytes. Raises OSError if there was no room."""
     rest = memoryview(data)
     while rest:
         try:
@@ -201,7 +203,10 @@ def write(descriptor: int, data: bytes) -> int:
 
 
 def _open(path: str, mode: str, flags: int, target: Target | None) -> int:
-    """A file that is made here gets NEW_FILE_MODE; one that was there keeps its own. Raises OSError, CommandError."""
+    """Open a file; returns its descriptor. One that is made here gets NEW_FILE_MODE, one that exists keeps its mode.
+
+    Raises OSError and CommandError.
+    """
     name, directory = (c_string(path), None) if target is None else target.place()
     if target is not None:
         flags |= os.O_NOFOLLOW
@@ -223,7 +228,7 @@ def _open(path: str, mode: str, flags: int, target: Target | None) -> int:
 
 
 def _place(descriptor: int) -> str:
-    """What the kernel calls an open file: its path, without links, or a word where it has none; proc(5)."""
+    """Return the kernel's name of an open file: its path, without links, or a word where it has none; proc(5)."""
     try:
         return os.fsdecode(os.readlink(f"/proc/self/fd/{descriptor}"))
     except OSError:
@@ -231,7 +236,7 @@ def _place(descriptor: int) -> str:
 
 
 def _counter(content: bytes) -> int:
-    """``fd_counter`` of a state file. Raises DamagedError."""
+    """Return ``fd_counter`` of a state file. Raises DamagedError."""
     try:
         entry = keyfile.parse(content).get("global", keyfile.Group()).get("fd_counter")
     except keyfile.KeyFileError as error:
@@ -245,7 +250,7 @@ def _counter(content: bytes) -> int:
 
 
 def _beyond(content: bytes) -> int:
-    """A handle that was never given, as far as can be known.
+    """Return a handle that was never given, as far as can be known.
 
     Nobody has opened a file each microsecond since 1970; and where the clock was set back, what is left of the
     ``content`` may still say more. Below 2**53, the largest whole number that every JSON reader takes.

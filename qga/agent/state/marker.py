@@ -1,4 +1,4 @@
-"""What a freeze leaves in the state directory for the agent that comes after this one: three small files.
+"""The files of a freeze: what it leaves in the state directory for the agent that comes after this one.
 
 ``MARKER``: filesystems are frozen; QEMU's agent has the same file, and leaves it empty. ``HOOKS``: no filesystem is
 frozen, but hooks were run with ``freeze`` and wait for their ``thaw``. ``NOTE``: a freeze ended before a host ended
@@ -56,7 +56,7 @@ class Early(NamedTuple):
 
 
 def read_held(path: str) -> Held | None:
-    """Return the freeze that MARKER or HOOKS tells of, or None if there is no such file. Raises DamagedError."""
+    """Return the freeze that MARKER or HOOKS records, or None if the file does not exist. Raises DamagedError."""
     content = statefile.read(path)
     if content is None:
         return None
@@ -64,7 +64,7 @@ def read_held(path: str) -> Held | None:
         raise EmptyError("is empty, as QEMU's agent leaves it")
     left = statefile.parse_json(content)
     if not isinstance(left, dict) or not isinstance(left.get("boot"), str) or "deadline" not in left:
-        raise DamagedError("has not the members boot and deadline")
+        raise DamagedError("lacks the members boot and deadline")
     held = Held(left["boot"], _seconds(left, "deadline"), _seconds(left, "timeout"))
     if held.deadline is not None and held.boot == boot_id():
         longest = MAX_TIMEOUT if held.timeout is None else held.timeout
@@ -74,18 +74,18 @@ def read_held(path: str) -> Held | None:
 
 
 def read_early(path: str) -> Early | None:
-    """Return what NOTE says, or None if there is no such file. Raises DamagedError."""
+    """Return what NOTE says, or None if the file does not exist. Raises DamagedError."""
     content = statefile.read(path)
     if content is None:
         return None
     left = statefile.parse_json(content)
     if not isinstance(left, dict) or not all(isinstance(left.get(key), str) for key in Early._fields):
-        raise DamagedError("has not the members at and why")
+        raise DamagedError("lacks the members at and why")
     return Early(left["at"], left["why"])
 
 
 def write(path: str, content: Held | Early) -> None:
-    """Write one of the three, onto the disk and in one step. Raises OSError.
+    """Write one of the three to the disk, in one step. Raises OSError.
 
     If the disk is full, what lies there afterwards is damaged: that still says that something is frozen.
     """
@@ -116,11 +116,12 @@ def remove(path: str) -> None:
 
 
 def utc(seconds: float) -> str:
-    """ISO 8601 for seconds since 1970."""
+    """Return seconds since 1970 as ISO 8601."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def boot_id() -> str:
+    """Return the name of this boot, or nothing where the kernel has none."""
     try:
         with open(_BOOT_ID, encoding="ascii") as file:
             return file.read().strip()
@@ -129,7 +130,7 @@ def boot_id() -> str:
 
 
 def _seconds(left: dict[str, object], key: str) -> float | None:
-    """Raises DamagedError."""
+    """Return a number of seconds, or None where there is none. Raises DamagedError."""
     value = left.get(key)
     if value is None:
         return None

@@ -2,7 +2,7 @@
 
 A program has exited when it was reaped and everything that holds its output has let go. What nobody fetches is
 dropped: the oldest first when there is too much of it, and whatever it is after an hour. One that the owner's policy
-does not allow any more is revoked: nothing of it is told from then on, and it is ended.
+does not allow any more is revoked: it is ended, and nothing of it is reported from then on.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from qga.agent.linux.pathwalk import Target
 
 MAX_OUTPUT = 16 * 1024 * 1024  # bytes kept of each stream, as QEMU; the rest is read and thrown away
-MAX_FINISHED = 256  # records of programs that ended and were not asked about
+MAX_FINISHED = 256  # records of programs that have ended and were not fetched
 MAX_KEPT = 64 * 1024 * 1024  # bytes of output that they may hold, beyond the newest's
 MAX_AGE = 3600.0  # seconds that one is kept
-MAX_ASKED = 16 * 1024  # characters of a program's arguments that are kept, to judge it anew with another policy
+MAX_ASKED = 16 * 1024  # characters of a program's arguments that are kept, to judge it again by a new policy
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 
-# What execvp(3) takes as a reason to look further along PATH; more arguments than the kernel takes, say, is none.
+# What execvp(3) takes as a reason to look further along PATH; too many arguments, for one, is not.
 _TRIES_THE_NEXT = (errno.EACCES, errno.ENOENT, errno.ESTALE, errno.ENOTDIR, errno.ENODEV, errno.ETIMEDOUT)
 _PIPE_SIZE = 1024 * 1024  # bytes, what an unprivileged process may ask for: a chatty program waits less
 _READ_SIZE = 256 * 1024  # bytes at a time, so that one program's output does not hold up the rest
@@ -59,7 +59,7 @@ class Output:
         self.truncated = False
 
     def add(self, data: bytes, room: int) -> int:
-        """Keep what there is room for; returns how many bytes that is."""
+        """Keep as much as there is room for; returns how many bytes."""
         kept = data[: max(0, min(MAX_OUTPUT - self.size, room))]
         self.truncated |= len(kept) < len(data)
         if kept:
@@ -72,7 +72,7 @@ class Output:
 
 
 class Program:
-    """``status`` is its wait status (waitpid(2)), once it was reaped; ``open`` are the pipes not at their end.
+    """A program. ``status`` is its wait status (waitpid(2)), once it was reaped; ``open`` are its open pipes.
 
     ``asked`` are the arguments of guest-exec, None where they have more than MAX_ASKED characters. ``file`` is the
     path of what was executed, without links. ``ending`` is there once it was revoked while it ran.
@@ -133,8 +133,8 @@ class Programs:
         """Start a program; returns its pid. Raises OSError if it cannot be started.
 
         One without a slash in its name is found through PATH, of ``env`` or else the agent's; if there is a
-        ``target``, that is the program, and what it is told to be its name. ``stdin`` is all that it can read; None
-        stands for /dev/null. ``asked`` are the arguments of the request. Raises CommandError if too many are running.
+        ``target``, that is the program, and its own name for itself. ``stdin`` is all that it can read; None stands
+        for /dev/null. ``asked`` are the arguments of the request. Raises CommandError if too many are running.
         """
         if self._max_running and sum(not program.exited for program in self._programs) >= self._max_running:
             raise CommandError(f"{self._max_running} programs are running already (max-execs): wait for one to end")
@@ -172,17 +172,17 @@ class Programs:
         return program.pid
 
     def find(self, pid: int) -> Program | None:
-        """The first that was started with this pid and neither forgotten nor revoked since."""
+        """Return the first that was started with this pid and neither forgotten nor revoked since."""
         return next((program for program in self.started() if program.pid == pid), None)
 
     def started(self) -> list[Program]:
-        """Those that a host may ask about."""
+        """Return the programs whose status a host may fetch."""
         return [program for program in self._programs if program.ending is None]
 
     def revoke(self, program: Program) -> None:
-        """Tell nothing of it any more, and end it with what it has started: SIGTERM, and SIGKILL after GRACE."""
+        """End a program with all that it has started: SIGTERM, and SIGKILL after GRACE. Its status is forgotten."""
         if program.status is not None:
-            self._let_go(program)
+            self._close_pipes(program)
             self.forget(program)
             return
         program.ending = ProcessTree(program.pid)
@@ -191,22 +191,22 @@ class Programs:
         self._loop.call_later(GRACE, lambda: self._kill(program))
 
     def close(self) -> None:
-        """The agent ends. What is to be ended is, at once; all else runs on."""
+        """Kill what was revoked, as the agent ends; all else runs on."""
         for program in [*self._ending]:
             self._kill(program)
 
     def _kill(self, program: Program) -> None:
-        """What is left of a revoked program."""
+        """Kill what is left of a revoked program."""
         if program.ending is None or program not in self._ending:
             return
         self._ending.remove(program)
         program.ending.signal(signal.SIGKILL, reaped=program.status is not None)
         program.ending.close()
-        self._let_go(program)
+        self._close_pipes(program)
         self._on_change(program)
 
-    def _let_go(self, program: Program) -> None:
-        """Of its pipes."""
+    def _close_pipes(self, program: Program) -> None:
+        """Close its pipes."""
         while program.open:
             descriptor = program.open.pop()
             self._loop.forget(descriptor)
@@ -286,7 +286,7 @@ class Programs:
 
 
 def _size(asked: Mapping[str, Any]) -> int:
-    """Characters of the texts in it."""
+    """Return how many characters the texts of a request have."""
     texts = [text for value in asked.values() for text in (value if isinstance(value, list) else [value])]
     return sum(len(text) for text in texts if isinstance(text, str))
 
@@ -297,7 +297,7 @@ def _keep(descriptors: list[int], descriptor: int) -> int:
 
 
 def _pipe(theirs: list[int], ours: dict[int, Output], output: Output) -> int:
-    """The program's end of a new pipe; the other end is to fill ``output``."""
+    """Return the program's end of a new pipe, whose other end is to fill ``output``."""
     reading, writing = os.pipe2(os.O_CLOEXEC)
     ours[reading] = output
     with contextlib.suppress(OSError):  # this user's pipes hold enough already

@@ -1,4 +1,4 @@
-"""Small files of the state directory, read with distrust: a crash, a full disk or a hand leaves anything there.
+"""The files of the state directory, read with distrust: a crash, a full disk or an editor leaves anything there.
 
 The rule it keeps: whatever is found, reading it ends at once, takes bounded memory, and gives either the content or
 one DamagedError that says what is wrong. A damaged file is never thrown away: ``set_aside`` renames it.
@@ -18,7 +18,7 @@ MAX_ASIDE = 3  # damaged files kept beside the one in use: enough to see what ha
 
 
 class DamagedError(Exception):
-    """What is there is not what an agent writes. The text follows the path: "is not a regular file"."""
+    """A file is not as an agent writes it. The text follows the path: "is not a regular file"."""
 
 
 def read(path: str, limit: int = MAX_SIZE) -> bytes | None:

@@ -738,7 +738,7 @@ def test_what_cannot_be_read_anew_leaves_what_was(tree: Path, broken: str) -> No
         log.rename(tree / "ga.log.1")
         tell(agent)
         assert said in log.read_text()
-        assert "stays in force" in log.read_text()
+        assert "keeping the previous one" in log.read_text()
         peer.refused("guest-file-open", path=f"{tree}/secret")
         peer.refused("guest-exec", path="true")
         assert peer.content(f"{tree}/log/messages") == "fine"

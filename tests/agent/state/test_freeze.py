@@ -207,7 +207,7 @@ def test_freeze_of_an_earlier_boot_makes_the_next_thaw_an_error(tmp_path: Path, 
         assert len(guest.ctx.freezer.state.found) == 1
         assert left(guest.statedir) == [NOTE]
         said = guest.ask("guest-fsfreeze-thaw")["error"]["desc"]
-        assert re.search(early("the guest was started anew while it was frozen"), said)
+        assert re.search(early("the guest was restarted while it was frozen"), said)
         assert guest.ask("guest-fsfreeze-thaw") == {"return": 0}
 
 
