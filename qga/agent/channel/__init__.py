@@ -22,7 +22,7 @@ class Channel(Protocol):
 
 
 class ChannelError(Exception):
-    """The channel cannot be opened: which, and why."""
+    """A channel cannot be opened. The text says which, and why."""
 
 
 def open_channel(
@@ -37,8 +37,8 @@ def open_channel(
 ) -> Channel:
     """Open the channel; a listening socket that was ``inherited`` takes the place of method and path.
 
-    ``on_lost`` is called with the reason when the channel itself, not only its peer, is gone. ``admits`` tells if
-    a socket's client may stay. Raises ChannelError.
+    ``on_lost`` is called with the reason when the channel itself, not only its peer, is gone. ``admits`` says
+    whether a client of a socket may stay. Raises ChannelError.
     """
     if inherited is not None:
         return Listener(loop, inherited, new_session, admits)

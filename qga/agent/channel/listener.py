@@ -18,7 +18,7 @@ ACCEPT_PAUSE = 1.0  # seconds until the next try where there are no descriptors 
 
 
 class Listener:
-    """A client that goes, however it does, only makes room for the next."""
+    """A listening socket. A client that goes, however it does, only makes room for the next."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class Listener:
         new_session: NewSession,
         admits: Callable[[socket.socket], bool] = lambda connection: True,
     ) -> None:
-        """``sock`` listens already; it is closed with the listener. ``admits``: whether a client may stay."""
+        """``sock`` listens already, and is closed with the listener. ``admits`` says whether a client may stay."""
         self._admits = admits
         self._loop = loop
         self._socket = sock
@@ -83,9 +83,9 @@ class Listener:
 
 
 def listen_unix(path: str) -> socket.socket:
-    """A listening socket at ``path``, in place of one that an earlier agent left. Raises OSError.
+    """Return a listening socket at ``path``, in place of one that an earlier agent left. Raises OSError.
 
-    It is its owner's only, from the start: bind(2) takes the mode from the umask, which no other thread shares.
+    Only its owner may use it, from the start: bind(2) takes the mode from the umask, which no other thread shares.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -107,7 +107,7 @@ def listen_unix(path: str) -> socket.socket:
 
 
 def listen_vsock(cid: int, port: int) -> socket.socket:
-    """A listening vsock(7) socket; ``cid`` 4294967295 is any. Raises OSError."""
+    """Return a listening vsock(7) socket; ``cid`` 4294967295 is any. Raises OSError."""
     sock = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
     try:
         sock.bind((cid, port))

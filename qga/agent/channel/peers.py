@@ -18,20 +18,20 @@ _CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
 
 
 class Record(Protocol):
-    """What keeps a record of the peer."""
+    """An object that keeps a record of the peer."""
 
     peer: object
 
 
 class Peers:
     def __init__(self, users: Sequence[str], record: Record | None) -> None:
-        """``users``: the only ones to admit, by name or number; none is all. Raises ConfigError."""
+        """``users`` are the only ones to admit, by name or number; an empty list admits all. Raises ConfigError."""
         self._uids = frozenset(map(_uid, users))
         self._record = record
         self._refused: set[int] = set()
 
     def admits(self, connection: socket.socket) -> bool:
-        """Whether it may stay; whoever connects by other than a unix socket may."""
+        """Return whether a client may stay: any may that connects by other than a unix socket."""
         if connection.family != socket.AF_UNIX:
             if self._record is not None and connection.family == socket.AF_VSOCK:
                 self._record.peer = {"cid": connection.getpeername()[0]}
@@ -39,7 +39,7 @@ class Peers:
         raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         pid, uid, _ = _CREDENTIALS.unpack(raw)
         if self._uids and uid not in self._uids:
-            # Once a user: nobody shall fill the disk so.
+            # One warning a user: nobody must be able to fill the disk with them.
             level = logging.INFO if uid in self._refused else logging.WARNING
             self._refused.add(uid)
             log.log(level, "process %d of user %d is refused: socket-users does not list it", pid, uid)

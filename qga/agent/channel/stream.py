@@ -1,8 +1,8 @@
 """One open descriptor: what a peer sends goes to its session, and the replies go back, in order.
 
 A peer that does not read its replies is not read from either, and nothing more is done for it until it does: the
-loop is told to wait for room, so this neither spins nor blocks. All descriptors are non-blocking. A peer that sends
-much and reads fast gets MAX_TURN replies, then whatever else the loop has to do has its turn: a deadline, a signal.
+loop waits for room, so this neither spins nor blocks. All descriptors are non-blocking. A peer that sends
+much and reads fast gets MAX_TURN replies, before the loop goes on with what else is due: a deadline, a signal.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from qga.agent.session import Session
 READ_SIZE = 64 * 1024  # bytes; the allocator hands out larger ones from the kernel, which costs a ping a third
 ABSENCE = 0.5  # seconds that a port must be hung up before its host counts as gone
 LULL = 2.0  # seconds after large requests or replies until their memory is given back: more may come
-NOTHING = 0  # but a hang-up, which epoll(7) always tells
+NOTHING = 0  # but a hang-up, which epoll(7) always reports
 MAX_TURN = 256  # replies at a time
-HIGH_WATER = 256 * 1024  # bytes of replies gathered for one write: small ones share it, large ones do not pile up
+HIGH_WATER = 256 * 1024  # bytes of replies gathered for one write: short ones share it, long ones do not pile up
 
 
 NewSession = Callable[[Callable[[], None]], Session]  # with what to call when a reply has come: Session
 
 
 class Stream:
-    """``on_end`` is called once, with the reason, after the descriptor was closed.
+    """A descriptor and its peer. ``on_end`` is called once, with the reason, after the descriptor was closed.
 
-    ``persistent`` is for a descriptor that outlives its peers, a virtio port. Hung up and end of file there say that
-    no host is connected: its successor gets a new session. But the first bytes of a host can come before the news
-    that it is connected, which the kernel handles later; so a port must stay hung up for a while. As it polls as hung
+    ``persistent`` is for a descriptor that outlives its peers, a virtio port. A hang-up or end of file
+    there says that no host is connected: the next one gets a new session. But the first bytes of a host can come
+    before the kernel sees that it is connected, so a port must stay hung up for a while. As it polls as hung
     up all the time, it is watched edge-triggered, and armed again only after something was read.
 
     Elsewhere a peer may close its sending half and wait for the replies that are due.
@@ -78,7 +78,7 @@ class Stream:
             self._loop.watch(self._descriptor, event | (EDGE if self._persistent else 0), self._on_event)
 
     def _on_event(self, events: int) -> None:
-        """A fault of ours must not end the agent, which others need: the peer starts anew."""
+        """Serve the peer. An error of the agent's own does not end the agent: the peer gets a new session."""
         try:
             self._serve(events)
         except Exception:
@@ -139,19 +139,19 @@ class Stream:
             self._wait_for(READ)
 
     def _forget_peer(self) -> None:
-        """What it has left half-said, and what it has not read; the memory too, if that was much."""
+        """Drop its incomplete request and what it has not read, and give the memory back if that was much."""
         self._outgoing.clear()
         self._session.close()
         if self._release is not None:
             self._release_later()
 
     def _on_reply(self) -> None:
-        """A reply has come that was waited for."""
+        """Send the reply to a slow command."""
         if not self._closed and not self._outgoing:
             self._reply()
 
     def _reply(self) -> None:
-        """Send replies until there is none, until the peer has no room for more, or it has had its turn."""
+        """Send replies until none is left, until the peer has no room for more, or it has had MAX_TURN of them."""
         more = self._gather()
         try:
             if not self._write() or more:
@@ -166,7 +166,7 @@ class Stream:
             self._wait_for(NOTHING if self._at_end or self._session.full else READ)
 
     def _gather(self) -> bool:
-        """Take replies, up to a good size for a write; False when there are no more."""
+        """Fetch replies, up to a good size for a write; returns whether there may be more."""
         size = sum(map(len, self._outgoing)) if self._outgoing else 0
         for _ in range(MAX_TURN):
             if size >= HIGH_WATER:
@@ -185,7 +185,7 @@ class Stream:
             self._release = self._loop.call_later(LULL, _release)
 
     def _write(self) -> bool:
-        """True when all that was gathered is written."""
+        """Write what was gathered; returns whether all of it is written."""
         if len(self._outgoing) > 1:
             self._outgoing = [b"".join(self._outgoing)]
         while self._outgoing:
@@ -205,7 +205,7 @@ def _release() -> None:
     glibc would keep it: after it has freed a few of them it takes such blocks from its heap, and trims that by tens
     of megabytes only: malloc_trim(3), M_MMAP_THRESHOLD in mallopt(3). Another C library has no such call.
     """
-    import ctypes  # here: an agent that nobody sends large things to does without
+    import ctypes  # here: an agent that handles no large requests or replies does without
 
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):

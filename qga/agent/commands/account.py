@@ -11,7 +11,7 @@ from qga.protocol.errors import CommandError
 
 
 async def guest_set_user_password(ctx: Context, *, username: str, password: str, crypted: bool) -> None:
-    """chpasswd(8) takes a line ``user:password``: what would make more or less than that of it is refused."""
+    """Set a password by chpasswd(8), which takes a line ``user:password``: what would break that line is refused."""
     raw = base64.decode(password)
     if b"\n" in raw or b"\0" in raw:
         raise CommandError("forbidden characters in raw password")
@@ -44,7 +44,7 @@ def _user(ctx: Context, name: str) -> struct_passwd:
 
 
 def _lines(keys: list[str]) -> list[bytes]:
-    """Each key must be one line of the file, and no comment."""
+    """Return the keys as lines of the file. Raises CommandError for what is not exactly one line, or a comment."""
     for key in keys:
         if key.startswith("#") or "\n" in key or "\0" in key:
             raise CommandError(f"invalid OpenSSH public key: '{key}'")

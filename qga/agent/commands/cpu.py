@@ -58,10 +58,10 @@ def _read_processor(ctx: Context, number: int) -> Processor:
 
 
 def _failed(number: int, call: str, error: OSError) -> CommandError:
-    """In QEMU's words; ``call`` is the one that came after open(2)."""
+    """Return the error in QEMU's words; ``call`` is the one that came after open(2)."""
     directory = f"{CPUS}/cpu{number}/"
-    told = str(error.filename or "")
-    path = directory if told and not told.endswith("/online") else f"{directory}/online"
+    named = str(error.filename or "")
+    path = directory if named and not named.endswith("/online") else f"{directory}/online"
     return CommandError(f'{failed_call(error, call)}("{path}"): {error.strerror}')
 
 

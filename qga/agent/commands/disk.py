@@ -1,4 +1,4 @@
-"""The guest's disks: what there is, and what it has been doing."""
+"""The guest's disks: which there are, and what they have been doing."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ def guest_get_disks(ctx: Context) -> list[dict[str, object]]:
 
 
 def _disk(ctx: Context, disk: Device, devnode: str) -> dict[str, object]:
-    told: dict[str, object] = {"name": devnode, "partition": False}
+    members: dict[str, object] = {"name": devnode, "partition": False}
     slaves = block.list_slaves(ctx.host, disk.path)
     if slaves is not None:
-        told["dependencies"] = [slave.devnode for slave in slaves if slave.devnode is not None]
+        members["dependencies"] = [slave.devnode for slave in slaves if slave.devnode is not None]
     if disk.virtual:
         if alias := block.udev_properties(ctx.host, disk).get("DM_NAME"):
-            told["alias"] = alias
-        return told
+            members["alias"] = alias
+        return members
     if address := disk_address(ctx.host, disk):
-        told["address"] = address
+        members["address"] = address
         if address["bus-type"] == "nvme":
             try:
-                told["smart"] = {"type": "nvme", **nvme.read_health(ctx.host, devnode)}
+                members["smart"] = {"type": "nvme", **nvme.read_health(ctx.host, devnode)}
             except OSError as error:
                 log.debug("no health of %s: %s", devnode, error)
-    return told
+    return members
 
 
 def guest_get_diskstats(ctx: Context) -> list[dict[str, object]]:

@@ -1,4 +1,4 @@
-"""Programs of the guest, started for the host and asked about later."""
+"""Programs of the guest: started for the host, which fetches their status later."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def guest_exec_status(ctx: Context, *, pid: int) -> dict[str, object]:
     ended = {"exitcode": code} if code >= 0 else {"signal": -code}
     room = payload_room(ctx.config)
     of_out = max(room - program.err.size, room // 2)
-    out = _told("out", program.out, of_out)
-    err = _told("err", program.err, room - min(of_out, program.out.size))
+    out = _captured("out", program.out, of_out)
+    err = _captured("err", program.err, room - min(of_out, program.out.size))
     return {"exited": True, **ended, **out, **err}
 
 
-def _told(stream: str, output: Output, room: int) -> dict[str, object]:
-    """What was captured, as much of it as there is room for in the reply (bytes)."""
+def _captured(stream: str, output: Output, room: int) -> dict[str, object]:
+    """Return what was captured of a stream, as much of it as ``room`` (bytes) in the reply allows."""
     if not output.size:
         return {}
     return {

@@ -26,7 +26,7 @@ def _mounts(ctx: Context) -> list[Mount]:
 
 
 def _filesystem(ctx: Context, mount: Mount) -> dict[str, object] | None:
-    """None for one that has been unmounted meanwhile."""
+    """Return a GuestFilesystemInfo; None where it has been unmounted meanwhile."""
     sizes = _sizes(ctx, mount)
     if sizes is None:
         return None
@@ -49,7 +49,7 @@ def _filesystem(ctx: Context, mount: Mount) -> dict[str, object] | None:
 
 
 def _sizes(ctx: Context, mount: Mount) -> dict[str, int] | None:
-    """Bytes: statvfs(3). Nothing where it cannot be asked; None if the mount has gone."""
+    """Return sizes in bytes: statvfs(3). Empty where they cannot be read, and None where the mount has gone."""
     try:
         with opened(ctx.host, mount, os.O_PATH) as descriptor:
             stat = ctx.host.statvfs(descriptor)
@@ -75,14 +75,14 @@ def _trim_all(ctx: Context, minimum: int) -> list[dict[str, object]]:
 
 
 def _trim(ctx: Context, mount: Mount, minimum: int) -> dict[str, object] | None:
-    """None for one that has been unmounted meanwhile."""
+    """Trim a filesystem; returns its result, or None where it has been unmounted meanwhile."""
     outcome = trimming.trim(ctx.host, mount, minimum)
     if outcome is None:
         return None
-    told = {
+    members = {
         "path": mount.mountpoint,
         "trimmed": outcome.trimmed,
         "minimum": outcome.minimum,
         "error": outcome.error,
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in members.items() if value is not None}

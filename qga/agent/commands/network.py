@@ -13,7 +13,7 @@ from qga.protocol.errors import CommandError
 
 _TYPES = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
 _STATISTICS = tuple(name.replace("_", "-") for name in Statistics._fields)
-_HARDWARE_ADDRESS = 6  # bytes told, whatever the network: as SIOCGIFHWADDR and QEMU's agent do
+_HARDWARE_ADDRESS = 6  # bytes in a reply, whatever the network: as SIOCGIFHWADDR and QEMU's agent do
 
 
 def guest_network_get_interfaces(ctx: Context) -> list[dict[str, object]]:
@@ -29,7 +29,7 @@ def guest_network_get_interfaces(ctx: Context) -> list[dict[str, object]]:
     for address in addresses:
         link = address and by_index.get(address.ifindex)
         if address is None or link is None:
-            continue  # it came after the links were listed, or is not to be told of
+            continue  # it came after the links were listed, or exclude-nics has its interface
         name = address.label or link.name
         if name != link.name and _first_match(name, config.exclude_nics) is not None:
             continue
@@ -44,12 +44,12 @@ def guest_network_get_interfaces(ctx: Context) -> list[dict[str, object]]:
 
 
 def _first_match(name: str, globs: Sequence[str]) -> int | None:
-    """The number of the first pattern that it matches: fnmatch(3)."""
+    """Return the number of the first pattern that a name matches, or None: fnmatch(3)."""
     return next((number for number, glob in enumerate(globs) if fnmatchcase(name, glob)), None)
 
 
 def _rank(name: str, primary: Sequence[str]) -> int:
-    """The primary ones in the order of their patterns, then the rest as they came."""
+    """Return a sorting key: the primary ones in the order of their patterns, then the rest as they came."""
     number = _first_match(name, primary)
     return len(primary) if number is None else number
 
@@ -82,7 +82,7 @@ def guest_network_get_route(ctx: Context) -> list[dict[str, object]]:
 
 
 def _read(ctx: Context, path: str) -> str:
-    """Nothing, where the kernel does not speak that version of IP."""
+    """Return a table of routes; an empty one where the kernel does not have that version of IP."""
     try:
         return ctx.host.read(path)
     except FileNotFoundError:

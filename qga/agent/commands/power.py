@@ -1,4 +1,4 @@
-"""Sleep and shutdown. On success there is nothing to say: the guest is gone, or was."""
+"""Sleep and shutdown. A success has no reply: the guest is gone, or was."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding each other: synchronise, ping, say what there is."""
+"""The conversation itself: synchronise, ping, list the commands."""
 
 from __future__ import annotations
 

@@ -25,10 +25,10 @@ def guest_get_timezone(ctx: Context) -> dict[str, object]:
 def guest_get_osinfo(ctx: Context) -> dict[str, object]:
     kernel = ctx.host.uname()
     release = read_os_release(ctx.host)
-    told = {name.lower().replace("_", "-"): release[name] for name in _FROM_OS_RELEASE if name in release}
+    named = {name.lower().replace("_", "-"): release[name] for name in _FROM_OS_RELEASE if name in release}
     return {
         "kernel-release": kernel.release,
         "kernel-version": kernel.version,
         "machine": kernel.machine,
-        **told,
+        **named,
     }

@@ -60,7 +60,7 @@ class Attachment(NamedTuple):
 
 
 def attachment(device: Device) -> Attachment | None:
-    """Where the device is attached; None if that is not known. Raises OSError if it is gone."""
+    """Return where the device is attached; None if that is not known. Raises OSError if it is gone."""
     path = f"{device.path}/"
     scsi = _SCSI.search(path)
     bus, target, unit = map(int, scsi.groups()) if scsi else (0, 0, 0)
@@ -85,7 +85,7 @@ def attachment(device: Device) -> Attachment | None:
 
 
 def _of_card(card: str) -> Attachment | None:
-    """By its type, MMC or SD: Documentation/driver-api/mmc/mmc-dev-attrs.rst."""
+    """Return the place of an MMC or SD card, by its type: Documentation/driver-api/mmc/mmc-dev-attrs.rst."""
     try:
         kind = read_text(f"{card}/type", once=True).strip()
     except OSError:
@@ -94,7 +94,7 @@ def _of_card(card: str) -> Attachment | None:
 
 
 def _of_subsystem(subsystem: str) -> Attachment:
-    """By the first of its controllers that is live, and on PCI; nvme-fabrics has some that are not."""
+    """Return the place of an NVMe disk, by its first live controller on PCI; nvme-fabrics has some that are not."""
     found = []
     for name in sorted(filter(_CONTROLLER.fullmatch, os.listdir(subsystem)), key=natural):
         try:
@@ -108,7 +108,7 @@ def _of_subsystem(subsystem: str) -> Attachment:
 
 
 def _on_pci(path: str, target: int, unit: int, *, is_scsi: bool) -> Attachment | None:
-    """By the first controller on the way from the root bridge: a bridge in between has no driver that is known."""
+    """Return the place of a disk behind a PCI controller: the first with a known driver, from the root bridge on."""
     for function in _PCI_FUNCTION.finditer(path):
         controller = path[: function.end()]
         link = f"{controller}/driver"
@@ -130,7 +130,7 @@ def _on_pci(path: str, target: int, unit: int, *, is_scsi: bool) -> Attachment |
 
 
 def _rank(controller: str, path: str) -> int:
-    """Which of the controller's ports it is, from 0. Raises OSError if it is gone."""
+    """Return which of the controller's ports it is, from 0. Raises OSError if it is gone."""
     port = _PORT.search(path, len(controller))
     if port is None:
         return 0

@@ -1,4 +1,4 @@
-"""Block devices as sysfs has them: their names, and what they lie on; attachment.py says what they are attached to.
+"""Block devices as sysfs has them: their names, and what they lie on. (attachment.py: what they are attached to.)
 
 Source: Documentation/ABI/testing/sysfs-block; what udev knows is read from its database as sd-device(3) does.
 """
@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from qga.agent.linux.host import Host, read_text
 
-_VIRTUAL = "/devices/virtual/block/"  # device mapper, md, loop: there is no hardware
+_VIRTUAL = "/devices/virtual/block/"  # device mapper, md, loop: devices without hardware
 
 
 class Device(NamedTuple):
-    """``path`` is its directory in sysfs, a real path; ``devnode`` its file in /dev, if it has one.
+    """A block device. ``path`` is its directory in sysfs, a real path; ``devnode`` its file in /dev, if it has one.
 
     ``number`` is ``major:minor``.
     """
@@ -37,15 +37,15 @@ class Device(NamedTuple):
 
 
 def read_device(host: Host, path: str) -> Device:
-    """The device of a directory of sysfs, or of a link to one, by its real path. Raises OSError if it is gone."""
+    """Return the device of a directory of sysfs, or of a link to one. Raises OSError if it is gone."""
     directory = resolved(path)
-    told = _fields(read_text(f"{directory}/uevent", once=True))
-    node = told.get("DEVNAME")
-    return Device(directory, f"/dev/{node}" if node else None, f"{told.get('MAJOR')}:{told.get('MINOR')}")
+    properties = _fields(read_text(f"{directory}/uevent", once=True))
+    node = properties.get("DEVNAME")
+    return Device(directory, f"/dev/{node}" if node else None, f"{properties.get('MAJOR')}:{properties.get('MINOR')}")
 
 
 def udev_properties(host: Host, device: Device) -> dict[str, str]:
-    """What udev's database says of it; nothing, where that cannot be read."""
+    """Return udev's properties of a device; none, where its database cannot be read."""
     try:
         text = host.read(f"/run/udev/data/b{device.number}")
     except OSError:
@@ -54,7 +54,7 @@ def udev_properties(host: Host, device: Device) -> dict[str, str]:
 
 
 def resolved(path: str) -> str:
-    """Where a link of sysfs leads, which is never to another; a path that is none, itself. Raises OSError."""
+    """Return where a link of sysfs leads, which is never to another link; other paths as they are. Raises OSError."""
     try:
         target = os.readlink(path)
     except OSError as error:
@@ -68,7 +68,7 @@ def resolved(path: str) -> str:
 
 
 def list_disks(host: Host) -> list[Device]:
-    """Whole disks that have a size, by name. One that cannot be read is left out. Raises OSError for /sys/block."""
+    """Return the whole disks that have a size, by name, without those that cannot be read. Raises OSError."""
     disks = []
     for name in sorted(os.listdir(host.path("/sys/block")), key=natural):
         entry = host.path(f"/sys/block/{name}")
@@ -81,7 +81,7 @@ def list_disks(host: Host) -> list[Device]:
 
 
 def list_partitions(host: Host) -> dict[str, list[Device]]:
-    """Of all disks, by the disk's path, each by name. Raises OSError for /sys/class/block."""
+    """Return the partitions of all disks: by the disk's path, each list by name. Raises OSError."""
     found: dict[str, list[Device]] = {}
     directory = host.path("/sys/class/block")
     names = set(os.listdir(directory))
@@ -97,7 +97,7 @@ def list_partitions(host: Host) -> dict[str, list[Device]]:
 
 
 def list_slaves(host: Host, path: str) -> list[Device] | None:
-    """What a device lies on, by name; None for what never lies on anything. ``path``: its directory in sysfs."""
+    """Return the devices that one lies on, by name; None for what never does. ``path``: its directory in sysfs."""
     slaves = f"{path}/slaves"
     try:
         names = os.listdir(slaves)
@@ -107,14 +107,14 @@ def list_slaves(host: Host, path: str) -> list[Device] | None:
 
 
 def list_hardware(host: Host, path: str) -> list[Device]:
-    """The disks and partitions that a device lies on in the end, with hardware behind them: itself, if it has."""
+    """Return the disks and partitions of real hardware that a device lies on in the end, perhaps itself."""
     if _VIRTUAL not in path:
         return [read_device(host, path)]
     return [below for slave in list_slaves(host, path) or () for below in list_hardware(host, slave.path)]
 
 
 def natural(name: str) -> list[tuple[int, str]]:
-    """A sorting key by which sd10 comes after sd9."""
+    """Return a sorting key by which sd10 comes after sd9."""
     parts = re.split("([0-9]{1,18})", name)  # every second part is a number
     return [(int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)]
 

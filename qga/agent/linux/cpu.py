@@ -21,7 +21,7 @@ _COLUMNS = re.compile(" *[0-9]{1,20}(?: +[0-9]{1,20})* *")
 
 
 class Processor(NamedTuple):
-    """One that cannot be taken offline has no ``online`` file, and is online."""
+    """A processor. One that cannot be taken offline has no ``online`` file, and is online."""
 
     number: int
     online: bool
@@ -29,13 +29,13 @@ class Processor(NamedTuple):
 
 
 def list_numbers(host: Host) -> list[int]:
-    """Of all processors, in their order. Raises OSError."""
+    """Return the numbers of all processors, in their order. Raises OSError."""
     names = os.listdir(host.path(CPUS))
     return sorted([int(name[3:]) for name in names if re.fullmatch("cpu[0-9]{1,9}", name)])
 
 
 def read_processor(host: Host, number: int) -> Processor:
-    """Raises FileNotFoundError if there is no such processor, and OSError."""
+    """Return a processor. Raises FileNotFoundError where it does not exist, and OSError."""
     directory = f"{CPUS}/cpu{number}"
     try:
         return Processor(number, host.read_attribute(f"{directory}/online").startswith("1"), True)
@@ -50,7 +50,7 @@ def set_online(host: Host, number: int, online: bool) -> None:
 
 
 def parse_stat(text: str, ticks_per_second: int) -> list[dict[str, int]]:
-    """The cpuN lines of /proc/stat: the processor's number as ``cpu``, and milliseconds by state.
+    """Return the cpuN lines of /proc/stat: the processor's number as ``cpu``, and milliseconds by state.
 
     What a kernel does not count is left out. A malformed line ends the list, as with QEMU's agent.
     """

@@ -1,4 +1,4 @@
-"""How QEMU's interface writes down where a disk is attached: GuestDiskAddress."""
+"""Where a disk is attached, in the form of QEMU's interface: GuestDiskAddress."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _UNKNOWN = Attachment("unknown")
 
 
 def disk_address(host: Host, device: Device) -> dict[str, Any] | None:
-    """None if nothing at all is known of it. Raises OSError if the device is gone."""
+    """Return a GuestDiskAddress, or None where nothing is known of it. Raises OSError if the device is gone."""
     where = attachment(device)
     serial, dev = udev_properties(host, device).get("ID_SERIAL"), device.devnode
     if where is None and serial is None and dev is None:
         return None
     place = where or _UNKNOWN
-    told = {
+    members = {
         "pci-controller": dict(zip(("domain", "bus", "slot", "function"), place.pci, strict=True)),
         "bus-type": place.bus_type,
         "bus": place.bus,
@@ -28,4 +28,4 @@ def disk_address(host: Host, device: Device) -> dict[str, Any] | None:
         "dev": dev,
         "ccw-address": place.ccw and dict(zip(("cssid", "ssid", "subchno", "devno"), place.ccw, strict=True)),
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in members.items() if value is not None}

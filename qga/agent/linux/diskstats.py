@@ -34,7 +34,7 @@ _NUMBERS = re.compile("[0-9]{1,20}(?: [0-9]{1,20})*")
 
 
 class DiskStats(NamedTuple):
-    """``stats``: sectors of 512 bytes, ticks of a millisecond, by QEMU's names."""
+    """The counters of a disk. ``stats``: sectors of 512 bytes, ticks of a millisecond, by QEMU's names."""
 
     major: int
     minor: int
@@ -43,7 +43,7 @@ class DiskStats(NamedTuple):
 
 
 def parse_diskstats(text: str) -> list[DiskStats]:
-    """In the order of the lines; one that makes no sense is left out."""
+    """Return the disks in the order of the lines, without those that make no sense."""
     found = []
     for line in text.splitlines():
         fields = line.split()

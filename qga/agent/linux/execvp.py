@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def environment(entries: Sequence[str] | None) -> Mapping[bytes, bytes]:
-    """What getenv(3) would find: the first of a name; what has no name or no ``=`` is no entry. None: the agent's."""
+    """Return the variables as getenv(3) finds them: the first of each name. None stands for the agent's own.
+
+    An entry without a name or without ``=`` is left out.
+    """
     if entries is None:
         return os.environb
     found: dict[bytes, bytes] = {}
@@ -27,7 +30,7 @@ def environment(entries: Sequence[str] | None) -> Mapping[bytes, bytes]:
 
 
 def candidates(program: bytes, env: Mapping[bytes, bytes]) -> list[bytes]:
-    """The files that may be the program, in the order to try them. Raises OSError if there is none."""
+    """Return the files that may be the program, in the order to try them. Raises OSError where none can be."""
     names = _names(program, env)
     found: dict[tuple[int, int], bytes] = {}  # by device and inode: a file that PATH leads to twice is tried once
     refusal = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
@@ -48,7 +51,7 @@ def candidates(program: bytes, env: Mapping[bytes, bytes]) -> list[bytes]:
 
 
 def resolve_program(program: bytes, env: Mapping[bytes, bytes]) -> Target:
-    """The first of the candidates, held. Never raises OSError: the target has it."""
+    """Return the first of the candidates, held by a descriptor. Never raises OSError: the target has it."""
     from qga.agent.linux.pathwalk import Target, resolve  # here: only rules about programs need it
 
     names = _names(program, env)
@@ -64,7 +67,7 @@ def resolve_program(program: bytes, env: Mapping[bytes, bytes]) -> Target:
 
 
 def _names(program: bytes, env: Mapping[bytes, bytes]) -> list[bytes]:
-    """One without a slash is looked for in PATH, of ``env`` or else the agent's; in each of its parts once."""
+    """Return the paths to look at: for a name without a slash, one in each part of PATH, of ``env`` or ours."""
     if b"/" in program or not program:
         return [program]
     path = env.get(b"PATH", os.environb.get(b"PATH", os.defpath.encode()))

@@ -35,7 +35,7 @@ _NOT_OURS = (errno.EOPNOTSUPP, errno.EBUSY)
 
 
 class FreezeError(CommandError):
-    """Nothing stays frozen, but that ``stuck`` (mount points) have not come back from the kernel."""
+    """A freeze failed and was undone, except at ``stuck``: mount points about which the kernel has not answered."""
 
     def __init__(self, text: str, stuck: Sequence[str] = ()) -> None:
         super().__init__(text)
@@ -43,7 +43,7 @@ class FreezeError(CommandError):
 
 
 class Answer(NamedTuple):
-    """Of one call: whether it has frozen, or thawed, the mount; or why not, if that is an error."""
+    """The outcome of one call: whether it has frozen, or thawed, the mount; or why not, if that is an error."""
 
     mount: Mount
     freezing: bool
@@ -52,10 +52,10 @@ class Answer(NamedTuple):
 
 
 def freezing_order(host: Host, mounts: Sequence[Mount]) -> list[Mount]:
-    """Last mounted first, but always a filesystem that lies in another's file before that one.
+    """Return the mounts in the order to freeze them: last mounted first, but each before the one that has its file.
 
-    The kernel freezes a filesystem by writing down what is pending. Into a file on a frozen filesystem that would
-    wait for a thaw. Where the order cannot be found in time, it is that of mounting.
+    The kernel freezes a filesystem by writing what is pending, and into a file on a frozen filesystem that would wait
+    for a thaw. Where the order cannot be found in time, it is that of mounting.
     """
 
     def find() -> list[int]:
@@ -127,7 +127,7 @@ class _Calls:
         self._not_begun: list[Mount] = []
 
     def freeze(self, mount: Mount) -> None:
-        """Raises CommandError where there is no process to do it in."""
+        """Begin to freeze a mount. Raises CommandError where no process can be made for it."""
         self._under_way[self._host.begin(partial(_frozen, self._host, mount), self._keep)] = mount, True
 
     def thaw(self, mount: Mount) -> None:
@@ -139,7 +139,7 @@ class _Calls:
             self._under_way[call] = mount, False
 
     def wait(self, until: float) -> Answer | None:
-        """The next answer that comes until then, a time of CLOCK_MONOTONIC."""
+        """Return the next answer, or None where none comes ``until`` then, a time of CLOCK_MONOTONIC."""
         ready = readable(self._under_way, until - time.monotonic())
         if ready is None:
             return None
@@ -151,7 +151,7 @@ class _Calls:
             return Answer(mount, freezing, freezing, f"failed to {what} {mount.mountpoint}: {error}")
 
     def finish(self, seconds: float) -> tuple[int, list[str]]:
-        """Wait for all, and thaw what was frozen meanwhile; how many were thawed, and which have not answered.
+        """Wait for all, and thaw what was frozen meanwhile; returns how many were thawed, and which did not answer.
 
         Where no process can be made they are thawed here: better that this one is held up than that the guest stays
         frozen.
@@ -176,7 +176,7 @@ class _Calls:
 
 @contextmanager
 def _frozen(host: Host, mount: Mount) -> Iterator[tuple[bool, str | None]]:
-    """Whether it was frozen by this, and why not. A BrokenPipeError is that nobody wants it frozen any more."""
+    """Freeze a mount; gives whether this has frozen it, and why not. A BrokenPipeError thaws it: it was given up."""
     with contextlib.ExitStack() as stack:
         descriptor, done, failure = -1, False, None
         try:
@@ -209,7 +209,7 @@ def _thawed(host: Host, mount: Mount) -> Iterator[tuple[bool, str | None]]:
 
 
 def _until_thawed(host: Host, descriptor: int) -> bool:
-    """Until the kernel says that it is not frozen: old ones count how often it was. Whether it was at all."""
+    """Thaw until the kernel says that it is not frozen; returns whether it was. Old kernels count the freezes."""
     thawed = False
     with contextlib.suppress(OSError):
         while True:

@@ -23,7 +23,7 @@ _LEFTOVER = re.compile(
 
 
 def list_hooks(host: Host, path: str) -> list[str]:
-    """The programs, in the order to run them before a freeze. Raises CommandError for what must not be run.
+    """Return the programs in the order to run them before a freeze. Raises CommandError for what must not be run.
 
     Of a directory: every executable file but leftovers, by name. A ``path`` that does not exist is a program that
     cannot be run. One without a slash is a file, too, and not a name to look for in PATH.
@@ -57,7 +57,7 @@ def run_hook(host: Host, hook: str, event: str, timeout: float) -> None:
 
 
 def _check(host: Host, path: str) -> None:
-    """Raises CommandError."""
+    """Raise CommandError for a hook that others than root can change."""
     refusal = not_only_roots(host, path)
     if refusal is not None:
         raise CommandError(f"fsfreeze hook {path} is refused: {refusal}")

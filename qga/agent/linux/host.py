@@ -57,7 +57,7 @@ class Outcome(NamedTuple):
 
     @property
     def text(self) -> str:
-        """How it ended and, where it said something, its last words."""
+        """How it ended, with the end of its output."""
         words = self.output.decode(errors="replace").strip()
         return f"{self}: {words}" if words else str(self)
 
@@ -76,7 +76,7 @@ class Outcome(NamedTuple):
 
 
 def signal_name(number: int) -> str:
-    """SIGKILL, or "signal 40" where it has no name."""
+    """Return the name of a signal: "SIGKILL", or "signal 40" where it has none."""
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -84,12 +84,12 @@ def signal_name(number: int) -> str:
 
 
 def failed_call(error: OSError, otherwise: str) -> str:
-    """Which call failed on a file: "open", or else the one named. Only open(2) makes Python name the file."""
+    """Return which call failed on a file: "open", or else the one named. Only open(2) makes Python name the file."""
     return "open" if error.filename is not None else otherwise
 
 
 def read_text(path: str, *, once: bool = False) -> str:
-    """A whole file, by its real path. (open() takes four times as long for a line of sysfs.)
+    """Return a whole file, by its real path. (open() takes four times as long for a line of sysfs.)
 
     ``once``: one read(2) has it all, as of any file of sysfs; Documentation/filesystems/sysfs.rst.
     Raises OSError: with ``filename`` if open(2) failed, with ``filename2`` if read(2) did.
@@ -114,7 +114,7 @@ class Run(Protocol):
 
 
 class RunAs(Protocol):
-    """Carries out ``work`` as a user, who it is to the kernel, and returns its result. Raises CommandError."""
+    """Carries out ``work`` in a process of that user, and returns its result. Raises CommandError."""
 
     def __call__(self, user: pwd.struct_passwd, work: Callable[[], bytes]) -> bytes: ...
 
@@ -125,23 +125,23 @@ class Attempt(Protocol[T_co]):
     descriptor: int | None
 
     def answer(self) -> T_co:
-        """What it answered; waits for it. Raises CommandError."""
+        """Wait for the answer and return it. Raises CommandError."""
 
     def give_up(self) -> None:
-        """Nobody waits for it any more: when it comes back, it undoes what it has done."""
+        """Wait for it no longer: when it comes back, it undoes what it has done."""
 
 
 class Begin(Protocol):
     """Enters ``work`` in a process that can be given up, where the kernel may never return from it.
 
-    The process keeps the descriptors ``keep`` open. Raises CommandError where there is no process to do it in.
+    The process keeps the descriptors ``keep`` open. Raises CommandError where no process can be made.
     """
 
     def __call__(self, work: Callable[[], AbstractContextManager[T]], keep: Sequence[int] = ()) -> Attempt[T]: ...
 
 
 def readable(calls: Iterable[Attempt[T]], seconds: float) -> Attempt[T] | None:
-    """One that has answered, at the latest in so many seconds."""
+    """Return a call that has answered, or None where none does in so many seconds."""
     poll = select.poll()
     waiting = {}
     for call in calls:
@@ -189,13 +189,13 @@ class Host:
         self.begin = begin
 
     def path(self, path: str) -> str:
-        """Where a file of the guest really lies; ``path`` is absolute."""
+        """Return where a file of the guest really lies; ``path`` is absolute."""
         return self.root + path
 
     def within(self, seconds: float, work: Callable[[], T]) -> T | None:
-        """What ``work`` returns, which must suit marshal, in a process of its own; None if the kernel holds it up.
+        """Carry out ``work`` in a process of its own; returns its result, or None after ``seconds`` without one.
 
-        Where there is no process to do it in, it is done here.
+        The result must suit marshal. Where no process can be made, the work is done in this one.
         """
 
         @contextmanager
@@ -212,19 +212,19 @@ class Host:
             call.give_up()
 
     def asleep(self) -> float:
-        """Seconds that the guest has slept since it booted, as far as its clock can tell: clock_gettime(2)."""
+        """Return the seconds that the guest has slept since it booted, by its clocks: clock_gettime(2)."""
         return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
 
     def clock(self) -> int:
-        """Nanoseconds since 1970 in UTC: clock_gettime(2)."""
+        """Return the nanoseconds since 1970 in UTC: clock_gettime(2)."""
         return time.time_ns()
 
     def set_clock(self, nanoseconds: int) -> None:
-        """clock_settime(2). Raises OSError, and OverflowError for a time that time_t cannot hold."""
+        """Set the clock: clock_settime(2). Raises OSError, and OverflowError for a time that time_t cannot hold."""
         time.clock_settime_ns(time.CLOCK_REALTIME, nanoseconds)
 
     def user(self, name: str) -> pwd.struct_passwd:
-        """getpwnam(3), whoever knows the user. Raises KeyError, and ValueError for what cannot be a name.
+        """Return a user by name: getpwnam(3). Raises KeyError, and ValueError for what cannot be a name.
 
         What answers in libc is not made for megabytes: nss-systemd ends the process.
         """
@@ -233,29 +233,29 @@ class Host:
         return pwd.getpwnam(name)
 
     def signal_init(self, number: int) -> None:
-        """kill(2), of process 1. Raises OSError."""
+        """Send process 1 a signal: kill(2). Raises OSError."""
         os.kill(1, number)
 
     def uname(self) -> os.uname_result:
-        """uname(2)."""
+        """Return names and versions of the system: uname(2)."""
         return os.uname()
 
     def timezone(self) -> tuple[str, int]:
-        """Abbreviation, and seconds east of UTC, now: $TZ or /etc/localtime, whatever they are by now; tzset(3)."""
+        """Return the zone's abbreviation and seconds east of UTC, by the present $TZ or /etc/localtime: tzset(3)."""
         time.tzset()
         now = time.localtime()
         return now.tm_zone, now.tm_gmtoff
 
     def rtnetlink(self, request: int) -> list[bytes]:
-        """The payloads of the kernel's answer to RTM_GETLINK or RTM_GETADDR: rtnetlink(7). Raises OSError."""
+        """Return the payloads of the kernel's answer to RTM_GETLINK or RTM_GETADDR: rtnetlink(7). Raises OSError."""
         return rtnetlink.dump(request)
 
     def load_average(self) -> tuple[float, float, float]:
-        """Of the last 1, 5 and 15 minutes: getloadavg(3). Raises OSError."""
+        """Return the load of the last 1, 5 and 15 minutes: getloadavg(3). Raises OSError."""
         return os.getloadavg()
 
     def block_device(self, path: str) -> tuple[int, int] | None:
-        """Major and minor number of a block device; None for what is none, or cannot be looked at: stat(2)."""
+        """Return major and minor number of a block device; None for what is not one, or cannot be read: stat(2)."""
         try:
             status = os.stat(self.path(path))
         except OSError:
@@ -263,11 +263,11 @@ class Host:
         return (os.major(status.st_rdev), os.minor(status.st_rdev)) if stat.S_ISBLK(status.st_mode) else None
 
     def ioctl(self, descriptor: int, request: int, argument: bytearray | int = 0) -> int:
-        """ioctl(2); a bytearray is overwritten with what the kernel answers. Raises OSError."""
+        """Call ioctl(2), which overwrites a bytearray with the kernel's answer. Raises OSError."""
         return fcntl.ioctl(descriptor, request, argument)
 
     def mounted_at(self, descriptor: int) -> tuple[int, tuple[int, int]] | None:
-        """The id of the mount that an open file was reached through, and the device number that its filesystem gives.
+        """Return the id of the mount that an open file was reached through, and the device number of its filesystem.
 
         None where it cannot be known: proc(5), /proc/[pid]/fdinfo, mnt_id. Below a ``root`` there are no mounts.
         """
@@ -282,15 +282,15 @@ class Host:
         return (ids[0], (os.major(device), os.minor(device))) if ids else None
 
     def statvfs(self, descriptor: int) -> os.statvfs_result:
-        """fstatvfs(3). Raises OSError."""
+        """Return the sizes of an open file's filesystem: fstatvfs(3). Raises OSError."""
         return os.fstatvfs(descriptor)
 
     def read(self, path: str) -> str:
-        """A small text file, such as sysfs has. Raises OSError."""
+        """Return a text file of the guest. Raises OSError."""
         return read_text(self.path(path))
 
     def read_attribute(self, path: str) -> str:
-        """A file of sysfs that is never empty. Raises OSError."""
+        """Return a file of sysfs, read in one call; an empty one is an error. Raises OSError."""
         text = read_text(self.path(path), once=True)
         if not text:
             raise OSError(errno.ENODATA, "unexpected EOF")

@@ -13,7 +13,7 @@ MEMORY = "/sys/devices/system/memory"
 
 
 class MemoryBlock(NamedTuple):
-    """One that has no ``state`` file cannot be taken offline, and is online."""
+    """A memory block. One without a ``state`` file cannot be taken offline, and is online."""
 
     number: int
     online: bool
@@ -22,7 +22,7 @@ class MemoryBlock(NamedTuple):
 
 
 def list_memory_blocks(host: Host) -> list[MemoryBlock]:
-    """By number. Raises OSError: FileNotFoundError where the kernel has no memory hot-plug."""
+    """Return all blocks by number. Raises OSError: FileNotFoundError where the kernel has no memory hot-plug."""
     names = os.listdir(host.path(MEMORY))
     return [
         read_memory_block(host, block)
@@ -31,7 +31,7 @@ def list_memory_blocks(host: Host) -> list[MemoryBlock]:
 
 
 def read_memory_block(host: Host, number: int) -> MemoryBlock:
-    """Raises FileNotFoundError if there is no such block, and OSError."""
+    """Return a block. Raises FileNotFoundError where it does not exist, and OSError."""
     directory = f"{MEMORY}/memory{number}"
     os.stat(host.path(directory))
     try:
@@ -51,5 +51,5 @@ def set_online(host: Host, number: int, online: bool) -> None:
 
 
 def read_block_size(host: Host) -> int:
-    """Bytes. Raises OSError, and ValueError where the file holds no number."""
+    """Return the size of a block in bytes. Raises OSError, and ValueError where the file does not hold a number."""
     return number(host.read_attribute(f"{MEMORY}/block_size_bytes").strip(), 16)

@@ -1,4 +1,4 @@
-r"""The mounted filesystems that lie on a block device: what can be frozen, trimmed and told about.
+r"""The mounted filesystems that lie on a block device: what can be frozen, trimmed and listed.
 
 Source: proc(5), /proc/[pid]/mountinfo. A line:
 ``36 35 98:0 /root /mnt\0401 rw,noatime master:1 - ext4 /dev/sdb rw``.
@@ -31,7 +31,7 @@ _ESCAPE = re.compile(r"\\(?!000)([0-7]{3}|\\)")  # no path has a NUL
 
 
 class Mount(NamedTuple):
-    """``major`` and ``minor`` name the device; ``source`` is what was mounted, mostly its file in /dev.
+    """A mount. ``major`` and ``minor`` name the device; ``source`` is what was mounted, mostly its file in /dev.
 
     ``parent`` is the ``id`` of the mount that it lies upon. One that is ``hidden`` cannot be reached by its mount
     point: another was mounted over it, or over a directory on the way. Whoever opens that path meets the other, which
@@ -62,7 +62,7 @@ class Mount(NamedTuple):
 
 
 def parse_mountinfo(text: str) -> list[Mount]:
-    """All lines, in their order; one that makes no sense is left out."""
+    """Return the mounts of all lines, in their order, without those that make no sense."""
     return [
         Mount(
             int(major),
@@ -80,13 +80,13 @@ def parse_mountinfo(text: str) -> list[Mount]:
 
 
 def parse_mounts(text: str) -> list[tuple[str, str, str]]:
-    """Source, mount point and type of each line of /proc/mounts, see fstab(5)."""
+    """Return source, mount point and type of each line of /proc/mounts, see fstab(5)."""
     lines = (line.split(" ") for line in text.split("\n"))
     return [(unescape(f[0]), unescape(f[1]), unescape(f[2])) for f in lines if len(f) > 2]
 
 
 def list_mounts(host: Host) -> list[Mount]:
-    """The first mount of each block device, in the order of mounting. Raises CommandError.
+    """Return the first mount of each block device, in the order of mounting. Raises CommandError.
 
     Of a device that is mounted more than once, the first that is not hidden; the rest are its ``others``.
     """
@@ -106,7 +106,7 @@ def _first(same: list[Mount]) -> Mount:
 
 
 def all_mounts(host: Host) -> list[Mount]:
-    """Every mount that this process sees, in the order of mounting. Raises CommandError.
+    """Return every mount that this process sees, in the order of mounting. Raises CommandError.
 
     A btrfs has the number of the device that it was mounted from; what lies on no device has the major number 0.
     """
@@ -125,7 +125,7 @@ def all_mounts(host: Host) -> list[Mount]:
 
 
 def named(mounts: Iterable[Mount], paths: Iterable[str]) -> list[Mount]:
-    """Those that are mounted at one of ``paths``, whichever of their mounts is; ``/x/`` and ``//x/.`` are ``/x``."""
+    """Return the filesystems that are mounted at one of ``paths``, by any of their mounts; ``//x/.`` is ``/x``."""
     wanted = {_plain(path) for path in paths}
     return [
         mount
@@ -135,9 +135,9 @@ def named(mounts: Iterable[Mount], paths: Iterable[str]) -> list[Mount]:
 
 
 def without(mounts: Iterable[Mount], globs: Sequence[str]) -> list[Mount]:
-    """Those that match none of the ``globs``: fnmatch(3).
+    """Return the filesystems that match none of the ``globs``: fnmatch(3).
 
-    ``/dev/…`` is a device, another ``/…`` a mount point, what begins otherwise a type or a source that is no file.
+    ``/dev/…`` is a device, another ``/…`` a mount point, what begins otherwise a type or a source that is not a file.
     Any of a filesystem's mounts counts. One of just a directory of it has to be named in full: ``/containers/*``
     is not about the filesystem of ``/``, a part of which is bound there.
     """
@@ -157,12 +157,12 @@ def without(mounts: Iterable[Mount], globs: Sequence[str]) -> list[Mount]:
 
 
 def _plain(path: str) -> str:
-    """Without what means nothing in it; a name that is not absolute is not a mount point."""
+    """Return a path without what means nothing in it; a name that is not absolute is not a mount point."""
     return "/" + "/".join(name for name in path.split("/") if name not in ("", ".")) if path[:1] == "/" else path
 
 
 class MountTree:
-    """Which mount lies upon which: finds where a path leads without asking the filesystems on the way."""
+    """Which mount lies upon which: finds where a path leads without a call to the filesystems in between."""
 
     def __init__(self, mounts: Sequence[Mount]) -> None:
         """``mounts`` are all that this process sees."""
@@ -171,7 +171,7 @@ class MountTree:
         self._root = next((m for m in mounts if m.parent == m.id or m.parent not in known), None)
 
     def at(self, path: str) -> Mount | None:
-        """The mount that a file lies on; ``path`` is absolute and has no symbolic links."""
+        """Return the mount that a file lies on; ``path`` is absolute and has no symbolic links."""
         current = self._root
         at = ""
         for name in path.rstrip("/").split("/"):
@@ -186,12 +186,12 @@ class MountTree:
 
 
 class GoneError(OSError):
-    """What was mounted there has been unmounted since the mounts were listed, or another mount hides it."""
+    """A mount has gone since the mounts were listed, or another mount hides it."""
 
 
 @contextmanager
 def opened(host: Host, mount: Mount, flags: int = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY) -> Iterator[int]:
-    """A descriptor of the mount point, which lets itself be opened whatever it is. Raises OSError.
+    """Give a descriptor of the mount point. Raises OSError.
 
     It lies on that mount, and never on what is below one that has gone: that is a GoneError.
     """
@@ -212,7 +212,7 @@ def opened(host: Host, mount: Mount, flags: int = os.O_RDONLY | os.O_NONBLOCK | 
 
 
 def _is_mounted(host: Host, mount: Mount) -> bool:
-    """Whether it still is in the list, or may be."""
+    """Return whether a mount is still in the list, or may be."""
     try:
         mounts = all_mounts(host)
     except CommandError:
@@ -221,7 +221,10 @@ def _is_mounted(host: Host, mount: Mount) -> bool:
 
 
 def _lies_on(host: Host, descriptor: int, mount: Mount) -> bool:
-    """By the mount's id, which the kernel soon gives again, and by its device; a subvolume has its own number."""
+    """Return whether an open file lies on a mount: by id, which the kernel soon uses again, and by device number.
+
+    A subvolume of a btrfs has a number of its own.
+    """
     at = host.mounted_at(descriptor)
     if mount.id == 0 or at is None:
         return True
@@ -237,7 +240,7 @@ def _with_device(host: Host, mount: Mount) -> Mount:
 
 
 def unescape(field: str) -> str:
-    r"""``\040`` is a space; the kernel writes space, tab, newline and backslash so."""
+    r"""Return a field with its escapes resolved: space, tab, newline and backslash, such as ``\040`` for a space."""
     if "\\" not in field:
         return field
     return _ESCAPE.sub(lambda match: "\\" if match[1] == "\\" else chr(int(match[1], 8)), field)

@@ -40,7 +40,7 @@ _COUNTER_NAMES = (
 
 
 def parse_health(log: bytes) -> dict[str, int]:
-    """By QEMU's names; temperature in kelvins, counters as their lower (-lo) and higher (-hi) 64 bits."""
+    """Return the health by QEMU's names: temperature in kelvins, counters as lower (-lo) and higher (-hi) 64 bits."""
     halves = [f"{name}-{half}" for name in _COUNTER_NAMES for half in ("lo", "hi")]
     return {
         **dict(zip(_NUMBER_NAMES, _NUMBERS.unpack_from(log), strict=True)),

@@ -23,7 +23,7 @@ _ESCAPE = re.compile(r"""\\([$"'`\\])""")
 
 
 def parse_os_release(text: str) -> dict[str, str]:
-    """The last of each name; a line that is no assignment is left out."""
+    """Return the last value of each name; a line that is not an assignment is left out."""
     return {
         name: quoted or plain or (_value(other) if other else "")
         for name, quoted, plain, other in _LINE.findall(text)
@@ -31,7 +31,7 @@ def parse_os_release(text: str) -> dict[str, str]:
 
 
 def read_os_release(host: Host) -> dict[str, str]:
-    """Of the first file that can be read, or nothing."""
+    """Return the variables of the first file that can be read, or none."""
     named = os.environ.get(VARIABLE)
     for path in (named,) if named else FILES:
         try:
@@ -43,7 +43,7 @@ def read_os_release(host: Host) -> dict[str, str]:
 
 
 def _value(text: str) -> str:
-    """The first word, as a shell would take it."""
+    """Return the first word, as a shell takes it."""
     value, at = "", 0
     while part := _PART.match(text, at):
         single, double, escaped, plain = part.groups()

@@ -32,7 +32,7 @@ def not_only_roots(host: Host, path: str) -> str | None:
 
 
 def _walk(path: str) -> str | None:
-    """``path`` is absolute. Raises OSError where it leads nowhere."""
+    """Walk an absolute path; returns why a step is not root's alone, or None. Raises OSError if it leads nowhere."""
     at = "/"  # a directory that was passed, without links
     refusal = _refusal(at, os.lstat(at))
     ahead = path.split("/")[::-1]
@@ -64,11 +64,11 @@ def _walk(path: str) -> str | None:
 
 
 def _refusal(path: str, status: os.stat_result) -> str | None:
-    """Why this one is not root's alone, or None.
+    """Return why this file or directory is not root's alone, or None.
 
     A sticky directory of root's passes: nobody else can rename or remove what is root's in it, unlink(2). But where
     protected_hardlinks is off, proc_sys_fs(5), anybody can make a link to any file there, under a name of his choice.
-    So only a directory in it can be root's: of those there are no hard links.
+    So only a directory in it can be root's: directories have no hard links.
     """
     if status.st_uid not in (0, os.geteuid()):
         return f"{path} belongs to user {status.st_uid}, expected root"

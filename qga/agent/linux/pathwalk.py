@@ -1,9 +1,9 @@
 """Which file a path of the host really names, held by descriptors so that it can be no other when it is used.
 
 The rule it keeps: every component is opened without following it (O_PATH | O_NOFOLLOW, open(2)), and what turns out
-to be a symbolic link is read from that descriptor and walked in turn, as path_resolution(7) has it. So the path that
-is told is the one that was walked, and whoever swaps a link meanwhile gains nothing. A magic link of /proc counts as
-what it says. openat2(2) cannot do that: it follows links or refuses them, and does not tell where they led.
+to be a symbolic link is read from that descriptor and walked in turn, as path_resolution(7) has it. So the
+resulting path is the one that was walked, and swapping a link meanwhile changes nothing. A magic link of /proc counts
+as what it says. openat2(2) cannot do that: it follows links or refuses them, and does not say where they led.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Target:
             os.close(descriptor)
 
     def place(self) -> tuple[bytes, int]:
-        """Its name and the descriptor of its directory, to be opened with O_NOFOLLOW. Raises OSError."""
+        """Return its name and the descriptor of its directory, to be opened with O_NOFOLLOW. Raises OSError."""
         if self.error is not None:
             raise self.error
         return self.name, self.directory
@@ -56,7 +56,7 @@ class Target:
         )
 
     def for_interpreter(self) -> tuple[int, ...]:
-        """The descriptor that the program must inherit: whoever interprets a script opens it again, ``as_path``."""
+        """Return the descriptors that the program must inherit: an interpreter opens its script by ``as_path``."""
         if self.descriptor is None:
             return ()
         try:
@@ -132,7 +132,7 @@ def _walk(target: Target, path: bytes) -> None:
 
 
 def _hold(name: bytes, directory: int, *, way: bool) -> int:
-    """What has this name, be it a link. A directory on the ``way`` is mounted if it is to be when it is used."""
+    """Open what has this name, be it a link. A directory on the ``way`` is opened so that it is mounted on demand."""
     if way:
         with contextlib.suppress(NotADirectoryError):
             return os.open(name, _HELD | os.O_DIRECTORY, dir_fd=directory)

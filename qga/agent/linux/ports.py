@@ -11,11 +11,11 @@ _LINKS = "/dev/virtio-ports/"
 
 
 def find_port(host: Host, path: str) -> str:
-    """The device to open for ``path``.
+    """Return the device to open for ``path``.
 
     udev links /dev/virtio-ports/NAME to the device of the port that the host named NAME; where that link is
     missing, the kernel still tells the name, in /sys/class/virtio-ports/vportNpM/name. Returns ``path`` itself where
-    it exists, is no such link, or no port has the name.
+    it exists, is not such a link, or no port has the name.
     """
     if not path.startswith(_LINKS) or os.path.exists(host.path(path)):
         return path

@@ -35,7 +35,7 @@ Refusal = str | None
 
 
 class SleepMode(NamedTuple):
-    """What one kind of sleep is called by those who can bring it about."""
+    """The names that one kind of sleep has for each of its methods."""
 
     name: str
     pm_flag: str  # of pm-is-supported(1)
@@ -127,7 +127,7 @@ def _systemd_probe(host: Host, mode: SleepMode) -> Refusal:
 
 
 def _systemd_act(host: Host, mode: SleepMode) -> Refusal:
-    """systemctl returns when logind has taken the order: how it went is told by the unit, once logind is idle."""
+    """Sleep by systemctl, which returns at once: the unit says how it went, as soon as logind is idle."""
     host.run(("systemctl", "reset-failed", mode.unit))
     outcome = host.run(("systemctl", mode.systemctl), timeout=SLEEP_TIMEOUT)
     if not outcome.ok:
@@ -222,7 +222,7 @@ def shut_down(host: Host, mode: str) -> list[str]:
 
 
 def _by_signal(host: Host, mode: str) -> Refusal:
-    """systemctl would ask logind, which asks polkit, which wants a password of whoever is not root."""
+    """Shut down by a signal to init: systemctl would go through polkit, which wants a password of non-root users."""
     try:
         host.signal_init(signal.SIGRTMIN + _SIGNALS[mode])
     except OSError as error:

@@ -13,7 +13,7 @@ IPV4, IPV6 = "/proc/net/route", "/proc/net/ipv6_route"
 
 
 class Route4(NamedTuple):
-    """Addresses are dotted; ``flags`` are RTF_* of linux/route.h."""
+    """A route of IPv4. Addresses are dotted; ``flags`` are RTF_* of linux/route.h."""
 
     iface: str
     destination: str
@@ -29,7 +29,7 @@ class Route4(NamedTuple):
 
 
 class Route6(NamedTuple):
-    """``source`` and ``srcprefixlen`` are those of a source-specific route, mostly ``::`` and 0."""
+    """A route of IPv6. ``source`` and ``srcprefixlen`` are those of a source-specific route, mostly ``::`` and 0."""
 
     iface: str
     destination: str
@@ -44,7 +44,7 @@ class Route6(NamedTuple):
 
 
 def parse_ipv4(text: str, byteorder: Literal["little", "big"] = sys.byteorder) -> list[Route4]:
-    """All lines after the header that make sense.
+    """Return the routes of all lines after the header that make sense.
 
     The kernel writes an address as the number that its bytes are to this machine.
     """
@@ -77,7 +77,7 @@ def parse_ipv4(text: str, byteorder: Literal["little", "big"] = sys.byteorder) -
 
 
 def parse_ipv6(text: str) -> list[Route6]:
-    """All lines that make sense; every number in them is hexadecimal."""
+    """Return the routes of all lines that make sense; every number in them is hexadecimal."""
     routes = []
     for line in text.splitlines():
         fields = line.split()

@@ -1,4 +1,4 @@
-"""The network interfaces and their addresses, as the kernel tells them in one dump each: rtnetlink(7).
+"""The network interfaces and their addresses, which the kernel gives in one dump each: rtnetlink(7).
 
 No library is used: psutil leaves out an interface without addresses of any kind, mixes up the kernel's order and pads
 what is not Ethernet; pyroute2 takes ten times as long to import and to parse.
@@ -35,7 +35,7 @@ _TRIES = 10  # a dump during which something changed is asked for again
 
 
 class Statistics(NamedTuple):
-    """As /proc/net/dev counts: what was missed counts as dropped."""
+    """Counters as in /proc/net/dev: what was missed counts as dropped."""
 
     rx_bytes: int
     rx_packets: int
@@ -48,7 +48,7 @@ class Statistics(NamedTuple):
 
 
 class Link(NamedTuple):
-    """``hardware_address``: as many bytes as its kind of network has, perhaps none."""
+    """An interface. ``hardware_address`` has as many bytes as its kind of network, perhaps none."""
 
     ifindex: int
     name: str
@@ -57,7 +57,7 @@ class Link(NamedTuple):
 
 
 class Address(NamedTuple):
-    """``label`` is the name that an IPv4 address was given; ``family`` is AF_INET or AF_INET6."""
+    """An address. ``label`` is the name that an IPv4 address was given; ``family`` is AF_INET or AF_INET6."""
 
     ifindex: int
     family: int
@@ -67,7 +67,7 @@ class Address(NamedTuple):
 
 
 def dump(request: int) -> list[bytes]:
-    """The payloads of the kernel's answer to RTM_GETLINK or RTM_GETADDR, one for each message. Raises OSError."""
+    """Return the payloads of the kernel's answer to RTM_GETLINK or RTM_GETADDR, one a message. Raises OSError."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as kernel:
         for sequence in range(_TRIES):
             flags = _NLM_F_REQUEST | _NLM_F_DUMP
@@ -79,7 +79,7 @@ def dump(request: int) -> list[bytes]:
 
 
 def _receive(kernel: socket.socket, answer: int) -> tuple[list[bytes], bool]:
-    """One answer, and whether nothing changed while it was made."""
+    """Return one answer, and whether nothing changed while it was made."""
     payloads, whole = [], True
     while data := kernel.recv(_RECEIVE):
         for kind, flags, payload in messages(data):
@@ -95,7 +95,7 @@ def _receive(kernel: socket.socket, answer: int) -> tuple[list[bytes], bool]:
 
 
 def messages(data: bytes) -> list[tuple[int, int, bytes]]:
-    """The type, flags and payload of each message of a datagram. Raises OSError for what is cut short."""
+    """Give type, flags and payload of each message of a datagram. Raises OSError for what is cut short."""
     found, offset, size = [], 0, _HEADER.size
     while offset < len(data):
         if offset + size > len(data):
@@ -110,7 +110,7 @@ def messages(data: bytes) -> list[tuple[int, int, bytes]]:
 
 
 def parse_link(payload: bytes) -> Link:
-    """The interface of an RTM_NEWLINK. Raises OSError for what is cut short."""
+    """Return the interface of an RTM_NEWLINK. Raises OSError for what is cut short."""
     _, _, index, _, _ = _unpack(_LINK, payload)
     found = _attributes(payload, _LINK.size, (_IFLA_IFNAME, _IFLA_ADDRESS, _IFLA_STATS64))
     name = os.fsdecode(found.get(_IFLA_IFNAME, b"").rstrip(b"\0"))
@@ -119,7 +119,7 @@ def parse_link(payload: bytes) -> Link:
 
 
 def parse_address(payload: bytes) -> Address | None:
-    """The IP address of an RTM_NEWADDR, of this machine's own side; None for another. Raises OSError as above."""
+    """Return the IP address of an RTM_NEWADDR, of this machine's own side; None for another kind. Raises OSError."""
     family, prefix, _, _, index = _unpack(_ADDRESS, payload)
     if family not in _ADDRESS_SIZES:
         return None
@@ -134,7 +134,7 @@ def parse_address(payload: bytes) -> Address | None:
 
 
 def _attributes(payload: bytes, offset: int, wanted: tuple[int, ...]) -> dict[int, bytes]:
-    """The values of those that are ``wanted``: a link has dozens, and there may be many links."""
+    """Return the values of the ``wanted`` attributes: a link has dozens, and there may be many links."""
     found: dict[int, bytes] = {}
     unpack, size, end = _ATTRIBUTE.unpack_from, _ATTRIBUTE.size, len(payload)
     while offset < end and len(found) < len(wanted):

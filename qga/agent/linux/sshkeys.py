@@ -19,19 +19,19 @@ from pwd import struct_passwd
 from qga.agent.linux.host import Host
 from qga.protocol.errors import CommandError
 
-MAX_SIZE = 1024 * 1024  # bytes of a file: some thousands of keys; a larger one is no list of keys
+MAX_SIZE = 1024 * 1024  # bytes of a file: some thousands of keys; a larger one is not a list of keys
 
 _KEYS = "authorized_keys"
 
 
 def parse_keys(data: bytes) -> list[str]:
-    """The lines that are neither blank nor a comment, without surrounding space."""
+    """Return the lines that are neither blank nor a comment, without surrounding space."""
     lines = (line.strip().decode(errors="replace") for line in data.split(b"\n"))
     return [line for line in lines if line and not line.startswith("#")]
 
 
 def with_keys(data: bytes, keys: Iterable[bytes]) -> bytes:
-    """The file with each key appended that is no line of it yet."""
+    """Return the file with each key appended that is not one of its lines yet."""
     lines = _lines(data)
     known = set(lines)
     added = (key for key in dict.fromkeys(keys) if key not in known)
@@ -39,25 +39,28 @@ def with_keys(data: bytes, keys: Iterable[bytes]) -> bytes:
 
 
 def without_keys(data: bytes, keys: Iterable[bytes]) -> bytes:
-    """The file without the lines that are exactly one of the keys."""
+    """Return the file without the lines that are exactly one of the keys."""
     unwanted = set(keys)
     return _file(line for line in _lines(data) if line not in unwanted)
 
 
 def list_keys(host: Host, user: struct_passwd) -> list[str]:
-    """Raises CommandError, as all that follow: also if there is no file."""
+    """Return the keys of a user. Raises CommandError, also where the file does not exist."""
     home = _Home(host, user)
     return parse_keys(host.run_as(user, home.read))
 
 
 def add_keys(host: Host, user: struct_passwd, keys: Iterable[bytes], *, reset: bool) -> None:
-    """Make directory and file where they are missing. ``reset``: drop what the file has."""
+    """Add keys, and make directory and file where they are missing. ``reset``: first drop what the file has.
+
+    Raises CommandError.
+    """
     home = _Home(host, user)
     host.run_as(user, partial(home.add, lambda data: with_keys(b"" if reset else data, keys), read=not reset))
 
 
 def remove_keys(host: Host, user: struct_passwd, keys: Iterable[bytes]) -> None:
-    """Where there is no file there is nothing to do."""
+    """Remove keys; where the file does not exist, nothing has to be done. Raises CommandError."""
     home = _Home(host, user)
     host.run_as(user, partial(home.remove, lambda data: without_keys(data, keys)))
 
@@ -72,7 +75,7 @@ def _file(lines: Iterable[bytes]) -> bytes:
 
 
 class _Home:
-    """What is done in a user's home, as the user. Its names are those of the guest; ``_real`` is where .ssh lies."""
+    """A user's home, worked in as the user. Paths are those of the guest; ``_real`` is where .ssh really lies."""
 
     def __init__(self, host: Host, user: struct_passwd) -> None:
         self._directory = f"{user.pw_dir.rstrip('/')}/.ssh"
@@ -106,7 +109,7 @@ class _Home:
 
 @contextmanager
 def _failing(what: str) -> Iterator[None]:
-    """An OSError becomes a CommandError that says what failed."""
+    """Turn an OSError into a CommandError that says what failed."""
     try:
         yield
     except OSError as error:
@@ -115,7 +118,7 @@ def _failing(what: str) -> Iterator[None]:
 
 @contextmanager
 def _opened(path: str) -> Iterator[int]:
-    """A descriptor of ~/.ssh, which must not be a symbolic link. Raises OSError."""
+    """Give a descriptor of ~/.ssh, which must not be a symbolic link. Raises OSError."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except NotADirectoryError:
@@ -129,7 +132,7 @@ def _opened(path: str) -> Iterator[int]:
 
 
 def _exists(directory: int) -> bool:
-    """Whether the file is there. Raises OSError, also if it is no regular file."""
+    """Return whether the file exists. Raises OSError, also where it is not a regular file."""
     try:
         mode = os.stat(_KEYS, dir_fd=directory, follow_symlinks=False).st_mode
     except FileNotFoundError:
@@ -137,12 +140,12 @@ def _exists(directory: int) -> bool:
     if stat.S_ISLNK(mode):
         raise OSError(errno.ELOOP, "it is a symbolic link")
     if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "it is no regular file")
+        raise OSError(errno.EINVAL, "it is not a regular file")
     return True
 
 
 def _read(directory: int) -> bytes:
-    """Raises OSError. If the user exchanges the file just now, its flags see to it that no harm is done."""
+    """Return the file's content. Raises OSError. The flags of open(2) see to it that a user may swap it just now."""
     _exists(directory)
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     descriptor = os.open(_KEYS, flags, dir_fd=directory)
@@ -157,7 +160,7 @@ def _read(directory: int) -> bytes:
 
 
 def _replace(directory: int, data: bytes) -> None:
-    """All or nothing: another file takes the place of the old one. Raises OSError."""
+    """Write a new file and put it in the place of the old one, in one step. Raises OSError."""
     if len(data) > MAX_SIZE:
         raise OSError(errno.EFBIG, f"it would be larger than {MAX_SIZE} bytes")
     temporary = f".{_KEYS}.{os.urandom(8).hex()}"

@@ -37,7 +37,7 @@ class Stack:
         self._mounts = {mount.device: mount for mount in reversed(mounts)}
 
     def below(self, number: Number) -> set[Number | None]:
-        """The devices of all filesystems that it lies in, directly or not; None among them for one that is not known.
+        """Return the devices of all filesystems that it lies in, directly or not; None among them for an unknown one.
 
         ``number`` is a filesystem's as mountinfo has it. A circle of what the kernel says has an end.
         """
@@ -66,7 +66,7 @@ class Stack:
             yield None  # a server's, which may lie here as well
 
     def _unmounted(self, number: Number) -> Iterator[Number | None]:
-        """Of a file on a subvolume of a btrfs, whose number no list has; or on what is mounted elsewhere."""
+        """Give the devices below a file whose own is in no list: on a subvolume of a btrfs, or mounted elsewhere."""
         yield None
         if number[0]:
             yield from self._below_disk(self._sysfs(number))
@@ -86,7 +86,7 @@ class Stack:
         return self._host.path(f"/sys/dev/block/{number[0]}:{number[1]}")
 
     def _members(self, number: Number) -> list[str]:
-        """All disks of a btrfs, of which mountinfo has one: their directories in sysfs."""
+        """Return all disks of a btrfs, of which mountinfo has one: their directories in sysfs."""
         disk = self._sysfs(number)
         pools = self._host.path("/sys/fs/btrfs")
         with contextlib.suppress(OSError):
@@ -99,7 +99,7 @@ class Stack:
         return [disk]
 
     def _below_disk(self, disk: str) -> Iterator[Number | None]:
-        """What a block device lies in: a loop device, its partitions, and what dm, md and bcache make of them.
+        """Return what a block device lies in: a loop device, its partitions, and what dm, md and bcache make of them.
 
         ``disk`` is its directory in sysfs; a partition's lies within its disk's.
         """
@@ -141,7 +141,7 @@ def _device(host: Host, path: str) -> Iterator[int]:
 
 
 def innermost_first(stack: Stack, mounts: Sequence[Mount]) -> list[Mount]:
-    """These from the last mounted to the first, but each before whatever it lies in.
+    """Return the mounts from the last mounted to the first, but each before whatever it lies in.
 
     What lies in something unknown comes before the rest: it may well lie in one of them, and hardly they in it.
     """

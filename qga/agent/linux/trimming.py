@@ -1,4 +1,4 @@
-"""Telling the disk which blocks a mounted filesystem does not use. Source: fstrim(8), FITRIM of linux/fs.h."""
+"""Trimming: discards the blocks that a mounted filesystem does not use. Source: fstrim(8), FITRIM of linux/fs.h."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _UNABLE = (errno.ENOTTY, errno.EOPNOTSUPP)  # the filesystem, or the disk
 
 
 class Trimmed(NamedTuple):
-    """Bytes that were trimmed, and the least extent that was taken; or, in ``error``, why nothing was."""
+    """The outcome: bytes that were trimmed and the smallest extent that was; or in ``error`` why nothing was."""
 
     trimmed: int | None = None
     minimum: int | None = None

@@ -25,14 +25,14 @@ _WIDE_MACHINES = ("aarch64", "aarch64_be", "alpha", "ia64", "loongarch64", "s390
 
 
 class Login(NamedTuple):
-    """``time``: seconds since 1970."""
+    """A login of a user. ``time`` is in seconds since 1970."""
 
     user: str
     time: float
 
 
 def parse_utmp(data: bytes, machine: str) -> list[Login]:
-    """Every login, in the order of the file; ``machine`` as uname(2) calls it.
+    """Return every login, in the order of the file; ``machine`` as uname(2) calls it.
 
     Where another layout makes more sense of the file, it is that: musl has 64 bits everywhere.
     """
@@ -53,7 +53,7 @@ def _logins(data: bytes, record: struct.Struct) -> list[Login]:
 
 
 def parse_session(text: str) -> Login | None:
-    """A session of a person; None for that of a greeter, a service or a user's manager."""
+    """Return a session of a person; None for that of a greeter, a service or a user's manager."""
     fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     try:
         if fields["CLASS"].partition("-")[0] == "user" and fields.get("STATE") != "closing":
@@ -64,7 +64,7 @@ def parse_session(text: str) -> Login | None:
 
 
 def list_logins(host: Host) -> list[Login]:
-    """One for each user, of the earliest login, in the order of their first."""
+    """Return the earliest login of each user, in the order of their first."""
     try:
         with open(host.path(UTMP), "rb") as file:
             data = file.read()

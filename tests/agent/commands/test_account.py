@@ -371,7 +371,7 @@ def make_socket(path: Path) -> None:
 def test_file_that_is_none(execute: Execute, host: Host, make: Callable[[Path], None]) -> None:
     Path(host.path(KEYS)).parent.mkdir()
     make(Path(host.path(KEYS)))
-    assert all_of_them(execute) == [failed(f"{UNREADABLE}it is no regular file")] * 4
+    assert all_of_them(execute) == [failed(f"{UNREADABLE}it is not a regular file")] * 4
 
 
 @pytest.mark.parametrize("put_there", [make_fifo, lambda path: path.symlink_to("/etc/hostname")])
