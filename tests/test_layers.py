@@ -30,6 +30,7 @@ AGENT = [
     {"context"},
     {"commands"},
     {"binding"},
+    {"admission"},
     {"dispatch", "review"},
     {"session"},
     {"channel"},

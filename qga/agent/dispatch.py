@@ -1,4 +1,4 @@
-"""The dispatcher makes a reply of a decoded message: envelope, command, policy, arguments, handler; in QEMU's order.
+"""The dispatcher makes a reply of a decoded message: admission, handler, audit log.
 
 The rule it keeps: only here do errors become replies, and no exception of a handler goes further.
 """
@@ -8,18 +8,17 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
+from qga.agent.admission import Admission, not_a_request
 from qga.agent.audit import NoAudit, redaction
 from qga.agent.binding import Handler
 from qga.agent.call import Call
 from qga.agent.context import Context
-from qga.agent.policy import Decision, refusal
 from qga.agent.service.log import CALLS
 from qga.agent.tasks import Task
-from qga.protocol.errors import CommandError, CommandNotFound, QgaError, RequestError
+from qga.protocol.errors import CommandError, CommandNotFound, QgaError
 from qga.protocol.schema import Command
-from qga.protocol.validate import Validator
 from qga.protocol.wire import encode
 
 if TYPE_CHECKING:
@@ -33,27 +32,9 @@ def log_call(line: object) -> None:
     logging.getLogger(CALLS).info("%s", line)
 
 
-class _Bound:
-    """A command with its handler. Its validator is compiled when it is first called: compiling all takes long."""
-
-    def __init__(self, command: Command, handler: Handler) -> None:
-        self.command = command
-        self.handler = handler
-        self.validate: Validator = self._compile_and_validate
-        self._keywords = {name: name.replace("-", "_") for name in command.members if "-" in name}
-        self.defaults = {name.replace("_", "-"): value for name, value in (handler.__kwdefaults__ or {}).items()}
-
-    def _compile_and_validate(self, arguments: object) -> None:
-        self.validate = self.command.validator()
-        self.validate(arguments)
-
-    def call(self, ctx: Context, arguments: dict[str, Any]) -> object:
-        if self._keywords:
-            arguments = {self._keywords.get(name, name): value for name, value in arguments.items()}
-        return self.handler(ctx, **arguments)
-
-
 class Dispatcher:
+    """Carries out requests, and makes their replies."""
+
     def __init__(
         self,
         ctx: Context,
@@ -65,7 +46,8 @@ class Dispatcher:
         self._ctx = ctx
         self._audit = audit or NoAudit()
         self._log_call = log_call
-        self._bound = {name: _Bound(command, handlers[name]) for name, command in ctx.schema.commands.items()}
+        self._admission = Admission(ctx.schema, ctx.policy, handlers)
+        self.is_sync = self._admission.is_sync
 
     def handle(self, message: object, size: int = 0) -> bytes | Task[bytes | None] | None:
         """Return the reply to one message as a line; of a slow command, a task with that result.
@@ -78,7 +60,7 @@ class Dispatcher:
         call = Call(message, size)
         self._audit.begin(call)
         try:
-            bound = self._admit(call)
+            bound = self._admission.admit(call)
             command, ctx = bound.command, self._ctx
             self._log_call(redaction.Called(command, call.arguments))
             call.result = bound.call(ctx if call.target is None else ctx.about(call.target), call.arguments)
@@ -89,68 +71,11 @@ class Dispatcher:
                 call.target.close()
         return Task(self._later(call)) if command.slow else self._succeeded(call)
 
-    def judge(self, message: object) -> Decision:
-        """Decide about a message without carrying it out; the target is the caller's to close.
-
-        Raises RequestError for what is not a valid request, and CommandNotFound where the command does not exist.
-        """
-        if not isinstance(message, dict):
-            raise _not_a_request(message)
-        call = Call(message, 0)
-        try:
-            self._admit(call)
-        except CommandNotFound as error:
-            if call.command is None:
-                raise
-            return Decision(False, error.rule or "", call.target)
-        return Decision(True, call.rule or "no list, no policy file and no profile forbids it", call.target)
-
-    def is_sync(self, message: object) -> bool:
-        """Return whether a client that sends this has given up waiting for earlier replies."""
-        name = message.get("execute") if isinstance(message, dict) else None
-        bound = self._bound.get(name) if isinstance(name, str) else None
-        return bound is not None and bound.command.sync
-
     def _refuse(self, message: object, size: int) -> bytes:
         """Reply to what is not a request: bad JSON, or not an object."""
         if size:  # what has no size was in the same line as what had it
             self._audit.malformed(message, size)
-        return self._line({"error": _not_a_request(message).wire()})
-
-    def _admit(self, call: Call) -> _Bound:
-        """Find the command of a call and check that it may run. Raises RequestError and CommandNotFound."""
-        bound = self._find(call)
-        command, policy = bound.command, self._ctx.policy
-        rule = policy.check(command.name)
-        bound.validate(call.arguments)
-        call.rule = rule
-        if command.name in policy.by_argument:
-            decision = policy.decide(command, call.arguments, bound.defaults)
-            call.rule, call.target = decision.rule, decision.target
-            if not decision.allowed:
-                raise refusal(command.name, decision.rule)
-        return bound
-
-    def _find(self, call: Call) -> _Bound:
-        """Check the envelope and find the command that it names. Raises RequestError and CommandNotFound."""
-        message = call.message
-        if "exec-oob" in message:
-            raise RequestError("QMP input member 'exec-oob' is unexpected")
-        name = message.get("execute", "")
-        if not isinstance(name, str):
-            raise RequestError("QMP input member 'execute' must be a string")
-        if not isinstance(call.arguments, dict):
-            raise RequestError("QMP input member 'arguments' must be an object")
-        for member in message:
-            if member not in _ENVELOPE:
-                raise RequestError(f"QMP input member '{member}' is unexpected")
-        if "execute" not in message:
-            raise RequestError("QMP input lacks member 'execute'")
-        bound = self._bound.get(name)
-        if bound is None:
-            raise CommandNotFound(f"The command {name} has not been found")
-        call.command = bound.command
-        return bound
+        return self._line({"error": not_a_request(message).wire()})
 
     async def _later(self, call: Call) -> bytes | None:
         try:
@@ -210,10 +135,3 @@ class Dispatcher:
             return encode(refused)
         with_id = encode({**refused, "id": body["id"]})
         return with_id if len(with_id) <= limit else encode(refused)
-
-
-def _not_a_request(message: object) -> RequestError:
-    return message if isinstance(message, RequestError) else RequestError("QMP input must be a JSON object")
-
-
-_ENVELOPE = frozenset(("execute", "arguments", "id"))

@@ -329,7 +329,7 @@ def test_a_reply_that_max_reply_refuses_has_the_size_of_the_refusal(host: Host, 
 
 def test_a_shutdown_that_ends_the_agent_is_recorded(recorded: Recorded, kept: Kept) -> None:
     never: Pending[Any] = Pending()
-    recorded.dispatcher._bound["guest-shutdown"].handler = lambda ctx, mode: never
+    recorded.dispatcher._admission._bound["guest-shutdown"].handler = lambda ctx, mode: never
     recorded.dispatcher.handle({"execute": "guest-shutdown", "arguments": {"mode": "reboot"}})
     assert kept.records == []
     recorded.audit.close()
