@@ -1,6 +1,6 @@
 """Writes ``docs/qga.1`` from the tool's parsers and the schema: ``make client``; man(7).
 
-(argparse-manpage tells everything twice, and has no room for what is not a parser's.)
+(argparse-manpage prints everything twice, and has no room for what a parser does not know.)
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ from qga import __version__
 from qga.protocol import schema
 from qga.tool import exits, subcommands
 from qga.tool.commands.schema import Entry, add_types, spelled
+from qga.tool.parser import parser as parser_of
 from tests.repository import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "qga.1"
 
 _ADDRESSES = {
-    "unix:/PATH, or a path": "a chardev's socket",
-    "tcp:HOST:PORT": "a chardev's, or a listening agent's",
-    "serial:/dev/pts/N": "a serial line or a terminal",
-    "vsock:CID:PORT": "an agent that listens there",
-    "libvirt:DOMAIN, libvirt+ssh://[USER@]HOST/DOMAIN": "by libvirt-python where it is installed, else by virsh",
+    "unix:/PATH, or a path": "the unix socket of a QEMU chardev, or of an agent that listens on one",
+    "tcp:HOST:PORT": "the TCP socket of a QEMU chardev",
+    "serial:/dev/pts/N": "a serial port or a pseudoterminal",
+    "vsock:CID:PORT": "an agent that listens on a vsock",
+    "libvirt:DOMAIN, libvirt+ssh://[USER@]HOST/DOMAIN": "a libvirt domain, by libvirt-python or else virsh",
 }
 _ENVIRONMENT = {
-    "QGA_CONNECT": "the address, where -c names none",
-    "VISUAL, EDITOR": "the editor of qga edit",
+    "QGA_CONNECT": "the agent's address, if there is no -c",
+    "VISUAL, EDITOR": "the editor that qga edit runs",
 }
 _EXAMPLES = (
     "qga -c /run/agent.sock --wait 2m ping",
@@ -39,17 +40,17 @@ _EXAMPLES = (
 
 
 def page() -> str:
-    whole = subcommands.parser(None)
+    whole = parser_of(None)
     (subparsers,) = (action for action in whole._actions if isinstance(action, argparse._SubParsersAction))
     generated = {name: parser for name, parser in subparsers.choices.items() if name not in subcommands.COMMANDS}
     lines = [
         f'.TH QGA 1 "" "qga {__version__}" "Guest agents of QEMU"',
         *(".SH NAME", r"qga \- talk to the guest agent of a QEMU guest"),
-        *(".SH SYNOPSIS", r".B qga", r"[\fIOPTION\fR]... \fICOMMAND\fR [\fIARGUMENT\fR]..."),
+        *(".SH SYNOPSIS", r".B qga", r"[\fIOPTION\fR]... \fISUBCOMMAND\fR [\fIARGUMENT\fR]..."),
         *(".SH OPTIONS", *_arguments(whole)),
-        *(".SH COMMANDS", *_commands({name: subparsers.choices[name] for name in subcommands.COMMANDS})),
-        ".SH COMMANDS OF THE AGENT",
-        "Each takes its arguments as options, in JSON where they are no texts, and prints what it returns as JSON.",
+        *(".SH SUBCOMMANDS", *_commands({name: subparsers.choices[name] for name in subcommands.COMMANDS})),
+        ".SH SUBCOMMANDS FOR THE AGENT'S COMMANDS",
+        "Each takes the arguments as options (in JSON, unless they are strings) and prints the reply as JSON.",
         *_commands(generated),
         *(".SH TYPES", "What the commands of the agent take and return. A member in brackets may be missing."),
         *_types(),
@@ -101,12 +102,13 @@ def _member(name: str, kind: str | list[str]) -> str:
 
 def _arguments(parser: argparse.ArgumentParser) -> Iterator[str]:
     for action in parser._actions:
-        if action.dest == "help" or (action.dest == "json" and parser.prog != "qga"):
+        if action.dest == "help" or (action.dest in ("json", "debug") and parser.prog != "qga"):
             continue  # all have them
         if not action.option_strings and not action.help:
             continue  # its name says it
         yield ".TP"
-        yield ", ".join(rf"\fB{_text(word)}\fR" for word in action.option_strings) + _value(action) or _word(action)
+        options = ", ".join(rf"\fB{_text(word)}\fR" for word in action.option_strings)
+        yield options + _value(action) if options else rf"\fI{_text(_name(action))}\fR"
         yield _text((action.help or "the command's argument of this name").replace("%%", "%"))
 
 
@@ -116,11 +118,14 @@ def _value(action: argparse.Action) -> str:
 
 def _word(action: argparse.Action) -> str:
     """A positional argument, in brackets where it may be left out."""
-    name = "|".join(action.choices) if action.choices else str(action.metavar or action.dest.upper())
-    shown = rf"\fI{_text(name)}\fR"
+    shown = rf"\fI{_text(_name(action))}\fR"
     return {"?": f"[{shown}]", "*": f"[{shown}]...", "...": f"[{shown}]...", "+": f"{shown}..."}.get(
         str(action.nargs), shown
     )
+
+
+def _name(action: argparse.Action) -> str:
+    return "|".join(action.choices) if action.choices else str(action.metavar or action.dest.upper())
 
 
 def _entries(meanings: dict[str, str]) -> Iterator[str]:

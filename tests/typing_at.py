@@ -27,7 +27,7 @@ NAP = f"61.{os.getpid()}"  # seconds that no other test sleeps
 
 
 class There:
-    """Where the far ends of the agents of this test keep their files: ``directories``, and their ``processes``."""
+    """Where the guest's ends of this test's terminals keep their files: ``directories``, and their ``processes``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

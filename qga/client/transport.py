@@ -133,6 +133,8 @@ def open_stream(address: Address, timeout: float) -> Stream:
         return _connect(address, timeout)
     except TimeoutError:
         raise AgentUnreachable(f"{address.text}: {_REASONS[errno.ETIMEDOUT]}") from None
+    except UnicodeError:  # idna refuses it
+        raise AddressError(f"{address.text!r}: {address.host!r} is not a valid host name") from None
     except OSError as error:
         why = _REASONS.get(error.errno or 0) or error.strerror or str(error)
         raise AgentUnreachable(f"{address.text}: {why}") from error

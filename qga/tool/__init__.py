@@ -1,1 +1,1 @@
-"""The tool ``qga``: one module for each kind of subcommand, loaded when it is asked for."""
+"""The tool ``qga``: a module for each subject of subcommands, imported when one of them is run."""

@@ -13,7 +13,7 @@ _INTERRUPTED = 130  # what a shell makes of an end by SIGINT
 
 
 def main() -> int:
-    """The tool's exit status. Where SIGINT is ignored, as behind nohup(1), it stays so."""
+    """Run the tool, and return its exit status. Where SIGINT is ignored, as behind nohup(1), it stays so."""
     try:
         import signal
 
@@ -27,13 +27,13 @@ def main() -> int:
     status = run()
     try:
         sys.stdout.flush()
-    except OSError:  # which has been said; Python would try again at its end, and make 120 of the status
+    except OSError:  # which was reported; Python would try again at its end, and make 120 of the status
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return status
 
 
 def _open_standard_streams() -> None:
-    """Reading or writing one that was closed is an error, as with GNU's tools; what is said on stderr is lost."""
+    """Make reading or writing one that was closed an error, as with GNU's tools; stderr's output is lost."""
     for name, flags, mode in (
         ("stdin", os.O_WRONLY, "r"),
         ("stdout", os.O_RDONLY, "w"),

@@ -11,63 +11,80 @@ from __future__ import annotations
 import codecs
 import functools
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Protocol
 
-_LONGEST = 8192  # characters of a note: what a guest says may be longer
+_MAX_NOTE = 8192  # characters of a note: what a guest says may be longer
 _PIECE = 1 << 20  # characters that are escaped at a time: each may become twelve
+_UNDERSCORED = ("supported_commands",)  # the names of the schema that have an underscore; all others have hyphens
 
 
 class Output(Protocol):
-    def write(self, data: bytes, /) -> object: ...
-    def flush(self) -> None: ...
+    """A stream of bytes, as far as it is written to."""
+
+    def write(self, data: bytes, /) -> object:
+        """Write all of it."""
+
+    def flush(self) -> None:
+        """Hand on what was written."""
 
 
-def json(value: Any) -> None:
+def json(value: object) -> None:
+    """Print a value as JSON, indented on a terminal; replies of ``qga.client.replies`` as the agent spelled them."""
     import orjson
 
-    option = orjson.OPT_INDENT_2 if sys.stdout.isatty() else 0
+    option = orjson.OPT_PASSTHROUGH_DATACLASS | (orjson.OPT_INDENT_2 if sys.stdout.isatty() else 0)
     try:
-        text = orjson.dumps(value, option=option).decode()
+        text = orjson.dumps(value, default=_members, option=option).decode()
     except TypeError:  # nested too deeply for it, or a name that is not UTF-8
         from qga.protocol import wire
 
-        text = wire.encode(value).decode().rstrip("\n")
+        text = wire.encode(_plain(value)).decode().rstrip("\n")
     for start in range(0, len(text), _PIECE):
         sys.stdout.write(text[start : start + _PIECE].translate(_IN_JSON))
     sys.stdout.write("\n")
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    if sys.stdout.isatty() and _rich_table(headers, rows):
+def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table, by rich on a terminal where that is installed."""
+    if sys.stdout.isatty() and _rich_table(headings, rows):
         return
-    words = [list(headers), *([clean(str(cell)) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in words) for column in range(len(headers))]
-    for row in words:
+    cells = [list(headings), *([clean(str(cell)) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
+    for row in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def line(text: str) -> None:
+    """Print one line."""
     print(clean(text))
 
 
 def clean(text: str, keep: str = "") -> str:
-    """With U+FFFD for what could steer the terminal, but what is in ``keep``."""
+    """Return a text with U+FFFD for every character that could steer the terminal, except those in ``keep``."""
     if text.isprintable():
         return text
     return text.translate(_in_text(keep))
 
 
 def note(text: object) -> None:
-    """One sentence on stderr."""
+    """Print one sentence on stderr."""
     from qga.client.operations.quoting import shown
 
     words = shown(str(text))
-    print(f"qga: {clean(words[:_LONGEST])}{'…' if len(words) > _LONGEST else ''}", file=sys.stderr)
+    print(f"qga: {clean(words[:_MAX_NOTE])}{'…' if len(words) > _MAX_NOTE else ''}", file=sys.stderr)
+
+
+def traceback(error: BaseException) -> None:
+    """Print where an error comes from, on stderr: for --debug."""
+    import traceback as formatting
+
+    sys.stderr.write(clean("".join(formatting.format_exception(error)), "\n"))
 
 
 def content() -> Output:
-    """Where the content of a guest's file goes: on a terminal only its text, elsewhere every byte as it is."""
+    """Return where the content of a guest's file goes: on a terminal its text, elsewhere every byte as it is."""
     return _Text() if sys.stdout.isatty() else sys.stdout.buffer
 
 
@@ -88,36 +105,34 @@ class _Text:
         sys.stdout.flush()
 
 
-class _Letters(dict[int, str]):
-    """What is shown of each letter, found once. For str.translate, whose result has no object for every letter."""
+class _Replacements(dict[int, str]):
+    """A table for str.translate that is filled as characters come: unprintable ones are replaced."""
 
-    def __init__(self, keep: str, instead: Callable[[str], str]) -> None:
-        self._keep, self._instead = keep, instead
+    def __init__(self, keep: str, replace: Callable[[str], str]) -> None:
+        self._keep, self._replace = keep, replace
 
     def __missing__(self, code: int) -> str:
-        letter = chr(code)
-        self[code] = letter if letter.isprintable() or letter in self._keep else self._instead(letter)
+        character = chr(code)
+        is_kept = character.isprintable() or character in self._keep
+        self[code] = character if is_kept else self._replace(character)
         return self[code]
 
 
-def _escaped(letter: str) -> str:
-    """In JSON: the same value, spelled with U+….
-
-    UTF-16, as RFC 8259 has it: two of them beyond the first plane.
-    """
-    units = letter.encode("utf-16-be")
+def _escaped(character: str) -> str:
+    """Return a character's escape in JSON: a \\uXXXX for each unit of UTF-16, two beyond U+FFFF (RFC 8259)."""
+    units = character.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
-_IN_JSON = _Letters("\n", _escaped)
+_IN_JSON = _Replacements("\n", _escaped)
 
 
 @functools.cache
-def _in_text(keep: str) -> _Letters:
-    return _Letters(keep, lambda _: "�")
+def _in_text(keep: str) -> _Replacements:
+    return _Replacements(keep, lambda _: "�")
 
 
-def _rich_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> bool:
+def _rich_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> bool:
     try:
         from rich import box
         from rich.console import Console
@@ -125,8 +140,29 @@ def _rich_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> boo
         from rich.text import Text
     except ImportError:
         return False
-    shown = Table(*headers, box=box.SIMPLE_HEAD)
+    drawn = Table(*headings, box=box.SIMPLE_HEAD)
     for row in rows:
-        shown.add_row(*(Text(clean(str(cell))) for cell in row))
-    Console().print(shown)
+        drawn.add_row(*(Text(clean(str(cell))) for cell in row))
+    Console().print(drawn)
     return True
+
+
+def _members(value: object) -> dict[str, object]:
+    """Return the members of a reply by their names in the schema, without those that the agent left out."""
+    if not is_dataclass(value):
+        raise TypeError(f"{type(value).__name__} is not a value of JSON")
+    named = {field.name: getattr(value, field.name) for field in fields(value)}
+    return {
+        name if name in _UNDERSCORED else name.replace("_", "-"): member
+        for name, member in named.items()
+        if member is not None
+    }
+
+
+def _plain(value: object) -> object:
+    """Return a value in which replies are replaced by their members, at any depth."""
+    if is_dataclass(value):
+        value = _members(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(member) for name, member in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

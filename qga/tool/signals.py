@@ -14,7 +14,7 @@ _HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def raised() -> Iterator[None]:
-    """SIGINT and SIGTERM raise KeyboardInterrupt and Terminated. Outside of it they end the process."""
+    """Have SIGINT and SIGTERM raise KeyboardInterrupt and Terminated. Outside of it they end the process."""
     old = {signal.SIGTERM: signal.signal(signal.SIGTERM, _terminate)}
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         old[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -27,15 +27,15 @@ def raised() -> Iterator[None]:
 
 @contextmanager
 def remembered() -> Iterator[list[int]]:
-    """Gives the list of those that came. An exception could hit the thaw."""
-    came: list[int] = []
+    """Give a list of the signals that come meanwhile: an exception could hit the thaw."""
+    received: list[int] = []
 
     def remember(number: int, _: FrameType | None) -> None:
-        came.append(number)
+        received.append(number)
 
     old = {number: signal.signal(number, remember) for number in _HELD}
     try:
-        yield came
+        yield received
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)

@@ -1,206 +1,276 @@
-"""The command line: every subcommand, its arguments, and the function that does it."""
+"""The subcommands of ``qga``: the help, the function and the arguments of each, as a table."""
 
 from __future__ import annotations
 
 import argparse
-from importlib import import_module
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from qga.tool.units import Lines, duration, lines, positive
 
-Argument = tuple[tuple[str, ...], dict[str, Any]]
+
+class Argument(NamedTuple):
+    """One call of ``add_argument``."""
+
+    names: Sequence[str]
+    options: dict[str, Any]
+
+
+class Subcommand(NamedTuple):
+    """``summary`` and ``details`` are its help; ``function`` is ``MODULE:NAME`` below ``qga.tool``.
+
+    ``json``: whether --json changes what it prints; the others take that option and ignore it.
+    """
+
+    summary: str
+    function: str
+    arguments: Sequence[Argument] = ()
+    details: str = ""
+    json: bool = False
 
 
 def _a(*names: str, **options: Any) -> Argument:
-    return names, options
+    return Argument(names, options)
 
 
-_WORDS = _a(
-    "words", nargs=argparse.REMAINDER, metavar="CMD", help="the command and its arguments; -- may stand before"
-)
-_PATH = _a("path", metavar="PATH", help="in the guest")
-_GONE = [_a("--wait", action="store_true", dest="gone", help="until the guest is gone")]
-_UNITS = [
-    _a("what", choices=["list", "online", "offline"], nargs="?", default="list"),
-    _a("numbers", nargs="*", type=int, metavar="N"),
-]
+def _time(name: str, text: str, default: float | None = None) -> Argument:
+    return _a(name, dest="limit", type=duration, metavar="TIME", default=default, help=text)
+
+
+_PATH = _a("path", metavar="PATH", help="a path in the guest")
 _INSECURE = _a(
     "--insecure",
     action="store_true",
-    help="where the guest runs no programs, write in place all the same: by a path that its users may redirect, and"
-    " to a new file that all of them may read and write",
+    help="write even where the agent runs no programs: in place, by a path that users of the guest may redirect, and,"
+    " if the file is new, open for all of them to read and write",
 )
-_LIMIT = {"dest": "limit", "type": duration, "metavar": "TIME"}
-
-_TTY = [
-    _a("--pty", choices=["python3", "script"], help="what makes the terminal there; by default what there is"),
+_WAIT_GONE = _a("--wait", action="store_true", dest="gone", help="return only once the agent no longer answers")
+_POWER_DETAILS = "Returns as soon as the agent has accepted the request."
+_TERMINAL = (
+    _a(
+        "--pty",
+        choices=["python3", "script"],
+        help="the program of the guest that makes the terminal (default: python3, else script)",
+    ),
     _a(
         "--linger",
         type=duration,
         default=60.0,
         metavar="TIME",
-        help="how long what runs there lives on when this tool was killed, or is not heard of (1m)",
+        help="end the program in the guest once this tool has not been heard of for TIME (default: 1m)",
     ),
-]
+)
 
-# Subcommand: what it is, where its function is, its arguments.
-COMMANDS: dict[str, tuple[str, str, list[Argument]]] = {
-    "ping": ("whether the agent answers", "commands.raw:ping", []),
-    "info": ("the agent's version and commands", "commands.raw:info", []),
-    "call": (
-        "any command, also one that this tool does not know",
+
+def _words(text: str) -> Argument:
+    return _a("words", nargs=argparse.REMAINDER, metavar="CMD", help=text)
+
+
+def _hotplug(unit: str, function: str) -> Subcommand:
+    return Subcommand(
+        f"List the guest's {unit}s, or take them online or offline",
+        function,
+        (
+            _a("what", choices=["list", "online", "offline"], nargs="?", default="list", help="what to do"),
+            _a("numbers", nargs="*", type=int, metavar="N", help=f"the number of a {unit}"),
+        ),
+        "Without arguments, or with list, prints a table; with online or offline, changes the state of each N.",
+        json=True,
+    )
+
+
+COMMANDS: dict[str, Subcommand] = {
+    "ping": Subcommand("Check that the agent answers", "commands.agent:ping", json=True),
+    "info": Subcommand("Print the agent's version and its commands", "commands.agent:info", json=True),
+    "call": Subcommand(
+        "Run any command of the agent, including one that this tool does not know",
         "commands.raw:call",
-        [_a("name"), _a("arguments", nargs="*", metavar="KEY=VALUE")],
+        (
+            _a("name", metavar="COMMAND", help="the command, such as guest-get-osinfo"),
+            _a(
+                "arguments",
+                nargs="*",
+                metavar="NAME=VALUE",
+                help="an argument of the command; VALUE is JSON, or plain text where a string is expected",
+            ),
+        ),
+        "Prints what it returns, as JSON.",
+        json=True,
     ),
-    "schema": ("what commands there are, without an agent", "commands.schema:schema", [_a("name", nargs="?")]),
-    "completion": (
-        "a script that completes words in a shell",
+    "schema": Subcommand(
+        "List the commands that this tool knows, or describe one",
+        "commands.schema:schema",
+        (_a("name", nargs="?", metavar="COMMAND", help="the command to describe (default: list all)"),),
+        "No agent is needed.",
+        json=True,
+    ),
+    "completion": Subcommand(
+        "Print a completion script for a shell",
         "completion:completion",
-        [_a("shell", choices=["bash", "zsh", "fish"])],
+        (_a("shell", choices=["bash", "zsh", "fish"], help="the shell"),),
+        "No agent is needed.",
     ),
-    "status": ("the guest on one screen", "commands.status:status", []),
-    "top": (
-        "what the guest does, live; q leaves",
+    "status": Subcommand(
+        "Show the guest on one screen: system, load, memory, users, filesystems, network",
+        "commands.status:status",
+        json=True,
+    ),
+    "top": Subcommand(
+        "Show live what processors, disks and network interfaces of the guest are doing; q quits",
         "commands.top:top",
-        [
-            _a("--interval", type=duration, default=1.0, metavar="TIME", help="between two looks (1)"),
-            _a("--count", type=positive, metavar="N", help="so many times, then leave"),
-        ],
+        (
+            _a("--interval", type=duration, default=1.0, metavar="TIME", help="time between samples (default: 1s)"),
+            _a("--count", type=positive, metavar="N", help="stop after N samples (default: never)"),
+        ),
+        "With --json, prints one JSON object per sample.",
+        json=True,
     ),
-    "exec": (
-        "run a program in the guest, and see what it writes while it runs",
+    "exec": Subcommand(
+        "Run a program in the guest and show its output while it runs",
         "remote.exec:execute",
-        [
-            _a("--env", action="append", default=[], metavar="NAME=VALUE", help="beside the agent's environment"),
-            _a("--stdin", action="store_true", help="give it what comes on stdin, as it comes"),
-            _a("--timeout", help="then it is ended, and all of its process group", **_LIMIT),
-            _a("--tty", action="store_true", help="on a terminal in the guest, as shell"),
-            *_TTY,
-            _WORDS,
-        ],
+        (
+            _a("--env", action="append", default=[], metavar="NAME=VALUE", help="set an environment variable"),
+            _a("--stdin", action="store_true", help="pass this tool's stdin on to the program"),
+            _time("--timeout", "end the program and its process group after TIME (default: never)"),
+            _a("--tty", action="store_true", help="run it on a terminal in the guest, as shell does"),
+            *_TERMINAL,
+            _words("the program and its arguments, optionally after --"),
+        ),
+        "The exit status is the program's.",
     ),
-    "shell": (
-        "a terminal in the guest; ~. at the beginning of a line leaves it",
+    "shell": Subcommand(
+        "Open a terminal in the guest; ~. at the beginning of a line leaves it",
         "remote.shell:shell",
-        [
-            _a("--user", help="whose login shell; by default the agent's, root as a rule"),
-            _a("--env", action="append", default=[], metavar="NAME=VALUE", help="beside a login's environment"),
-            *_TTY,
-            _a("words", nargs=argparse.REMAINDER, metavar="CMD", help="a command and its arguments instead"),
-        ],
+        (
+            _a("--user", metavar="USER", help="the user to log in as (default: the agent's user, usually root)"),
+            _a("--env", action="append", default=[], metavar="NAME=VALUE", help="set an environment variable"),
+            *_TERMINAL,
+            _words("a program and its arguments to run instead of the user's login shell, optionally after --"),
+        ),
+        "The exit status is the shell's or the program's.",
     ),
-    "cp": (
-        "copy files; a path in the guest is written :PATH, and - is stdin or stdout",
+    "cp": Subcommand(
+        "Copy files to or from the guest",
         "commands.cp:cp",
-        [
-            _a("-r", "--recursive", action="store_true", help="directories too"),
-            _a("--resume", action="store_true", help="keep the part of a copy that breaks, and go on from it"),
-            _a("--no-verify", action="store_true", help="do not compare hashes"),
-            _a("--keep-setuid", action="store_true", help="keep setuid, setgid and sticky bits, too"),
+        (
+            _a("-r", "--recursive", action="store_true", help="copy directories with everything in them"),
+            _a("--resume", action="store_true", help="keep what an interrupted copy has written, and continue there"),
+            _a("--no-verify", action="store_true", help="do not compare hashes of source and copy"),
+            _a("--keep-setuid", action="store_true", help="keep the setuid, setgid and sticky bits as well"),
             _INSECURE,
-            _a("--device", action="store_true", help="read a block device, or write into one, from its beginning"),
-            _a("paths", nargs="+", metavar="PATH"),
-        ],
+            _a("--device", action="store_true", help="read from, or write to, a block device, from its beginning"),
+            _a(
+                "paths",
+                nargs="+",
+                metavar="PATH",
+                help="one or more sources, then the target: :PATH is in the guest, PATH on this machine, - stdin or"
+                " stdout",
+            ),
+        ),
+        json=True,
     ),
-    "cat": ("print files", "commands.read:cat", [_a("paths", nargs="+", metavar="PATH")]),
-    "tail": (
-        "print the end of a file",
+    "cat": Subcommand(
+        "Print files of the guest",
+        "commands.read:cat",
+        (_a("paths", nargs="+", metavar="PATH", help="a path in the guest"),),
+    ),
+    "tail": Subcommand(
+        "Print the last lines of a file of the guest",
         "commands.tail:tail",
-        [
-            _a("-f", "--follow", action="store_true", help="and what is added, also to a new file of this name"),
-            _a("-F", action="store_true", dest="retry", help="as -f, and wait for a file that is not there yet"),
-            _a("-n", "--lines", type=lines, default=Lines(10), metavar="N", help="so many (10); +N: all from line N"),
+        (
+            _a("-f", "--follow", action="store_true", help="keep printing what is added, also after a log rotation"),
+            _a("-F", action="store_true", dest="retry", help="like -f, and wait for the file if it does not exist"),
+            _a(
+                "-n",
+                "--lines",
+                type=lines,
+                default=Lines(10),
+                metavar="N",
+                help="print the last N lines; +N starts at line N (default: 10)",
+            ),
             _PATH,
-        ],
+        ),
     ),
-    "ls": ("list a directory", "commands.read:ls", [_a("-l", "--long", action="store_true"), _PATH]),
-    "edit": ("edit a file with $VISUAL or $EDITOR", "commands.edit:edit", [_INSECURE, _PATH]),
-    "freeze": (
-        "freeze the filesystems, run a command on this machine, thaw whatever happens",
+    "ls": Subcommand(
+        "List a directory of the guest",
+        "commands.read:ls",
+        (_a("-l", "--long", action="store_true", help="show mode, owner, size and time as well"), _PATH),
+    ),
+    "edit": Subcommand(
+        "Edit a file of the guest with $VISUAL or $EDITOR of this machine", "commands.edit:edit", (_INSECURE, _PATH)
+    ),
+    "freeze": Subcommand(
+        "Freeze the guest's filesystems, run a command on this machine, and thaw them",
         "commands.freeze:freeze",
-        [_a("--timeout", default=60.0, help="longest time frozen (60)", **_LIMIT), _WORDS],
+        (
+            _time("--timeout", "end the command, and thaw, after TIME (default: 1m)", 60.0),
+            _words("the command and its arguments, optionally after --"),
+        ),
+        "They are thawed however the command ends. The exit status is the command's.",
     ),
-    "snapshot": (
-        "freeze the filesystems, snapshot all disks by QEMU's monitor, thaw whatever happens",
+    "snapshot": Subcommand(
+        "Freeze the guest's filesystems, snapshot its disks through QEMU's monitor, and thaw them",
         "commands.snapshot:snapshot",
-        [
-            _a("--qmp", required=True, metavar="ADDRESS", help="QEMU's monitor: a unix socket, or host:port"),
-            _a("--directory", metavar="DIR", help="for the new files; by default beside the old ones"),
-            _a("--name", help="what is added to the new files' names; by default the time"),
-            _a("--timeout", default=60.0, help="for the freeze, and for the monitor (60)", **_LIMIT),
-            _a("disks", nargs="*", metavar="DISK", help="by default all that can be written to"),
-        ],
+        (
+            _a("--qmp", required=True, metavar="ADDRESS", help="QEMU's monitor (QMP): a unix socket or HOST:PORT"),
+            _a("--directory", metavar="DIR", help="where to put the new files (default: beside each disk's file)"),
+            _a("--name", metavar="NAME", help="suffix of the new files' names (default: the current time)"),
+            _time("--timeout", "how long the freeze, and the monitor's answer, may take (default: 1m)", 60.0),
+            _a("disks", nargs="*", metavar="DISK", help="a disk to snapshot (default: all writable disks)"),
+        ),
+        "From then on the guest writes to a new qcow2 file per disk. The filesystems are thawed whatever happens.",
+        json=True,
     ),
-    "trim": ("tell the disks which blocks are free", "commands.power:trim", []),
-    "suspend": ("put the guest to sleep", "commands.power:suspend", [_a("how", choices=["ram", "disk", "hybrid"])]),
-    "shutdown": ("power the guest down", "commands.power:power", _GONE),
-    "reboot": ("start the guest anew", "commands.power:power", _GONE),
-    "halt": ("stop the guest, still powered", "commands.power:power", _GONE),
-    "time": (
-        "the guest's clock",
-        "commands.power:time",
-        [
-            _a("what", choices=["get", "set", "sync"], nargs="?", default="get"),
-            _a("when", nargs="?", metavar="WHEN", help="for set: seconds since 1970, or now: this machine's time"),
-        ],
+    "trim": Subcommand("Tell the guest's disks which blocks are unused", "commands.trim:trim", json=True),
+    "suspend": Subcommand(
+        "Suspend the guest",
+        "commands.power:suspend",
+        (_a("how", choices=["ram", "disk", "hybrid"], help="to RAM, to disk (hibernate), or both"),),
     ),
-    "cpu": ("the guest's processors", "commands.hotplug:cpu", _UNITS),
-    "memory": ("the guest's memory blocks", "commands.hotplug:memory", _UNITS),
-    "passwd": (
-        "set a user's password",
-        "commands.power:passwd",
-        [_a("--crypted", action="store_true", help="it is hashed already: crypt(5)"), _a("user", metavar="USER")],
+    "shutdown": Subcommand("Power the guest off", "commands.power:shutdown", (_WAIT_GONE,), _POWER_DETAILS),
+    "reboot": Subcommand("Reboot the guest", "commands.power:shutdown", (_WAIT_GONE,), _POWER_DETAILS),
+    "halt": Subcommand(
+        "Halt the guest without powering it off", "commands.power:shutdown", (_WAIT_GONE,), _POWER_DETAILS
     ),
-    "ssh-key": (
-        "a user's authorized keys",
-        "commands.power:ssh_key",
-        [_a("what", choices=["add", "remove", "list"]), _a("user"), _a("keys", nargs="*", metavar="KEY|FILE")],
+    "time": Subcommand(
+        "Show or set the guest's clock",
+        "commands.clock:time",
+        (
+            _a(
+                "what",
+                choices=["get", "set", "sync"],
+                nargs="?",
+                default="get",
+                help="show it (the default), set it to WHEN, or set it from the guest's hardware clock",
+            ),
+            _a("when", nargs="?", metavar="WHEN", help="for set: seconds since 1970, or now for this machine's time"),
+        ),
+        json=True,
+    ),
+    "cpu": _hotplug("processor", "commands.hotplug:cpu"),
+    "memory": _hotplug("memory block", "commands.hotplug:memory"),
+    "passwd": Subcommand(
+        "Set the password of a user of the guest",
+        "commands.account:passwd",
+        (
+            _a("--crypted", action="store_true", help="the password is already hashed, as crypt(5) describes"),
+            _a("user", metavar="USER", help="the user"),
+        ),
+        "Asks for it on a terminal; otherwise reads one line from stdin.",
+    ),
+    "ssh-key": Subcommand(
+        "List, add or remove authorized SSH keys of a user of the guest",
+        "commands.account:ssh_key",
+        (
+            _a("what", choices=["add", "remove", "list"], help="what to do"),
+            _a("user", metavar="USER", help="the user"),
+            _a(
+                "keys",
+                nargs="*",
+                metavar="KEY|FILE",
+                help="a public key in quotes, or a file on this machine with one key per line",
+            ),
+        ),
+        json=True,
     ),
 }
-
-
-def parser(first: str | None) -> argparse.ArgumentParser:
-    """``first``: the subcommand if it is known; without it, or for guest-…, the schema's commands are added."""
-    whole = argparse.ArgumentParser(prog="qga", description="Talk to the guest agent of a QEMU guest.")
-    whole.add_argument("-c", "--connect", metavar="ADDRESS", help="the agent; by default $QGA_CONNECT")
-    whole.add_argument("--wait", type=duration, default=0.0, metavar="TIME", help="for an agent that boots: 2m")
-    whole.add_argument("--timeout", type=duration, metavar="TIME", help="for each command")
-    whole.add_argument("--json", action="store_true", help="for programs")
-    parent = argparse.ArgumentParser(add_help=False)
-    parent.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="for programs")
-    subs = whole.add_subparsers(dest="subcommand", required=True, metavar="COMMAND")
-    for name, (text, where, arguments) in COMMANDS.items():
-        if first in COMMANDS and name != first:
-            continue
-        one = subs.add_parser(name, parents=[parent], help=text, description=text)
-        for names, options in arguments:
-            one.add_argument(*names, **options)
-        one.set_defaults(where=where, run=None)
-    if first not in COMMANDS:
-        from qga.tool.commands.raw import add_generated
-
-        add_generated(subs, parent)
-    return whole
-
-
-def knows(word: str) -> bool:
-    """Whether it is a subcommand: one of the tool's own, or a command of the schema."""
-    if word in COMMANDS:
-        return True
-    from qga.protocol.schema import load
-
-    return word in load().commands
-
-
-def like(word: str) -> str:
-    """``, but NAME`` where a subcommand has nearly this name."""
-    from difflib import get_close_matches
-
-    return "".join(f", but {name}" for name in get_close_matches(word, COMMANDS, 1))
-
-
-def function(options: argparse.Namespace) -> Any:
-    if options.run is not None:
-        return options.run
-    module, name = options.where.split(":")
-    return getattr(import_module(f"qga.tool.{module}"), name)

@@ -17,7 +17,7 @@ import pytest
 from qga.client import AgentUnreachable, AsyncClient, Client, ClientError, CommandFailed, GuestFile
 from qga.client.operations import parts
 from qga.testing import FakeGuest
-from qga.tool import subcommands
+from qga.tool import parser
 from qga.tool.commands import cp
 from tests.client_agents import AGENTS, AGENTS_AND_BUSYBOX, agent
 from tests.typing_at import TOOL
@@ -187,7 +187,7 @@ def test_what_a_killed_copy_left_is_removed(guest: Client, tmp_path: Path, monke
             (directory / left.name).touch(0o600)
         for path in others:
             path.touch(0o644)
-        options = subcommands.parser("cp").parse_args(["cp", *words])
+        options = parser.parser("cp").parse_args(["cp", *words])
         cp.cp(guest, options)
         assert left.exists(), "somebody may go on with it"
         with monkeypatch.context() as patch:

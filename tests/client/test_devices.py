@@ -92,7 +92,7 @@ def test_special_files(address: str, tmp_path: Path, make: Callable[[Path], None
     ):
         done = qga(address, "cp", str(source), str(target))
         assert done.returncode == exits.USAGE
-        assert done.stderr.endswith(f"typed is {kind}: expected a regular file; - is stdin or stdout\n")
+        assert done.stderr.endswith(f"typed is {kind}: expected a regular file; use - for stdin or stdout\n")
         assert done.stderr.count("\n") == 1
     with Client(address) as guest:
         for work, error in ((guest.upload, CommandFailed), (guest.download, OSError)):
@@ -113,7 +113,7 @@ def test_a_block_device_is_not_taken_for_a_file(address: str, tmp_path: Path, di
     for pair in ((str(source), f":{disk}"), (f":{source}", disk), (f":{disk}", str(source)), (disk, f":{source}")):
         done = qga(address, "cp", *pair)
         assert done.returncode == exits.USAGE
-        assert "is a block device: expected a regular file; --device reads or writes one" in done.stderr
+        assert "is a block device: expected a regular file; use --device to read or write one" in done.stderr
     assert stat.S_ISBLK(os.stat(disk).st_mode)
     assert (tmp_path / "image").read_bytes() == before
     assert source.read_bytes() == b"x" * 1000
@@ -167,7 +167,7 @@ class TestDevice:
         assert done.returncode == exits.USAGE
         assert (
             done.stderr
-            == f"qga: --device: expected a block device: neither {source} nor {wrong} is known to be one\n"
+            == f"qga: --device: neither {source} nor {wrong} is known to be a block device: expected one\n"
         )
         assert not wrong.exists()
 
@@ -177,7 +177,7 @@ class TestDevice:
         done = qga(address, "cp", "--device", "-", f":{wrong}", input="x")
         assert (done.returncode, wrong.exists()) == (exits.USAGE, False)
         assert (
-            done.stderr == f"qga: --device: expected a block device: neither stdin nor :{wrong} is known to be one\n"
+            done.stderr == f"qga: --device: neither stdin nor :{wrong} is known to be a block device: expected one\n"
         )
         done = qga(address, "cp", "--device", f":{wrong}", "-")
         assert (done.returncode, done.stdout) == (exits.USAGE, "")
@@ -237,14 +237,14 @@ class TestStream:
         [
             (["-", ":/tmp"], "is a directory"),
             ([":/tmp", "-"], "is a directory"),
-            (["-", "/etc/hostname", ":/tmp"], "is one file"),
+            (["-", "/etc/hostname", ":/tmp"], "is a single file"),
             (["--resume", ":/etc/hostname", "-"], "--resume"),
             (["--json", ":/etc/hostname", "-"], "--json"),
-            (["-", "-"], "one of them must be in the guest"),
+            (["-", "-"], "are both on this machine: a path in the guest is written :PATH"),
             ([":/dev/zero", "-"], "is a character device"),
         ],
     )
-    def test_what_cannot_be_meant(self, address: str, words: list[str], why: str) -> None:
+    def test_wrong_usage(self, address: str, words: list[str], why: str) -> None:
         done = qga(address, "cp", *words)
         assert (done.returncode, done.stdout) == (exits.USAGE, "")
         assert why in done.stderr

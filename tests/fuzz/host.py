@@ -90,13 +90,27 @@ def shapes(data: bytes) -> None:
     value = parsed(orjson.dumps(_sendable(choices.value(_SCHEMA.type(command.returns)))))
     method = getattr(_Answered(value), command.function)
     method(**{one: [] for one, about in inspect.signature(method).parameters.items() if about.default is about.empty})
+    client = _Answered(value)
     match command.name:
         case "guest-get-fsinfo":
-            status.disks(checked(command.name, value))
+            status.disks(client.guest_get_fsinfo())
         case "guest-network-get-interfaces":
-            status.interfaces(checked(command.name, value))
-    told = {name: value if name == command.name else None for name in sampling.ASKED}
-    sampling.rates(sampling.taken(0, told), sampling.taken(1, told))
+            status.interfaces(client.guest_network_get_interfaces())
+            _count(interfaces=sampling.interface_counters(client.guest_network_get_interfaces()))
+        case "guest-get-cpustats":
+            _count(processors=sampling.processor_counters(client.guest_get_cpustats()))
+        case "guest-get-diskstats":
+            _count(disks=sampling.disk_counters(client.guest_get_diskstats()))
+
+
+def _count(
+    processors: sampling.Counters | None = None,
+    disks: sampling.Counters | None = None,
+    interfaces: sampling.Counters | None = None,
+) -> None:
+    """Make rates of the same counters twice, as ``qga top`` does."""
+    first, second = (sampling.Sample(at, None, processors, disks, interfaces) for at in (0.0, 1.0))
+    sampling.rates(first, second)
 
 
 def printed(data: bytes) -> None:

@@ -18,7 +18,7 @@ import pytest
 from qga.protocol.errors import CommandError
 from qga.testing import FakeGuest
 from qga.tool import exits
-from qga.tool.commands import cp
+from qga.tool.commands import progress
 from tests.tool.test_tool import TOOL, qga
 from tests.until import until
 
@@ -29,7 +29,7 @@ VCPUS = [
 ]
 
 
-def told(guest: FakeGuest, *words: str, status: int = 0, **options: Any) -> subprocess.CompletedProcess[str]:
+def tool(guest: FakeGuest, *words: str, status: int = 0, **options: Any) -> subprocess.CompletedProcess[str]:
     done = qga(guest.address, *words, **options)
     assert done.returncode == status, done.stderr
     assert len(done.stderr.splitlines()) == bool(status)
@@ -64,16 +64,17 @@ class TestSchema:
         assert "Bytes to move, backwards if negative." in qga("", "completion", "zsh").stdout
 
     def test_an_unknown_command(self) -> None:
+        hint = "qga schema lists those that this tool knows"
         done = qga("", "schema", "guest-nothing")
-        assert (done.returncode, done.stderr) == (exits.USAGE, "qga: the schema has no command guest-nothing\n")
+        assert (done.returncode, done.stderr) == (exits.USAGE, f"qga: unknown command 'guest-nothing': {hint}\n")
 
 
 class TestTrim:
     def test_table_and_json(self, fake_guest: FakeGuest) -> None:
         paths = [{"path": "/", "trimmed": 5 << 20}, {"path": "/srv", "error": "not supported"}]
         fake_guest.answer("guest-fstrim", {"paths": paths})
-        assert json.loads(told(fake_guest, "trim", "--json").stdout) == {"paths": paths}
-        lines = told(fake_guest, "trim").stdout.splitlines()
+        assert json.loads(tool(fake_guest, "trim", "--json").stdout) == {"paths": paths}
+        lines = tool(fake_guest, "trim").stdout.splitlines()
         assert [line.split(maxsplit=1) for line in lines] == [
             ["path", "trimmed"],
             ["/", "5.0 MiB"],
@@ -84,7 +85,7 @@ class TestTrim:
 class TestPower:
     @pytest.mark.parametrize(("word", "mode"), [("shutdown", "powerdown"), ("reboot", "reboot"), ("halt", "halt")])
     def test_asks_and_leaves(self, fake_guest: FakeGuest, word: str, mode: str) -> None:
-        told(fake_guest, word)
+        tool(fake_guest, word)
         assert ("guest-shutdown", {"mode": mode}) in fake_guest.requests
 
     @pytest.mark.slow
@@ -95,32 +96,32 @@ class TestPower:
             fake_guest.fault(delay=10, times=1000)  # as if it was gone
             assert process.wait(30) == 0
 
-    def test_a_refusal_is_told(self, fake_guest: FakeGuest) -> None:
+    def test_a_refusal_is_reported(self, fake_guest: FakeGuest) -> None:
         fake_guest.fault("guest-shutdown", error="not now")
-        assert told(fake_guest, "halt", status=exits.FAILED).stderr == "qga: guest-shutdown: not now\n"
+        assert tool(fake_guest, "halt", status=exits.FAILED).stderr == "qga: guest-shutdown: not now\n"
 
     @pytest.mark.parametrize("how", ["ram", "disk", "hybrid"])
     def test_suspend(self, fake_guest: FakeGuest, how: str) -> None:
-        told(fake_guest, "suspend", how)
+        tool(fake_guest, "suspend", how)
         assert f"guest-suspend-{how}" in fake_guest.commands
 
 
 class TestTime:
     def test_get(self, fake_guest: FakeGuest) -> None:
         fake_guest.answer("guest-get-time", 10**9)
-        assert told(fake_guest, "time").stdout.startswith("1970-01-01 00:00:01 UTC, ")
-        assert json.loads(told(fake_guest, "time", "get", "--json").stdout)["nanoseconds"] == 10**9
+        assert tool(fake_guest, "time").stdout.startswith("1970-01-01 00:00:01 UTC, ")
+        assert json.loads(tool(fake_guest, "time", "get", "--json").stdout)["nanoseconds"] == 10**9
 
     def test_set_now_is_this_machines(self, fake_guest: FakeGuest) -> None:
         before = time.time_ns()
-        told(fake_guest, "time", "set", "now")
+        tool(fake_guest, "time", "set", "now")
         assert before <= fake_guest.requests[-1][1]["time"] <= time.time_ns()
 
     @pytest.mark.parametrize(
         ("text", "expected"), [("0", 0), ("1700000000.5", 17 * 10**17 + 5 * 10**8), ("1.000000001", 10**9 + 1)]
     )
     def test_set_to_the_nanosecond(self, fake_guest: FakeGuest, text: str, expected: int) -> None:
-        told(fake_guest, "time", "set", text)
+        tool(fake_guest, "time", "set", text)
         assert fake_guest.requests[-1] == ("guest-set-time", {"time": expected})
 
     @pytest.mark.parametrize(
@@ -128,7 +129,7 @@ class TestTime:
         [("set",), ("set", ""), ("set", "soon"), ("set", "nan"), ("set", "inf"), ("set", "1e300"), ("set", "-1"),
          ("set", "99999999999"), ("set", "9" * 5000), ("put",), ("get", "5"), ("sync", "5"), ("sync", "now")],
     )  # fmt: skip
-    def test_what_is_no_time(self, fake_guest: FakeGuest, words: tuple[str, ...]) -> None:
+    def test_what_is_not_a_time(self, fake_guest: FakeGuest, words: tuple[str, ...]) -> None:
         assert qga(fake_guest.address, "time", *words).returncode == exits.USAGE
         assert fake_guest.commands == []
 
@@ -136,45 +137,46 @@ class TestTime:
 class TestHotplug:
     def test_processors(self, fake_guest: FakeGuest) -> None:
         fake_guest.answer("guest-get-vcpus", VCPUS)
-        lines = told(fake_guest, "cpu").stdout.splitlines()
+        lines = tool(fake_guest, "cpu").stdout.splitlines()
         assert [line.split() for line in lines[1:]] == [["0", "yes", "no"], ["1", "no", "yes"]]
-        assert json.loads(told(fake_guest, "cpu", "list", "--json").stdout) == VCPUS
+        assert json.loads(tool(fake_guest, "cpu", "list", "--json").stdout) == VCPUS
 
     def test_goes_on_where_the_agent_stopped(self, fake_guest: FakeGuest) -> None:
         fake_guest.answer("guest-set-vcpus", lambda **_: 1)
-        told(fake_guest, "cpu", "online", "1", "2")
+        tool(fake_guest, "cpu", "online", "1", "2")
         asked = [arguments["vcpus"] for name, arguments in fake_guest.requests if name == "guest-set-vcpus"]
         second = {"logical-id": 2, "online": True}
         assert asked == [[{"logical-id": 1, "online": True}, second], [second]]
 
     def test_a_processor_that_stays(self, fake_guest: FakeGuest) -> None:
         fake_guest.fault("guest-set-vcpus", error="no vcpu 9")
-        assert told(fake_guest, "cpu", "offline", "9", status=exits.FAILED).stderr.endswith("no vcpu 9\n")
+        assert tool(fake_guest, "cpu", "offline", "9", status=exits.FAILED).stderr.endswith("no vcpu 9\n")
 
     def test_memory(self, fake_guest: FakeGuest) -> None:
         fake_guest.answer("guest-get-memory-blocks", [{"phys-index": 7, "online": True}])
-        assert told(fake_guest, "memory").stdout.splitlines()[1].split() == ["7", "yes", "?"]
+        assert tool(fake_guest, "memory").stdout.splitlines()[1].split() == ["7", "yes", "?"]
         answers = [{"phys-index": 7, "response": "success"}, {"phys-index": 8, "response": "not-found"}]
         fake_guest.answer("guest-set-memory-blocks", answers)
-        done = told(fake_guest, "memory", "offline", "7", "8", status=exits.FAILED)
-        assert done.stderr == "qga: guest-set-memory-blocks: blocks that stay as they are: 8 (not-found)\n"
+        done = tool(fake_guest, "memory", "offline", "7", "8", status=exits.FAILED)
+        assert done.stderr == "qga: guest-set-memory-blocks: blocks that were not changed: 8 (not-found)\n"
         assert fake_guest.requests[-1][1]["mem-blks"] == [{"phys-index": at, "online": False} for at in (7, 8)]
 
     @pytest.mark.parametrize("words", [("cpu", "offline"), ("memory", "online"), ("cpu", "list", "1")])
     def test_numbers_that_are_missing(self, fake_guest: FakeGuest, words: tuple[str, ...]) -> None:
         fake_guest.answer("guest-get-vcpus", VCPUS)
-        assert "expected" in told(fake_guest, *words, status=exits.USAGE).stderr
+        assert "expected" in tool(fake_guest, *words, status=exits.USAGE).stderr
 
 
 class TestPassword:
     def test_on_stdin(self, fake_guest: FakeGuest) -> None:
-        told(fake_guest, "passwd", "--crypted", "joe", input="$6$x\n")
+        tool(fake_guest, "passwd", "--crypted", "joe", input="$6$x\n")
         asked = {"username": "joe", "password": "JDYkeA==", "crypted": True}
         assert fake_guest.requests[-1] == ("guest-set-user-password", asked)
 
     def test_an_empty_one(self, fake_guest: FakeGuest) -> None:
         assert (
-            told(fake_guest, "passwd", "joe", input="", status=exits.USAGE).stderr == "qga: the password is empty\n"
+            tool(fake_guest, "passwd", "joe", input="", status=exits.USAGE).stderr
+            == "qga: the password is empty: nothing was changed\n"
         )
 
     @pytest.mark.parametrize(("again", "status"), [(b"secret\n", 0), (b"secrets\n", exits.USAGE)])
@@ -196,23 +198,24 @@ class TestPassword:
 class TestSshKeys:
     def test_list(self, fake_guest: FakeGuest) -> None:
         fake_guest.answer("guest-ssh-get-authorized-keys", {"keys": [*KEYS, "evil\x1b[2J"]})
-        assert told(fake_guest, "ssh-key", "list", "joe").stdout == "\n".join([*KEYS, "evil�[2J", ""])
-        assert json.loads(told(fake_guest, "ssh-key", "list", "joe", "--json").stdout)[:2] == KEYS
+        assert tool(fake_guest, "ssh-key", "list", "joe").stdout == "\n".join([*KEYS, "evil�[2J", ""])
+        assert json.loads(tool(fake_guest, "ssh-key", "list", "joe", "--json").stdout)[:2] == KEYS
 
     @pytest.mark.parametrize("what", ["add", "remove"])
     def test_keys_and_files_of_keys(self, fake_guest: FakeGuest, tmp_path: Path, what: str) -> None:
         file = tmp_path / "keys"
         file.write_text(f"# mine\n\n{KEYS[0]}\n")
-        told(fake_guest, "ssh-key", what, "joe", str(file), KEYS[1])
+        tool(fake_guest, "ssh-key", what, "joe", str(file), KEYS[1])
         assert fake_guest.requests[-1][0] == f"guest-ssh-{what}-authorized-keys"
         assert fake_guest.requests[-1][1]["keys"] == KEYS
 
     def test_a_list_takes_no_keys(self, fake_guest: FakeGuest) -> None:
-        assert "expected add or remove" in told(fake_guest, "ssh-key", "list", "joe", "k", status=exits.USAGE).stderr
+        done = tool(fake_guest, "ssh-key", "list", "joe", "k", status=exits.USAGE)
+        assert "expected no keys; ssh-key add and ssh-key remove take them" in done.stderr
 
     def test_no_key(self, fake_guest: FakeGuest, tmp_path: Path) -> None:
-        told(fake_guest, "ssh-key", "add", "joe", status=exits.USAGE)
-        told(fake_guest, "ssh-key", "add", "joe", str(tmp_path / "none"), status=exits.HOST)
+        tool(fake_guest, "ssh-key", "add", "joe", status=exits.USAGE)
+        tool(fake_guest, "ssh-key", "add", "joe", str(tmp_path / "none"), status=exits.HOST)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +242,7 @@ class TestSshKeys:
 def test_what_is_missing_or_empty_is_a_usage_error(fake_guest: FakeGuest, words: tuple[str, ...]) -> None:
     """And nothing is asked of the guest, which might take it for something else."""
     done = qga(fake_guest.address, *words)
-    assert done.returncode in (exits.USAGE, exits.OURS), done
+    assert done.returncode in (exits.USAGE, exits.TOOL_FAILED), done
     assert set(fake_guest.commands) <= {"guest-ping"}
 
 
@@ -249,7 +252,7 @@ def test_an_empty_user_is_not_root(fake_guest: FakeGuest) -> None:
         os.execv(sys.executable, [*TOOL, "-c", fake_guest.address, "shell", "--user", ""])
     seen = drained(leader)
     os.close(leader)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == exits.OURS
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == exits.TOOL_FAILED
     assert b"expected the name of a user" in seen
     assert fake_guest.commands == []
 
@@ -259,7 +262,7 @@ def test_a_refused_password_is_not_repeated(fake_guest: FakeGuest) -> None:
         raise CommandError("no user joe")
 
     fake_guest.answer("guest-set-user-password", refuse)
-    done = told(fake_guest, "passwd", "joe", input="secret\n", status=exits.FAILED)
+    done = tool(fake_guest, "passwd", "joe", input="secret\n", status=exits.FAILED)
     assert done.stderr == "qga: guest-set-user-password: no user joe\n"
 
 
@@ -288,7 +291,7 @@ def test_a_list_that_is_cut_off(fake_guest: FakeGuest) -> None:
     fake_guest.answer("guest-exec-status", lambda pid: cut)
     done = qga(fake_guest.address, "ls", "/")
     assert (done.returncode, done.stdout) == (exits.FAILED, "a\nb\n")
-    assert done.stderr == "qga: /: its list is too long: the end is missing\n"
+    assert done.stderr == "qga: /: the list is too long, and its end is missing\n"
 
 
 def test_a_bar_fits_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,8 +300,8 @@ def test_a_bar_fits_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
     screen.isatty = lambda: True  # type: ignore[method-assign]
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(cp, "_REDRAW", 0.0)
-    bar = cp.Bar("/x" * 2000)
+    monkeypatch.setattr(progress, "_REDRAW", 0.0)
+    bar = progress.Bar("/x" * 2000)
     for done in (0, 1, 1 << 30, 1 << 40):
         bar(done, 1 << 40)
     bar.end()

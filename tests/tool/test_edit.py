@@ -42,7 +42,7 @@ def edited(address: str, file: Path, editor: str) -> tuple[int, str]:
 
 
 def kept(stderr: str) -> Path:
-    path = Path(stderr.partition("what you have written is in ")[2].splitlines()[0])
+    path = Path(stderr.partition("your edited copy is kept in ")[2].splitlines()[0])
     assert path.parent.stat().st_mode & 0o777 == 0o700
     return path
 
@@ -70,7 +70,7 @@ def test_what_others_changed_meanwhile_is_not_overwritten(address: str, file: Pa
 
 def test_an_editor_that_fails_or_is_not_there(address: str, file: Path) -> None:
     status, said = edited(address, file, "sh -c 'echo mine >>$1; exit 3' sh")
-    assert (status, "ended with status 3" in said) == (exits.FAILED, True)
+    assert (status, "exited with status 3" in said) == (exits.FAILED, True)
     assert kept(said).read_text() == "first\nmine\n"
     status, said = edited(address, file, "/no/such/editor")
     assert (status, said.count("\n")) == (exits.USAGE, 1)

@@ -76,22 +76,22 @@ def test_a_program_that_does_not_read(words: list[str], there: There, tmp_path: 
 def test_a_timeout_ends_the_whole_group(words: list[str]) -> None:
     script = f"trap '' TERM; sleep {NAP} & sleep {NAP}; :"
     done = subprocess.run([*words, "--timeout", "500ms", "--", "sh", "-c", script], capture_output=True, timeout=60)
-    assert done.returncode == exits.HELD_TOO_LONG
+    assert done.returncode == exits.COMMAND_TIMED_OUT
 
 
 def test_a_program_that_writes_without_end_has_its_time(words: list[str]) -> None:
     done = subprocess.run([*words, "--timeout", "1s", "--", "yes"], stdout=subprocess.DEVNULL, timeout=60)
-    assert done.returncode == exits.HELD_TOO_LONG
+    assert done.returncode == exits.COMMAND_TIMED_OUT
 
 
 def test_ctrl_c_is_ctrl_c_there(words: list[str], tmp_path: Path) -> None:
-    script = f"trap 'echo bye >{tmp_path}/told; exit' INT; echo begin; sleep {NAP}"
+    script = f"trap 'echo bye >{tmp_path}/noted; exit' INT; echo begin; sleep {NAP}"
     with subprocess.Popen([*words, "--", "sh", "-c", script], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"begin\n"
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
-    assert (tmp_path / "told").read_text() == "bye\n"
+    assert (tmp_path / "noted").read_text() == "bye\n"
 
 
 def test_ctrl_c_at_the_beginning(words: list[str], there: There) -> None:

@@ -16,8 +16,8 @@ import pytest
 from qga.client import AsyncClient, Client, ClientError, MalformedReply
 from qga.client.reading import checked, shown
 from qga.protocol import schema
-from qga.tool.remote.guest_tty import Far
-from qga.tool.remote.launch import Wanted
+from qga.tool.remote.guest_tty import GuestTerminal
+from qga.tool.remote.launch import Program
 from tests import hostile
 
 pytestmark = [pytest.mark.forks, pytest.mark.slow]
@@ -86,14 +86,14 @@ def test_the_asyncio_client(seed: int) -> None:
 def test_a_terminal(seed: int) -> None:
     async def there(address: str) -> None:
         async with AsyncClient(address, timeout=5) as client:
-            far = Far(client, 60)
+            terminal = GuestTerminal(client, 60)
             with contextlib.suppress(ClientError):
-                await far.begin(Wanted([], "", {}, ["python3"], 60, (24, 80)))
+                await terminal.begin(Program([], "", {}, ["python3"], 60, (24, 80)))
                 for _ in range(4):
-                    far.type(b"x")
-                    await far.look()
+                    terminal.type(b"x")
+                    await terminal.exchange()
             with contextlib.suppress(ClientError):
-                await far.end()
+                await terminal.end()
 
     with hostile.HostileGuest(seed, 0.15) as guest:
         guest.programs["sh"] = lambda words, data: (0, b"/\npython3\npython3\n", b"")

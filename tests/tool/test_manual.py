@@ -21,9 +21,9 @@ def test_it_has_every_command_option_and_status() -> None:
     text = manual.page().replace("\\-", "-").replace("\\fB", "").replace("\\fI", "").replace("\\fR", "")
     for name in [*subcommands.COMMANDS, *schema.load().commands]:
         assert f"\n.SS {name}" in text
-    for _, _, arguments in subcommands.COMMANDS.values():
-        for names, _ in arguments:
-            assert not names[0].startswith("-") or ", ".join(names) in text
+    for command in subcommands.COMMANDS.values():
+        for argument in command.arguments:
+            assert not argument.names[0].startswith("-") or ", ".join(argument.names) in text
     for status in exits.MEANING:
         assert f"\n.TP\n{status}\n" in text
 

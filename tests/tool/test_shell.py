@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -21,8 +21,8 @@ from qga.client import AsyncClient, CommandNotFound
 from qga.tool import exits
 from qga.tool.remote import guest
 from qga.tool.remote.guest.terminal import Screen
-from qga.tool.remote.guest_tty import Far, Request
-from qga.tool.remote.launch import Wanted
+from qga.tool.remote.guest_tty import GuestTerminal
+from qga.tool.remote.launch import Program
 from qga.tool.remote.local_tty import Escape
 from tests.client_agents import AGENTS, agent
 from tests.typing_at import NAP, SOON, TOOL, There, Typing, becomes, nothing_left, processes
@@ -125,7 +125,7 @@ def test_exec_on_a_terminal(address: str, by: str) -> None:
         at.see("b c\r\n")
         assert at.wait() == 128 + 9
     with Typing(address, "exec", "--tty", "--pty", by, "--timeout", "500ms", "--", "sleep", NAP) as at:
-        assert at.wait() == exits.HELD_TOO_LONG
+        assert at.wait() == exits.COMMAND_TIMED_OUT
     assert not processes(f"sleep {NAP}")
     with Typing(address, "exec", "--tty", "--pty", by, "--", "/no/such") as at:
         at.see("/no/such")
@@ -185,11 +185,11 @@ def test_a_lost_connection_is_one_sentence(tmp_path: Path, by: str) -> None:
         at = Typing(path, "shell", "--pty", by, "--linger", "1s", *PLAIN)
         at.see(PROMPT)
     with at:
-        assert at.wait() == exits.OURS
+        assert at.wait() == exits.TOOL_FAILED
         assert at.restored()
         said = at.shown.split(PROMPT.encode())[-1].decode().strip()
         why = "(the other side closed the connection|nobody listens there)"
-        assert re.fullmatch(rf"qga: [^\n]+{why}[^\n]*; the program in the guest is ended within 1 s", said)
+        assert re.fullmatch(rf"qga: [^\n]+{why}[^\n]*; the guest ends the program within 1 s", said)
 
 
 def test_a_hung_guest_can_be_left(tmp_path: Path) -> None:
@@ -200,10 +200,10 @@ def test_a_hung_guest_can_be_left(tmp_path: Path) -> None:
         os.kill(pid, signal.SIGSTOP)
         try:
             at.type("\r~?")
-            at.see("leave the guest")
+            at.see("leave, and end what runs in the guest")
             at.type("~.")
             start = time.monotonic()
-            assert at.wait() == exits.OURS
+            assert at.wait() == exits.TOOL_FAILED
             assert time.monotonic() - start < SOON
             assert at.restored()
             assert b"does not answer" in at.shown
@@ -246,14 +246,14 @@ def test_a_guest_with_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         at_agent = agent("ours", tmp_path, path=path)
         at_agent.__enter__()
     with Typing(path, "shell") as at:
-        assert at.wait() == exits.OURS
-        assert at.shown == b"qga: the guest has no python3 and no script: no terminal can be made there\r\n"
+        assert at.wait() == exits.TOOL_FAILED
+        assert at.shown == b"qga: the guest has no python3 and no script: a terminal needs one of them\r\n"
     at_agent.__exit__(None, None, None)
 
 
 def test_without_a_terminal_here() -> None:
     done = subprocess.run([*TOOL, "-c", "/no", "shell"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    assert (done.returncode, done.stderr.count("\n")) == (exits.OURS, 1)
+    assert (done.returncode, done.stderr.count("\n")) == (exits.TOOL_FAILED, 1)
 
 
 def test_escapes() -> None:
@@ -265,39 +265,54 @@ def test_escapes() -> None:
     assert (len(left), len(shown)) == (1, 1)
 
 
-def test_a_freeze_by_another_client_is_waited_for(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+class Freezing:
+    """A client that is refused some of its next requests, by their numbers, as while filesystems are frozen."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+        self.refused: Sequence[int] = ()
+        self.number = 0
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+        if not name.startswith("guest_"):
+            return method
+
+        async def ask(*words: Any, **options: Any) -> Any:
+            self.number += 1
+            if self.number - 1 in self.refused:
+                raise CommandNotFound("guest-x", "Command guest-x has been disabled")
+            return await method(*words, **options)
+
+        return ask
+
+
+def test_a_freeze_by_another_client_is_waited_for(address: str) -> None:
     """No freeze of this machine: the refusals are made up, of all requests or of some."""
 
     async def session() -> bytes:
-        async with AsyncClient(address) as guest:
-            far = Far(guest, 60)
-            await far.begin(Wanted(["cat"], "", {}, ["python3"], 60, (24, 80)))
-            together, shown, status = far._together, b"", None
+        async with AsyncClient(address) as client:
+            freezing = Freezing(client)
+            terminal = GuestTerminal(cast(AsyncClient, freezing), 60)
+            await terminal.begin(Program(["cat"], "", {}, ["python3"], 60, (24, 80)))
+            shown, status = b"", None
             try:
-                for held in (slice(0), slice(0, 5), slice(0), slice(1, 2), slice(0)):
-
-                    async def partly(requests: Sequence[Request], held: slice = held) -> list[Any]:
-                        refused = [CommandNotFound("guest-x", "Command guest-x has been disabled") for _ in requests]
-                        replies: list[Any] = list(refused)
-                        sent = [n for n in range(len(requests)) if n not in range(len(requests))[held]]
-                        for n, reply in zip(sent, await together([requests[n] for n in sent]), strict=True):
-                            replies[n] = reply
-                        return replies
-
-                    monkeypatch.setattr(far, "_together", partly)
-                    far.type(b"once\n")
-                    shown += (await far.look())[0]
-                far.type(b"\x04")
+                for refused in (range(0), range(5), range(0), range(1, 2), range(1), range(0)):
+                    freezing.number, freezing.refused = 0, refused
+                    terminal.type(b"once\n")
+                    shown += (await terminal.exchange())[0]
+                freezing.refused = ()
+                terminal.type(b"\x04")
                 while status is None:
-                    data, status = await far.look()
+                    data, status = await terminal.exchange()
                     shown += data
                     await asyncio.sleep(0.01)
             finally:
-                await far.end()
+                await terminal.end()
             assert status == 0
             return shown
 
-    assert asyncio.run(session()).count(b"once\r\n") == 10  # five lines, each echoed and given back
+    assert asyncio.run(session()).count(b"once\r\n") == 12  # six lines, each echoed and given back
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:

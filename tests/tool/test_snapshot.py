@@ -50,10 +50,10 @@ def machine(tmp_path: Path) -> Iterator[str]:
 
 
 def backing(overlay: Path) -> str:
-    told = subprocess.run(
+    report = subprocess.run(
         ["qemu-img", "info", "-U", "--output=json", overlay], check=True, capture_output=True, text=True
     )
-    return str(json.loads(told.stdout)["backing-filename"])
+    return str(json.loads(report.stdout)["backing-filename"])
 
 
 def overlays(tmp_path: Path) -> list[str]:
@@ -63,13 +63,13 @@ def overlays(tmp_path: Path) -> list[str]:
 def test_all_disks_that_can_be_written_to(machine: str, fake_guest: FakeGuest, tmp_path: Path) -> None:
     done = qga(fake_guest.address, "snapshot", "--json", "--qmp", machine, "--name", "one")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    report = json.loads(done.stdout)
     assert overlays(tmp_path) == ["data-one.qcow2", "root-one.qcow2"]
-    assert [one["disk"] for one in told["disks"]] == ["root", "data"]
+    assert [one["disk"] for one in report["disks"]] == ["root", "data"]
     assert backing(tmp_path / "root-one.qcow2") == str(tmp_path / "root.img")
     frozen = [name for name in fake_guest.commands if "fsfreeze" in name]
     assert frozen == ["guest-fsfreeze-status", "guest-fsfreeze-freeze", "guest-fsfreeze-thaw"]
-    assert 0 < told["seconds"] < 5
+    assert 0 < report["seconds"] < 5
     done = qga(fake_guest.address, "snapshot", "--qmp", f"unix:{machine}", "--directory", str(tmp_path), "second")
     assert done.returncode == 0, done.stderr
     assert "filesystems were frozen for" in done.stderr
@@ -79,11 +79,11 @@ def test_all_disks_that_can_be_written_to(machine: str, fake_guest: FakeGuest, t
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        (["nosuch"], exits.USAGE, "no disk nosuch"),
-        (["ro"], exits.USAGE, "no disk ro"),
-        (["--directory", "/no/such/dir"], exits.HOST, "/no/such/dir is no directory"),
-        (["--name", "two"], exits.HOST, "is there already"),
-        (["--name", "x" * 300], exits.HOST, "QEMU refused it"),
+        (["nosuch"], exits.USAGE, "no writable disk nosuch"),
+        (["ro"], exits.USAGE, "no writable disk ro"),
+        (["--directory", "/no/such/dir"], exits.HOST, "/no/such/dir is not a directory"),
+        (["--name", "two"], exits.HOST, "already exists"),
+        (["--name", "x" * 300], exits.HOST, "QEMU refused the request"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(
@@ -119,7 +119,7 @@ def test_a_guest_that_was_thawed_too_early(machine: str, fake_guest: FakeGuest, 
     fake_guest.fault("guest-fsfreeze-thaw", error="the filesystems were thawed already")
     done = qga(fake_guest.address, "snapshot", "--qmp", machine, "--name", "late")
     assert (done.returncode, done.stdout) == (exits.FAILED, "")
-    assert "thawed already; the disks are written to " in done.stderr
+    assert "thawed already; the guest writes to " in done.stderr
     assert all(f"{tmp_path}/{name}" in done.stderr for name in overlays(tmp_path))
     assert len(overlays(tmp_path)) == 2
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from qga.testing import FakeGuest
-from qga.tool import exits, subcommands, units
+from qga.tool import exits, parser, units
 from qga.tool.commands import status
 from tests.client_agents import AGENTS_AND_BUSYBOX, agent
 from tests.typing_at import nothing_left
@@ -48,8 +48,8 @@ def test_ask(address: str) -> None:
     assert "guest-ping" in qga(address, "info").stdout
     assert json.loads(qga(address, "call", "guest-sync", "id=7").stdout) == 7
     assert json.loads(qga(address, "guest-sync", "--id", "7").stdout) == 7
-    told = json.loads(qga(address, "status", "--json").stdout)
-    assert told["memory"]["total"] > told["memory"]["available"] > 0
+    found = json.loads(qga(address, "status", "--json").stdout)
+    assert found["memory"]["total"] > found["memory"]["available"] > 0
     assert "memory     [" in qga(address, "status").stdout
 
 
@@ -59,7 +59,7 @@ def test_exec(address: str) -> None:
     assert qga(address, "exec", "--stdin", "--", "cat", input="a\nb").stdout == "a\nb"
     assert qga(address, "exec", "--", "sh", "-c", "kill -9 $$").returncode == 128 + 9
     assert qga(address, "exec", "--", "no-such-program").returncode == 127
-    assert qga(address, "exec", "--timeout", "300ms", "--", "sleep", "50").returncode == exits.HELD_TOO_LONG
+    assert qga(address, "exec", "--timeout", "300ms", "--", "sleep", "50").returncode == exits.COMMAND_TIMED_OUT
 
 
 def test_output_comes_while_the_program_runs_and_ctrl_c_leaves_nothing(address: str) -> None:
@@ -78,14 +78,14 @@ def test_copies(address: str, tmp_path: Path) -> None:
     (tree / "in ner").mkdir(parents=True)
     (tree / "in ner" / "a\nb").write_bytes(os.urandom(300_000))
     (tree / "empty").touch(0o640)
-    assert qga(address, "cp", str(tree), f":{tmp_path}/far").returncode == exits.USAGE
-    assert qga(address, "cp", "-r", str(tree), f":{tmp_path}/far").returncode == 0
-    assert qga(address, "cp", "-r", f":{tmp_path}/far", str(tmp_path / "back")).returncode == 0
+    assert qga(address, "cp", str(tree), f":{tmp_path}/there").returncode == exits.USAGE
+    assert qga(address, "cp", "-r", str(tree), f":{tmp_path}/there").returncode == 0
+    assert qga(address, "cp", "-r", f":{tmp_path}/there", str(tmp_path / "back")).returncode == 0
     assert subprocess.run(["diff", "-r", tree, tmp_path / "back"]).returncode == 0
     assert (tmp_path / "back" / "empty").stat().st_mode & 0o777 == 0o640
-    told = json.loads(qga(address, "cp", "--json", f":{tree}/empty", str(tmp_path)).stdout)
-    assert told[0]["verified"]
-    assert told[0]["target"] == str(tmp_path / "empty")
+    outcomes = json.loads(qga(address, "cp", "--json", f":{tree}/empty", str(tmp_path)).stdout)
+    assert outcomes[0]["verified"]
+    assert outcomes[0]["target"] == str(tmp_path / "empty")
 
 
 def facts(tree: Path, unit: int = 1) -> dict[str, tuple[int, int, bytes]]:
@@ -157,9 +157,9 @@ def test_times_before_and_after_1970(address: str, tmp_path: Path, when: int, re
     (tree / "a").touch()
     for path in (tree / "a", tree):
         os.utime(path, ns=(when, when))
-    assert qga(address, "cp", "-r", str(tree), f":{tmp_path}/far").returncode == 0
-    assert qga(address, "cp", "-r", f":{tmp_path}/far", str(tmp_path / "back")).returncode == 0
-    for name in ("far", "far/a", "back", "back/a"):
+    assert qga(address, "cp", "-r", str(tree), f":{tmp_path}/there").returncode == 0
+    assert qga(address, "cp", "-r", f":{tmp_path}/there", str(tmp_path / "back")).returncode == 0
+    for name in ("there", "there/a", "back", "back/a"):
         off = abs((tmp_path / name).stat().st_mtime_ns - when)
         assert off < 10**9 if whole else off == 0
 
@@ -192,7 +192,7 @@ def test_look_at_files(address: str, tmp_path: Path) -> None:
         (["cp", ":/etc/hostname", "/proc/never"], exits.HOST),
         (["cp", "a", "b"], exits.USAGE),
         (["call", "guest-sync", "id=x"], exits.USAGE),
-        (["freeze", "--", "true"], exits.OURS),
+        (["freeze", "--", "true"], exits.TOOL_FAILED),
     ],
 )
 def test_what_goes_wrong_is_one_sentence(address: str, words: list[str], expected: int) -> None:
@@ -218,8 +218,8 @@ def test_a_freeze_is_thawed_whatever_happens(fake_guest: FakeGuest) -> None:
         return done.returncode
 
     assert held("--", "sh", "-c", "exit 5") == 5
-    assert held("--", "no-such-program") == exits.OURS
-    assert held("--timeout", "300ms", "--", "sleep", "50") == exits.HELD_TOO_LONG
+    assert held("--", "no-such-program") == exits.TOOL_FAILED
+    assert held("--timeout", "300ms", "--", "sleep", "50") == exits.COMMAND_TIMED_OUT
     fake_guest.fault("guest-fsfreeze-thaw", disconnect=True)
     assert held("--", "true") == 0
 
@@ -292,59 +292,59 @@ def test_a_connection_lost_in_a_copy_leaves_the_old_file(fake_guest: FakeGuest, 
 
 @pytest.mark.parametrize("up", [True, False])
 def test_ctrl_c_in_a_copy_leaves_the_old_file(address: str, tmp_path: Path, up: bool) -> None:
-    source, far = tmp_path / "big", tmp_path / "far"
-    far.mkdir()
-    (far / "big").write_bytes(b"old")
+    source, there = tmp_path / "big", tmp_path / "there"
+    there.mkdir()
+    (there / "big").write_bytes(b"old")
     with source.open("wb") as file:
         file.truncate(1 << 30)
-    pair = (str(source), f":{far}") if up else (f":{source}", str(far))
+    pair = (str(source), f":{there}") if up else (f":{source}", str(there))
     with subprocess.Popen([*TOOL, "-c", address, "cp", *pair], stderr=subprocess.PIPE) as process:
-        until(lambda: len(os.listdir(far)) > 1 or process.poll() is not None)
+        until(lambda: len(os.listdir(there)) > 1 or process.poll() is not None)
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
-    assert (far / "big").read_bytes() == b"old"
-    assert os.listdir(far) == ["big"]
+    assert (there / "big").read_bytes() == b"old"
+    assert os.listdir(there) == ["big"]
 
 
 @pytest.mark.parametrize("up", [True, False])
 def test_a_copy_that_broke_is_resumed(address: str, tmp_path: Path, up: bool) -> None:
-    source, far = tmp_path / "big", tmp_path / "far"
-    far.mkdir()
+    source, there = tmp_path / "big", tmp_path / "there"
+    there.mkdir()
     with source.open("wb") as file:
         file.write(os.urandom(1 << 20))
         file.truncate(256 << 20)
-    pair = (str(source), f":{far}") if up else (f":{source}", str(far))
+    pair = (str(source), f":{there}") if up else (f":{source}", str(there))
     words = [*TOOL, "-c", address, "cp", "--resume", "--json", *pair]
     with subprocess.Popen(words, stderr=subprocess.PIPE) as process:
-        until(lambda: sum(path.stat().st_size for path in far.iterdir()) >= 4 << 20 or process.poll() is not None)
+        until(lambda: sum(path.stat().st_size for path in there.iterdir()) >= 4 << 20 or process.poll() is not None)
         process.send_signal(signal.SIGINT)  # no SIGKILL: QEMU's 7.2 ends when its socket breaks in a reply
         assert process.wait(30) == 130
-    assert "big" not in os.listdir(far)
+    assert "big" not in os.listdir(there)
     again = qga(address, "--wait", "10", *words[-5:])
     assert again.returncode == 0, again.stderr
     (done,) = json.loads(again.stdout)
     assert done["resumed"] >= 2 << 20
     assert done["verified"]
-    assert (far / "big").read_bytes() == source.read_bytes()
-    assert os.listdir(far) == ["big"]
+    assert (there / "big").read_bytes() == source.read_bytes()
+    assert os.listdir(there) == ["big"]
 
 
 def test_a_bar_tells_how_far_a_copy_is(fake_guest: FakeGuest, tmp_path: Path) -> None:
-    fake_guest.files["/far"] = bytearray(8 << 20)
+    fake_guest.files["/there"] = bytearray(8 << 20)
     leader, follower = pty.openpty()
-    done = qga(fake_guest.address, "cp", ":/far", str(tmp_path / "near"), stderr=follower, capture_output=False)
+    done = qga(fake_guest.address, "cp", ":/there", str(tmp_path / "here"), stderr=follower, capture_output=False)
     os.close(follower)
     shown = os.read(leader, 100_000).decode()
     os.close(leader)
     assert done.returncode == 0
-    assert re.search(r"\r/far \[#{20}\] 100%  [\d.]+ [KMG]iB/s  0s left", shown)
+    assert re.search(r"\r/there \[#{20}\] 100%  [\d.]+ [KMG]iB/s  0s left", shown)
     assert "\r\033[K" in shown, "the bar is wiped away"
 
 
-def test_a_word_that_is_no_subcommand(fake_guest: FakeGuest) -> None:
-    for word, told in (("staus", ", but status"), ("frobnicate", ""), ("guest-nothing", "")):
+def test_an_unknown_subcommand(fake_guest: FakeGuest) -> None:
+    for word, hint in (("staus", " (did you mean 'status'?)"), ("frobnicate", ""), ("guest-nothing", "")):
         done = qga(fake_guest.address, word)
-        assert done.stderr == f"qga: there is no subcommand {word!r}{told}: qga -h lists them\n"
+        assert done.stderr == f"qga: unknown subcommand {word!r}{hint}: qga --help lists them\n"
         assert done.returncode == exits.USAGE
 
 
@@ -352,7 +352,8 @@ def test_a_program_is_typed_with_or_without_dashes(address: str) -> None:
     for words in (["printf", "%s.", "-a", "--", "--json"], ["--", "printf", "%s.", "-a", "--", "--json"]):
         assert qga(address, "exec", "--timeout", "20", *words).stdout == "-a.--.--json."
     done = qga(address, "exec", "--timeout", "20")
-    assert (done.returncode, done.stderr) == (exits.USAGE, "qga: expected a command: qga exec -- CMD…\n")
+    expected = "qga: expected a command to run: qga exec -- CMD [ARGUMENT...]\n"
+    assert (done.returncode, done.stderr) == (exits.USAGE, expected)
 
 
 def test_completion(tmp_path: Path) -> None:
@@ -369,7 +370,7 @@ def test_words() -> None:
     assert [units.duration(text) for text in ("2m", "500ms", "7", "1.5h")] == [120, 0.5, 7, 5400]
     assert (units.size(1536), units.span(93784)) == ("1.5 KiB", "1d 2h 3m")
     assert status.bar(1, 2, 4) == "[##..]"
-    assert "guest-exec" in subcommands.parser(None).format_help()
+    assert "guest-exec" in parser.parser(None).format_help()
 
 
 def test_the_readme_has_the_exit_statuses() -> None:
@@ -378,12 +379,12 @@ def test_the_readme_has_the_exit_statuses() -> None:
 
 CLOSED = [
     ('"$@" ping >&-', 0, ""),
-    ('"$@" info >&-', exits.HOST, "qga: [Errno 9] Bad file descriptor\n"),
-    ('"$@" cp :/etc/passwd - >&-', exits.HOST, "qga: [Errno 9] Bad file descriptor\n"),
-    ('"$@" cp - :/tmp/qga-no-such <&-', exits.HOST, "qga: [Errno 9] Bad file descriptor\n"),
-    ('"$@" exec --stdin -- cat <&-', exits.OURS, "qga: [Errno 9] Bad file descriptor\n"),
-    ('"$@" exec -- sh -c "echo out; echo err >&2" <&- >&- 2>&-', exits.OURS, ""),
-    ('"$@" info >/dev/full', exits.HOST, "qga: [Errno 28] No space left on device\n"),
+    ('"$@" info >&-', exits.HOST, "qga: Bad file descriptor\n"),
+    ('"$@" cp :/etc/passwd - >&-', exits.HOST, "qga: Bad file descriptor\n"),
+    ('"$@" cp - :/tmp/qga-no-such <&-', exits.HOST, "qga: Bad file descriptor\n"),
+    ('"$@" exec --stdin -- cat <&-', exits.TOOL_FAILED, "qga: Bad file descriptor\n"),
+    ('"$@" exec -- sh -c "echo out; echo err >&2" <&- >&- 2>&-', exits.TOOL_FAILED, ""),
+    ('"$@" info >/dev/full', exits.HOST, "qga: No space left on device\n"),
     ('"$@" cat /no/such 2>&-', exits.FAILED, ""),
 ]
 

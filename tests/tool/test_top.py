@@ -48,7 +48,7 @@ def test_partitions_and_disks_never_used_are_left_out(fake_guest: FakeGuest) -> 
     names = ("sda", "sda1", "nvme0n1", "nvme0n1p2", "md127", "sr0")
     fake_guest.answer("guest-get-diskstats", [*(disk(name, 2) for name in names), disk("loop3", 0)])
     with Client(fake_guest.address) as client:
-        disks = client.carry_out(sample()).disks
+        disks = sample(client).disks
     assert disks is not None
     assert list(disks) == ["sda", "nvme0n1", "md127", "sr0"]
     assert disks["sda"]["read"] == 1024

@@ -69,7 +69,7 @@ class TestParse:
 
     @pytest.mark.parametrize("mode", [b"", b"8", b"-1", b"0x1ff", b"10000", b"37777777777", b"7" * 5000, b" 644"])
     def test_modes(self, mode: bytes) -> None:
-        with pytest.raises(ClientError, match="whose mode cannot be"):
+        with pytest.raises(ClientError, match="whose mode is not an octal number"):
             listing.parse("/x", listed(ROOT, (b"f", mode, b"0", b"", b"a")))
 
     @pytest.mark.parametrize(
@@ -78,12 +78,12 @@ class TestParse:
          b"9" * 5000, b"0." + b"1" * 5000, b"1_0", b"\xd9\xa1"],
     )  # fmt: skip
     def test_times(self, when: bytes) -> None:
-        with pytest.raises(ClientError, match="whose time of change cannot be"):
+        with pytest.raises(ClientError, match=r"whose modification time is (not a number|out of range)"):
             listing.parse("/x", listed(ROOT, (b"f", b"644", when, b"", b"a")))
 
     @pytest.mark.parametrize("kind", [b"", b"ff", b"\xff", b"1", b"\n"])
     def test_types(self, kind: bytes) -> None:
-        with pytest.raises(ClientError, match="whose type cannot be"):
+        with pytest.raises(ClientError, match="whose type is not a letter"):
             listing.parse("/x", listed(ROOT, (kind, b"644", b"0", b"", b"a")))
 
     @pytest.mark.parametrize(("kind", "leads"), [(b"l", b""), (b"l", b"x" * 4096), (b"f", b"/etc"), (b"d", b"/etc")])
@@ -100,16 +100,16 @@ class TestParse:
         "text", [b"", b"\0", b"d", listed(ROOT)[:-1], listed(ROOT, ROOT[:4]), listed(ROOT) + b"x"]
     )
     def test_a_list_that_breaks_off(self, text: bytes) -> None:
-        with pytest.raises(ClientError, match="breaks off"):
+        with pytest.raises(ClientError, match="is incomplete"):
             listing.parse("/x", text)
 
     def test_a_list_without_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
         many = listed(ROOT, *((*FILE, b"%d" % number) for number in range(100)))
-        monkeypatch.setattr(listing, "MOST_ENTRIES", 100)
+        monkeypatch.setattr(listing, "MAX_ENTRIES", 100)
         with pytest.raises(ClientError, match="more than 100 entries"):
             listing.parse("/x", many)
         with pytest.raises(ClientError, match="more than 16 MiB"):
-            listing.parse("/x", bytes(listing.MOST_BYTES + 1))
+            listing.parse("/x", bytes(listing.MAX_BYTES + 1))
 
 
 class TestLocalTree:

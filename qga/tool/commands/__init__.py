@@ -1,0 +1,1 @@
+"""Subcommands of ``qga``, a module for each subject."""

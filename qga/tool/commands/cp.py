@@ -6,121 +6,99 @@ import argparse
 import contextlib
 import os
 import posixpath
-import shutil
 import stat
 import sys
-import time
 from collections.abc import Sequence
 from functools import partial
 
 from qga.client.client import Client
 from qga.client.operations import guest_tools, kinds, parts, placing, quoting
-from qga.tool import output, units
+from qga.tool import output
 from qga.tool.commands import trees
 from qga.tool.commands.localtree import LocalTree
+from qga.tool.commands.progress import Bar
 from qga.tool.commands.trees import Job, Tree
 from qga.tool.exits import FAILED, UsageError
 
 _STREAM = "-"
-_REDRAW = 0.1  # seconds
-_BESIDE = 62  # columns of a bar beside its name, at most
-
-
-class Bar:
-    """One line on a terminal: how far, how fast, how long still. Nothing where stderr is no terminal."""
-
-    def __init__(self, name: str) -> None:
-        room = max(10, shutil.get_terminal_size().columns - _BESIDE)  # a line that wraps is not drawn over
-        name = name if len(name) <= room else f"…{name[1 - room :]}"
-        self._name, self._start, self._drawn, self._first = output.clean(name), time.monotonic(), 0.0, -1
-        self._on = sys.stderr.isatty()
-
-    def __call__(self, done: int, whole: int) -> None:
-        now = time.monotonic()
-        if self._first < 0:
-            self._first = done
-        if not self._on or (done < whole and now - self._drawn < _REDRAW):
-            return
-        self._drawn = now
-        rate = (done - self._first) / max(now - self._start, 0.001)
-        left = units.span((whole - done) / rate) if rate else "?"
-        part = done / whole if whole else 1.0
-        drawn = "#" * int(part * 20)
-        sys.stderr.write(f"\r{self._name} [{drawn:20}] {part:4.0%}  {units.size(rate)}/s  {left} left\033[K")
-        sys.stderr.flush()
-
-    def end(self) -> None:
-        if self._on and self._drawn:
-            sys.stderr.write("\r\033[K")
 
 
 def cp(client: Client, options: argparse.Namespace) -> int:
+    """Copy, and return FAILED where something of a tree had to be left out."""
     *sources, target = options.paths
     if not sources:
-        raise UsageError("expected SRC… DST")
-    up = target.startswith(":")
+        raise UsageError(f"cp: expected one or more sources and a target, got only {target}")
+    is_upload = target.startswith(":")
     for source in sources:
-        if source.startswith(":") == up:
-            raise UsageError(f"{source} to {target}: one of them must be in the guest, written as :PATH")
+        if source.startswith(":") == is_upload:
+            where = "in the guest" if is_upload else "on this machine"
+            raise UsageError(f"{source} and {target} are both {where}: a path in the guest is written :PATH")
     if _STREAM in options.paths:
         _check_stream(options)
-        return _copied(client, options, [_streamed(client, sources[0], target, options)])
+        _copy(options, [_streamed(client, sources[0], target, options)])
+        return 0
     with contextlib.ExitStack() as stack:
-        if up:
-            jobs, copied = _up(client, sources, target[1:], options)
+        if is_upload:
+            jobs, copied = _uploads(client, sources, target[1:], options)
         else:
-            jobs, copied = _down(client, [source[1:] for source in sources], target, options, stack)
-        status = _copied(client, options, jobs)
+            jobs, copied = _downloads(client, [source[1:] for source in sources], target, options, stack)
+        _copy(options, jobs)
         for tree in copied:
             tree.finish()
-    return FAILED if any(tree.skipped for tree in copied) else status
+    return FAILED if any(tree.skipped for tree in copied) else 0
 
 
-def _up(
+def _uploads(
     client: Client, sources: Sequence[str], target: str, options: argparse.Namespace
 ) -> tuple[list[Job], list[Tree]]:
-    there = _mode(client, target, True)
-    _check_kind(f":{target}", there, options.device)
-    into = _is_directory(there)
+    """Return the files to copy into the guest, and the trees of some; the directories of these are made."""
+    target_mode = _guest_mode(client, target)
+    _check_kind(f":{target}", target_mode, options.device)
+    into = _is_directory(target_mode)
     _check_target(sources, target, into)
     upload = partial(client.upload, insecure=options.insecure)
     jobs: list[Job] = []
     made: list[Tree] = []
     for source in sources:
-        here = _mode(client, source, False)
-        _check_kind(source, here, options.device)
-        far = os.path.join(target, _last(source)) if into else target
-        if _is_directory(here):
+        mode = _local_mode(source)
+        _check_kind(source, mode, options.device)
+        path = os.path.join(target, _last(source)) if into else target
+        if _is_directory(mode):
             _check_recursive(source, options)
-            made.append(trees.to_guest(client, source.rstrip("/") or "/", far, options.keep_setuid, options.insecure))
+            made.append(
+                trees.to_guest(client, source.rstrip("/") or "/", path, options.keep_setuid, options.insecure)
+            )
             jobs += made[-1].files
         else:
-            _check_device(source, here, target, there, options)
-            jobs.append(Job(source, far, partial(upload, source, far, device=options.device)))
+            _check_device(source, mode, target, target_mode, options)
+            jobs.append(Job(source, path, partial(upload, source, path, device=options.device)))
     client.carry_out(placing.tidy(sorted({posixpath.dirname(job.target) or "." for job in jobs})))
     return jobs, made
 
 
-def _down(
+def _downloads(
     client: Client, sources: Sequence[str], target: str, options: argparse.Namespace, stack: contextlib.ExitStack
 ) -> tuple[list[Job], list[Tree]]:
-    """Into a directory, no link in it is followed: a guest may have made it, by an earlier copy."""
+    """Return the files to copy from the guest, and the trees of some; the directories of these are made.
+
+    In a target that is a directory no link is followed: a guest may have made it, by an earlier copy.
+    """
     if kinds.is_descriptor(target):
         raise UsageError(
             f"{target} is an open file of a process: expected a file's own name, or {_STREAM} for stdout"
         )
-    here = _mode(client, target, False)
-    _check_kind(target, here, options.device)
-    into = _is_directory(here)
+    target_mode = _local_mode(target)
+    _check_kind(target, target_mode, options.device)
+    into = _is_directory(target_mode)
     _check_target(sources, target, into)
     directory = stack.enter_context(LocalTree(target)) if into else None
     jobs: list[Job] = []
     made: list[Tree] = []
     for source in sources:
-        there = _mode(client, source, True)
-        _check_kind(f":{source}", there, options.device)
+        mode = _guest_mode(client, source)
+        _check_kind(f":{source}", mode, options.device)
         name = _last(source) if into else ""
-        if _is_directory(there):
+        if _is_directory(mode):
             _check_recursive(source, options)
             tree = stack.enter_context(LocalTree(target, name))
             made.append(trees.from_guest(client, source.rstrip("/") or "/", tree, options.keep_setuid))
@@ -129,36 +107,38 @@ def _down(
             copy = partial(trees.download, client, source, directory, name, device=options.device)
             jobs.append(Job(source, os.path.join(target, name), copy))
         else:
-            _check_device(source, there, target, here, options)
+            _check_device(source, mode, target, target_mode, options)
             parts.tidy_beside(target)
             jobs.append(Job(source, target, partial(client.download, source, target, device=options.device)))
     return jobs, made
 
 
 def _streamed(client: Client, source: str, target: str, options: argparse.Namespace) -> Job:
+    """Return the copy of stdin into the guest, or of a guest's file to stdout."""
     device = options.device
     if source == _STREAM:
-        there = _mode(client, target[1:], True)
-        if _is_directory(there):
-            raise UsageError(f"{target[1:]} is a directory: expected the name of a file for what is on stdin")
-        _check_kind(target, there, device)
-        _check_device("stdin", None, target, there, options)
+        mode = _guest_mode(client, target[1:])
+        if _is_directory(mode):
+            raise UsageError(f"{target} is a directory: expected the path of a file for what comes on stdin")
+        _check_kind(target, mode, device)
+        _check_device("stdin", None, target, mode, options)
         return Job(
             "stdin",
             target[1:],
             partial(client.upload, sys.stdin.buffer, target[1:], device=device, insecure=options.insecure),
         )
-    there = _mode(client, source[1:], True)
-    if _is_directory(there):
-        raise UsageError(f"{source[1:]} is a directory: expected a file for stdout")
-    _check_kind(source, there, device)
-    _check_device(source, there, "stdout", None, options)
+    mode = _guest_mode(client, source[1:])
+    if _is_directory(mode):
+        raise UsageError(f"{source} is a directory: expected a file to write to stdout")
+    _check_kind(source, mode, device)
+    _check_device(source, mode, "stdout", None, options)
     return Job(source[1:], "stdout", partial(client.download, source[1:], sys.stdout.buffer, device=device))
 
 
-def _copied(client: Client, options: argparse.Namespace, jobs: Sequence[Job]) -> int:
+def _copy(options: argparse.Namespace, jobs: Sequence[Job]) -> None:
+    """Carry out each copy, with a bar; say each note once, of however many files; print all outcomes with --json."""
     done = []
-    said: set[str] = set()
+    noted: set[str] = set()
     for job in jobs:
         bar = Bar(job.source)
         try:
@@ -168,51 +148,63 @@ def _copied(client: Client, options: argparse.Namespace, jobs: Sequence[Job]) ->
         finally:
             bar.end()
         for text in outcome.notes:
-            if text not in said:  # once, of however many files
+            if text not in noted:
                 output.note(text)
-        said.update(outcome.notes)
-        told = {name: getattr(outcome, name) for name in ("size", "resumed", "verified", "atomic", "seconds")}
-        done.append({"source": quoting.shown(job.source), "target": quoting.shown(job.target), **told})
+        noted.update(outcome.notes)
+        done.append(
+            {
+                "source": quoting.shown(job.source),
+                "target": quoting.shown(job.target),
+                "size": outcome.size,
+                "resumed": outcome.resumed,
+                "verified": outcome.verified,
+                "atomic": outcome.atomic,
+                "seconds": outcome.seconds,
+            }
+        )
     if options.json:
         output.json(done)
-    return 0
 
 
 def _check_stream(options: argparse.Namespace) -> None:
     if len(options.paths) > 2:
-        raise UsageError(f"{_STREAM} is one file: expected one source and one target")
+        raise UsageError(f"{_STREAM} is a single file: expected one source and one target")
     if options.resume:
-        raise UsageError(f"--resume: {_STREAM} has no part that could be gone on from")
+        raise UsageError(f"--resume does not work with {_STREAM}: nothing of a stream is kept to continue from")
     if options.json and options.paths[-1] == _STREAM:
-        raise UsageError(f"--json and {_STREAM} both write to stdout")
+        raise UsageError(f"--json does not work with {_STREAM} as target: both write to stdout")
 
 
 def _check_target(sources: Sequence[str], target: str, into: bool) -> None:
     if not into and (len(sources) > 1 or target.endswith("/")):
-        raise UsageError(f"{target} is not a directory")
+        raise UsageError(
+            f"target {target} is not a directory: expected one, as there are several sources or it ends in /"
+        )
 
 
 def _check_recursive(source: str, options: argparse.Namespace) -> None:
     if not options.recursive:
-        raise UsageError(f"{source} is a directory: -r copies it")
+        raise UsageError(f"{source} is a directory: use -r to copy it with everything in it")
 
 
 def _check_kind(path: str, mode: int | None, device: bool) -> None:
-    """A file or a directory, or nothing that is known; with --device a block device."""
+    """Refuse what is neither a file nor a directory, where that is known; with --device, a block device is one."""
     if mode is None or stat.S_ISDIR(mode):
         return
     if why := kinds.refusal(path, mode, device=device):
-        hint = "--device reads or writes one" if stat.S_ISBLK(mode) else f"{_STREAM} is stdin or stdout"
+        hint = "use --device to read or write one" if stat.S_ISBLK(mode) else f"use {_STREAM} for stdin or stdout"
         raise UsageError(f"{why}; {hint}")
 
 
-def _check_device(source: str, one: int | None, target: str, other: int | None, options: argparse.Namespace) -> None:
-    """A name that was mistyped must not become a file beside the device."""
+def _check_device(
+    source: str, source_mode: int | None, target: str, target_mode: int | None, options: argparse.Namespace
+) -> None:
+    """Refuse --device without a block device: a name that was mistyped must not become a file beside the device."""
     if options.device:
         if options.resume:
-            raise UsageError("--resume: a device has no part that could be gone on from")
-        if not any(mode is not None and stat.S_ISBLK(mode) for mode in (one, other)):
-            raise UsageError(f"--device: expected a block device: neither {source} nor {target} is known to be one")
+            raise UsageError("--resume does not work with --device: nothing of a device's copy is kept apart")
+        if not any(mode is not None and stat.S_ISBLK(mode) for mode in (source_mode, target_mode)):
+            raise UsageError(f"--device: neither {source} nor {target} is known to be a block device: expected one")
 
 
 def _is_directory(mode: int | None) -> bool:
@@ -220,16 +212,19 @@ def _is_directory(mode: int | None) -> bool:
 
 
 def _last(path: str) -> str:
-    """The name that it gets in a directory; "" for what has none, whose content goes into the directory itself."""
+    """Return its name in a directory; "" for what has none, whose content goes into the directory itself."""
     name = posixpath.basename(path.rstrip("/"))
     return "" if name in (".", "..") else name
 
 
-def _mode(client: Client, path: str, in_guest: bool) -> int | None:
-    """st_mode of stat(2), by links; None if there is nothing, or nobody says."""
-    if in_guest:
-        status = client.carry_out(guest_tools.look(path))
-        return None if status is None else status.mode
+def _guest_mode(client: Client, path: str) -> int | None:
+    """Return st_mode of stat(2), by links; None if there is nothing, or the guest cannot tell."""
+    status = client.carry_out(guest_tools.look(path))
+    return None if status is None else status.mode
+
+
+def _local_mode(path: str) -> int | None:
+    """Return st_mode of stat(2), by links; None if there is nothing that can be looked at."""
     try:
         return os.stat(path).st_mode
     except OSError:

@@ -18,7 +18,7 @@ from qga.tool.exits import UsageError
 
 
 def edit(client: Client, options: argparse.Namespace) -> None:
-    """Written back, as a whole, only if it was changed here and not there. Else it is kept here, which is said."""
+    """Have the user edit a copy, and write it back if it was changed here and not there; otherwise keep it here."""
     path = options.path.removeprefix(":")
     if not options.insecure and client.carry_out(guest_tools.completed(["sh", "-c", ":"])) is None:
         raise ClientError(f"{path}: {copy.INSECURE}", command="guest-exec")
@@ -29,11 +29,11 @@ def edit(client: Client, options: argparse.Namespace) -> None:
         try:
             _run_editor(here)
             if _digest(here) == before:
-                return output.note(f"{path} was not changed")
+                return output.note(f"{path} was not changed, so nothing was written")
             _write_back(client, here, path, before, options.insecure)
         except BaseException:
             if os.path.exists(here) and _digest(here) != before:
-                output.note(f"what you have written is in {_kept(here)}")
+                output.note(f"your edited copy is kept in {_kept(here)}")
             raise
     return None
 
@@ -44,9 +44,11 @@ def _run_editor(path: str) -> None:
         words = shlex.split(editor)
         status = subprocess.run([*words, path]).returncode
     except (ValueError, FileNotFoundError) as error:
-        raise UsageError(f"{editor!r} cannot be run: expected an editor in $VISUAL or $EDITOR: {error}") from None
+        raise UsageError(
+            f"the editor {editor!r} cannot be run ({error}): set $VISUAL or $EDITOR to one that can"
+        ) from None
     if status:
-        raise ClientError(f"{editor} ended with status {status}: the guest's file was left as it is")
+        raise ClientError(f"{editor} exited with status {status}: the file in the guest was not changed")
 
 
 def _write_back(client: Client, here: str, path: str, before: bytes, insecure: bool) -> None:
@@ -54,13 +56,13 @@ def _write_back(client: Client, here: str, path: str, before: bytes, insecure: b
         client.download(path, now, preserve=False)
         now.seek(0)
         if hashlib.file_digest(now, "blake2b").digest() != before:
-            raise ClientError(f"{path} was changed in the guest meanwhile: it was left as it is")
+            raise ClientError(f"{path} was changed in the guest meanwhile, and was not overwritten")
     for text in client.upload(here, path, preserve=False, insecure=insecure).notes:
         output.note(text)
 
 
 def _digest(path: str) -> bytes:
-    """Of its content, which may be as large as the guest likes. Raises OSError where an editor has removed it."""
+    """Return the digest of a file as large as the guest likes. Raises OSError where an editor has removed it."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "blake2b").digest()
 

@@ -4,58 +4,69 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
 
 from qga.client.client import Client
 from qga.client.errors import CommandFailed, MalformedReply
+from qga.client.replies import LogicalProcessor, MemoryBlock
 from qga.tool import output
 from qga.tool.exits import UsageError
 
+_STATES = ("online", "can go offline")
+
 
 def cpu(client: Client, options: argparse.Namespace) -> None:
-    """One after the other, as far as it goes: what comes behind a processor that cannot be changed stays as it is."""
-    if options.what == "list":
-        return _list(options, client.call_raw("guest-get-vcpus"), ("processor", "logical-id"))
-    wanted = _wanted(options, "logical-id")
-    while wanted:
-        changed = client.call_raw("guest-set-vcpus", {"vcpus": wanted})
+    """List the processors, or change them in order until one cannot be changed: those after it stay as they are."""
+    if _is_list(options):
+        processors = client.guest_get_vcpus()
+        rows = [(one.logical_id, _yes(one.online), _yes(one.can_offline)) for one in processors]
+        return _print(options, processors, ("processor", *_STATES), rows)
+    rest = [LogicalProcessor(number, options.what == "online") for number in options.numbers]
+    while rest:
+        changed = client.guest_set_vcpus(rest)
         if not changed:
-            raise CommandFailed("guest-set-vcpus", f"processor {wanted[0]['logical-id']} stays as it is")
-        if not 0 < changed <= len(wanted):
-            raise MalformedReply("guest-set-vcpus", f"expected how many of {len(wanted)} were changed, got {changed}")
-        wanted = wanted[changed:]
+            raise CommandFailed("guest-set-vcpus", f"processor {rest[0].logical_id} was not changed")
+        if not 0 < changed <= len(rest):
+            raise MalformedReply("guest-set-vcpus", f"expected a number from 0 to {len(rest)}, got {changed}")
+        rest = rest[changed:]
     return None
 
 
 def memory(client: Client, options: argparse.Namespace) -> None:
-    """Each block by itself: one that cannot be changed does not keep the others."""
-    if options.what == "list":
-        return _list(options, client.call_raw("guest-get-memory-blocks"), ("block", "phys-index"))
-    told = client.call_raw("guest-set-memory-blocks", {"mem-blks": _wanted(options, "phys-index")})
+    """List the memory blocks, or change them: one that cannot be changed does not stop the others."""
+    if _is_list(options):
+        blocks = client.guest_get_memory_blocks()
+        rows = [(one.phys_index, _yes(one.online), _yes(one.can_offline)) for one in blocks]
+        return _print(options, blocks, ("block", *_STATES), rows)
+    wanted = [MemoryBlock(number, options.what == "online") for number in options.numbers]
+    results = client.guest_set_memory_blocks(wanted)
     if options.json:
-        output.json(told)
-    failed = [one for one in told if one["response"] != "success"]
+        output.json(results)
+    failed = [f"{one.phys_index} ({one.response})" for one in results if one.response != "success"]
     if failed:
-        each = (f"{one['phys-index']} ({one['response']})" for one in failed)
-        raise CommandFailed("guest-set-memory-blocks", f"blocks that stay as they are: {', '.join(each)}")
+        raise CommandFailed("guest-set-memory-blocks", f"blocks that were not changed: {', '.join(failed)}")
     return None
 
 
-def _wanted(options: argparse.Namespace, number: str) -> list[dict[str, Any]]:
+def _is_list(options: argparse.Namespace) -> bool:
+    """Return whether to list, having checked that there are numbers exactly where something is to be changed."""
+    name = options.subcommand
+    if options.what == "list":
+        if options.numbers:
+            raise UsageError(f"{name} list: expected no numbers; {name} online and {name} offline take them")
+        return True
     if not options.numbers:
-        raise UsageError(f"expected the numbers of what goes {options.what}: qga {options.subcommand} lists them")
-    return [{number: one, "online": options.what == "online"} for one in options.numbers]
+        raise UsageError(f"{name} {options.what}: expected one or more numbers; qga {name} lists them")
+    return False
 
 
-def _list(options: argparse.Namespace, told: Sequence[dict[str, Any]], head: tuple[str, str]) -> None:
+def _print(
+    options: argparse.Namespace, reply: object, headings: Sequence[str], rows: Sequence[Sequence[object]]
+) -> None:
     if options.json:
-        return output.json(told)
-    if options.numbers:
-        raise UsageError("expected online or offline before the numbers")
-    title, number = head
-    rows = [(one[number], *(_yes(one.get(name)) for name in ("online", "can-offline"))) for one in told]
-    return output.table((title, "online", "can go offline"), rows)
+        output.json(reply)
+    else:
+        output.table(headings, rows)
 
 
-def _yes(value: object) -> str:
-    return {True: "yes", False: "no"}.get(value, "?") if isinstance(value, bool) else "?"
+def _yes(value: bool | None) -> str:
+    return "?" if value is None else "yes" if value else "no"

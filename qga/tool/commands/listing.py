@@ -1,4 +1,4 @@
-"""What a guest lists of a directory tree, which may be anything: all of it is checked before anything is made of it.
+"""What a guest lists of a directory tree, which may be anything: all of it is checked before anything is made.
 
 A listing is what ``FORMAT`` has find(1) write. What comes out of ``parse`` is a tree: one root, a directory, and
 below it entries that are listed once each, behind the directory that they are in.
@@ -13,9 +13,9 @@ from qga.client.errors import ClientError
 from qga.client.operations import times
 
 FORMAT = r"%y\0%m\0%T@\0%l\0%P\0"  # type, mode, time of change, where a link leads, name below the root
-MOST_BYTES = 16 << 20  # of a listing: no agent captures more of a program
-MOST_ENTRIES = 500_000  # as many as a listing of that size has with the shortest names
-MOST_NAME, MOST_PATH = 255, 4095  # bytes: limits.h, NAME_MAX and PATH_MAX without the NUL
+MAX_BYTES = 16 << 20  # of a listing: no agent captures more of a program
+MAX_ENTRIES = 500_000  # as many as a listing of that size has with the shortest names
+MAX_NAME, MAX_PATH = 255, 4095  # bytes: limits.h, NAME_MAX and PATH_MAX without the NUL
 
 _MEMBERS = 5
 _KIND = re.compile(rb"[a-zA-Z?]")
@@ -38,14 +38,14 @@ class Entry(NamedTuple):
 
 
 def parse(source: str, listing: bytes) -> list[Entry]:
-    """Raises ClientError, which says what of it cannot be."""
-    if len(listing) > MOST_BYTES:
-        raise ClientError(f"{source}: its list is too long: more than {MOST_BYTES >> 20} MiB")
+    """Return the entries of a listing. Raises ClientError, which says what is wrong with it."""
+    if len(listing) > MAX_BYTES:
+        raise ClientError(f"{source}: the guest's list of it is too long: more than {MAX_BYTES >> 20} MiB")
     words = listing.split(b"\0")
     if words.pop() or not words or len(words) % _MEMBERS:
-        raise ClientError(f"{source}: the guest's list of it breaks off")
-    if len(words) > MOST_ENTRIES * _MEMBERS:
-        raise ClientError(f"{source}: its list is too long: more than {MOST_ENTRIES} entries")
+        raise ClientError(f"{source}: the guest's list of it is incomplete")
+    if len(words) > MAX_ENTRIES * _MEMBERS:
+        raise ClientError(f"{source}: the guest's list of it is too long: more than {MAX_ENTRIES} entries")
     entries: list[Entry] = []
     listed: dict[str, str] = {}
     for at in range(0, len(words), _MEMBERS):
@@ -53,7 +53,7 @@ def parse(source: str, listing: bytes) -> list[Entry]:
         shown = name.decode(errors="surrogateescape")
         why = _name_complaint(shown, listed) or _complaint(kind, mode, modified, leads)
         if not listed and kind != b"d":
-            why = why or "as its root, which is not a directory"
+            why = why or "the root of the tree, which is not a directory"
         if why:
             raise ClientError(f"{source}: the guest lists {_quoted(shown)}, {why}")
         entry = Entry(
@@ -64,41 +64,47 @@ def parse(source: str, listing: bytes) -> list[Entry]:
             shown,
         )
         if not times.fit(entry.modified):
-            raise ClientError(f"{source}: the guest lists {_quoted(shown)}, whose time of change cannot be")
+            raise ClientError(f"{source}: the guest lists {_quoted(shown)}, whose modification time is out of range")
         listed[shown] = entry.kind
         entries.append(entry)
     return entries
 
 
 def _name_complaint(name: str, listed: dict[str, str]) -> str | None:
+    """Return what is wrong with a name behind those that were ``listed``; None if nothing is."""
     if not listed:
-        return "which is not its root" if name else None
+        return "which is not the root: expected that first" if name else None
     if name in listed:
         return "which it has listed before"
-    if len(name.encode(errors="surrogateescape")) > MOST_PATH:
-        return f"which is longer than {MOST_PATH} bytes"
+    if len(name.encode(errors="surrogateescape")) > MAX_PATH:
+        return f"which is longer than {MAX_PATH} bytes"
     inside, _, last = name.rpartition("/")
     if last in ("", ".", "..") or name.startswith("/"):
         return "which is not the name of something in it"
-    if len(last.encode(errors="surrogateescape")) > MOST_NAME:
-        return f"which has a part longer than {MOST_NAME} bytes"
+    if len(last.encode(errors="surrogateescape")) > MAX_NAME:
+        return f"which has a part longer than {MAX_NAME} bytes"
     if listed.get(inside) != "d":
         return "which is not in a directory that was listed before it"
     return None
 
 
 def _complaint(kind: bytes, mode: bytes, modified: bytes, leads: bytes) -> str | None:
+    """Return what is wrong with the rest of an entry; None if nothing is."""
     if not _KIND.fullmatch(kind):
-        return "whose type cannot be"
+        return "whose type is not a letter"
     if not _MODE.fullmatch(mode):
-        return "whose mode cannot be"
+        return "whose mode is not an octal number of up to four digits"
     if not _TIME.fullmatch(modified):
-        return "whose time of change cannot be"
-    if bool(leads) != (kind == b"l") or len(leads) > MOST_PATH:
-        return "which is a link to nowhere" if kind == b"l" else "which is not a link and leads elsewhere"
+        return "whose modification time is not a number of seconds"
+    if bool(leads) != (kind == b"l") or len(leads) > MAX_PATH:
+        return (
+            "which is a link without a text, or with one too long"
+            if kind == b"l"
+            else "which is not a link and has a link's text"
+        )
     return None
 
 
 def _quoted(name: str) -> str:
-    """Short enough for a sentence."""
+    """Return a name in quotes, short enough for a sentence."""
     return repr(name if len(name) <= 100 else f"{name[:97]}...")

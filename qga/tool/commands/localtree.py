@@ -49,11 +49,11 @@ class LocalTree:
         os.close(self._root)
 
     def shown(self, name: str) -> str:
-        """For what is said of it."""
+        """Return the path of an entry, for messages."""
         return os.path.join(self.path, name) if name else self.path
 
     def make_directory(self, name: str) -> None:
-        """Or take the one that is there. Private until ``settle``."""
+        """Make a directory, or take the one that is there; it is private until ``settle``."""
         if name:
             with parts.named(self.shown(name)), self._parent(name) as (above, last):
                 made = self._made(above, last, self.shown(name))
@@ -63,7 +63,7 @@ class LocalTree:
                 os.close(made)
 
     def make_link(self, name: str, leads: str) -> None:
-        """In the place of a file or link that is there. ``leads`` is its text, which is not looked at."""
+        """Make a symbolic link, in place of a file or link that is there. Its text ``leads`` may be anything."""
         with parts.named(self.shown(name)), self.opened_parent(name) as (above, last):
             parts.Target(above, last, self.shown(name)).link(os.fsdecode(_encoded(leads)))
 
@@ -85,7 +85,7 @@ class LocalTree:
 
     @contextlib.contextmanager
     def opened_parent(self, name: str) -> Iterator[tuple[int, str]]:
-        """A descriptor of the directory that it is in, and its name there."""
+        """Give a descriptor of the directory that it is in, and its name there."""
         with self._parent(name) as (above, last):
             yield above, os.fsdecode(last)
 
@@ -115,15 +115,15 @@ class LocalTree:
         return self._opened(above, name, shown)
 
     def _opened(self, above: int, name: bytes, shown: str) -> int:
-        """Raises ClientError for what is not a directory."""
+        """Return a descriptor of a directory. Raises ClientError for what is not one."""
         try:
             return os.open(name, _WALK, dir_fd=above)
         except NotADirectoryError:
             found = kinds.name(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode)
-            why = "what the guest has below it would leave the target, or replace it"
+            why = "what the guest has in it would be written outside the target, or replace this"
             raise ClientError(f"{shown} is {found}: expected a directory: {why}") from None
 
 
 def _encoded(name: str) -> bytes:
-    """The guest's very bytes, whatever this machine's locale is."""
+    """Return the bytes that the guest sent for a name, whatever this machine's locale is."""
     return name.encode(errors="surrogateescape")

@@ -14,7 +14,7 @@ CONNECT_TIMEOUT = 5.0  # seconds, for each answer but that to the snapshot
 
 
 class Disk(NamedTuple):
-    """``name`` as the user may call it, ``names`` all that mean it, ``file`` what it lies in; ``by`` is QMP's."""
+    """A writable disk: its ``name``, all ``names`` that mean it, and its ``file``; ``by`` is what QMP calls it."""
 
     name: str
     names: frozenset[str]
@@ -23,18 +23,18 @@ class Disk(NamedTuple):
 
 
 class Monitor:
-    """Every method raises OSError, with a sentence."""
+    """A connection to QEMU's monitor, in a ``with`` block. Every method raises OSError, with a sentence."""
 
     def __init__(self, address: str) -> None:
-        """A unix socket's path, or host:port."""
+        """Take the path of a unix socket, or HOST:PORT; connect at the beginning of the block."""
         try:
             from qemu.qmp import QMPClient
         except ImportError as error:
-            raise MissingExtraError("qemu.qmp is not installed: pip install qga[host]") from error
+            raise MissingExtraError("qemu.qmp is not installed: run pip install qga[host]") from error
         self._address = address
         self._runner = asyncio.Runner()
         self._qmp = QMPClient("qga")
-        self._qmp.logger.disabled = True  # errors are told by exceptions
+        self._qmp.logger.disabled = True  # errors are raised
 
     def __enter__(self) -> Self:
         host, colon, port = self._address.rpartition(":")
@@ -58,7 +58,7 @@ class Monitor:
             self._runner.close()
 
     def disks(self) -> list[Disk]:
-        """Those that can be written to."""
+        """Return the disks that the guest can write to."""
         found = []
         for one in self._run(self._qmp.execute("query-block"), CONNECT_TIMEOUT):
             inserted = one.get("inserted")
@@ -77,7 +77,7 @@ class Monitor:
         return found
 
     def snapshot(self, disks: Sequence[Disk], overlays: Sequence[str], timeout: float) -> None:
-        """All of them at one moment: each is written to its overlay from now on. ``timeout``: seconds."""
+        """Have QEMU write to an overlay for each disk from one moment on. ``timeout``: seconds."""
         actions = []
         for number, (disk, overlay) in enumerate(zip(disks, overlays, strict=True)):
             data = {**disk.by, "snapshot-file": overlay, "format": "qcow2"}
@@ -96,15 +96,15 @@ class Monitor:
         try:
             return self._runner.run(bounded())
         except TimeoutError:
-            raise OSError(f"{self._address}: the monitor did not answer within {timeout:g} s") from None
+            raise OSError(f"{self._address}: QEMU's monitor did not answer within {timeout:g} s") from None
         except ExecuteError as error:
-            raise RefusedError(f"QEMU refused it: {error}") from None
-        except (QMPError, OSError) as error:
-            raise OSError(f"{self._address}: no QEMU monitor answers there: {_cause(error)}") from None
+            raise RefusedError(f"QEMU refused the request: {error}") from None
+        except (QMPError, OSError, UnicodeError) as error:  # UnicodeError of a name that no host has
+            raise OSError(f"{self._address}: cannot talk to QEMU's monitor: {_cause(error)}") from None
 
 
 class RefusedError(OSError):
-    """QEMU has not done it."""
+    """QEMU has answered with an error."""
 
 
 def _cause(error: BaseException) -> str:

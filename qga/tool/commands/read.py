@@ -1,4 +1,4 @@
-"""cat and ls: look at files of the guest."""
+"""cat and ls: print files and directories of the guest."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from qga.client.client import Client
 from qga.client.errors import ClientError, CommandFailed
 from qga.tool import output
 
-_CHUNK = 1 << 20  # bytes asked at a time
+_CHUNK = 1 << 20  # bytes of one read
 
 
 def cat(client: Client, options: argparse.Namespace) -> None:
+    """Print files, one after the other."""
     target = output.content()
     for path in options.paths:
         with client.open(path.removeprefix(":")) as file:
@@ -22,10 +23,10 @@ def cat(client: Client, options: argparse.Namespace) -> None:
 
 
 def ls(client: Client, options: argparse.Namespace) -> None:
-    """By the guest's own ls."""
+    """List a directory by the guest's own ls(1)."""
     done = client.run(["ls", *(["-l"] if options.long else []), "--", options.path.removeprefix(":")])
     sys.stdout.write(output.clean(done.stdout.decode(errors="replace"), "\n"))
     if done.truncated:
-        raise ClientError(f"{options.path}: its list is too long: the end is missing")
+        raise ClientError(f"{options.path}: the list is too long, and its end is missing")
     if done.returncode:
         raise CommandFailed("ls", done.stderr.decode(errors="replace").strip().removeprefix("ls: "))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
-from qga.client.errors import CommandFailed
-from qga.client.operations.requests import together
+from qga.client.client import Client
+from qga.client.replies import CpuStats, DiskStatsInfo, LoadAverage, NetworkInterface
 from qga.tool import units
+from qga.tool.commands.optional import optional
 
 Counters: TypeAlias = dict[str, dict[str, int]]  # by name of processor, disk or interface
 
-ASKED = ("guest-get-load", "guest-get-cpustats", "guest-get-diskstats", "guest-network-get-interfaces")
 _SECTOR = 512  # bytes, whatever the disk's are: Documentation/admin-guide/iostats.rst
 _IDLE = ("idle", "iowait")
 _BYTES = ("read", "written", "received", "sent")
@@ -24,7 +24,7 @@ class Sample(NamedTuple):
     """``at``: seconds of this machine's monotonic clock. What the agent does not tell is None."""
 
     at: float
-    load: dict[str, float] | None
+    load: LoadAverage | None
     processors: Counters | None
     disks: Counters | None
     interfaces: Counters | None
@@ -33,28 +33,29 @@ class Sample(NamedTuple):
 class Rates(NamedTuple):
     """Processors: the part of their time that they were busy, 0 to 1. Disks and interfaces: a second."""
 
-    load: dict[str, float] | None
+    load: LoadAverage | None
     processors: dict[str, float] | None
     disks: dict[str, dict[str, float]] | None
     interfaces: dict[str, dict[str, float]] | None
 
 
-async def sample() -> Sample:
-    """All are asked for at once."""
-    values = await together([(command, {}) for command in ASKED])
-    # Older agents lack one, or the guest's owner forbids it.
-    told = [None if isinstance(value, CommandFailed) else value for value in values]
-    return taken(time.monotonic(), dict(zip(ASKED, told, strict=True)))
-
-
-def taken(at: float, told: Mapping[str, Any]) -> Sample:
-    """``told``: what each of ASKED returned, None for what the agent does not tell."""
-    load, processors, disks, interfaces = (told[command] for command in ASKED)
-    return Sample(at, load, _processors(processors), _disks(disks), _interfaces(interfaces))
+def sample(client: Client) -> Sample:
+    """Ask the agent for all counters, one command after the other."""
+    load = optional(client.guest_get_load)
+    processors = optional(client.guest_get_cpustats)
+    disks = optional(client.guest_get_diskstats)
+    interfaces = optional(client.guest_network_get_interfaces)
+    return Sample(
+        time.monotonic(),
+        load,
+        None if processors is None else processor_counters(processors),
+        None if disks is None else disk_counters(disks),
+        None if interfaces is None else interface_counters(interfaces),
+    )
 
 
 def rates(old: Sample, new: Sample) -> Rates:
-    """Of what was there both times. A counter that went back began anew: its rate counts from nought."""
+    """Return the rates of what both samples have. A counter that went back began anew, and counts from 0."""
     seconds = max(new.at - old.at, 1e-6)
     return Rates(
         new.load,
@@ -65,55 +66,54 @@ def rates(old: Sample, new: Sample) -> Rates:
 
 
 def amount(name: str, value: float) -> str:
-    """A rate as people read it: of bytes, or how many."""
+    """Return a rate as people read it: of bytes, or of a count."""
     return units.size(value) if name in _BYTES else f"{value:.0f}"
 
 
-def _processors(told: Any) -> Counters | None:
-    if told is None:
-        return None
-    linux = [one for one in told if one["type"] == "linux"]
-    return {f"cpu{one['cpu']}": {name: one[name] for name in _STATES if name in one} for one in linux}
+def processor_counters(processors: Sequence[CpuStats]) -> Counters:
+    """Return the milliseconds that each processor has been in each state."""
+    states = {f"cpu{one.cpu}": {name: getattr(one, name) for name in _STATES} for one in processors}
+    return {cpu: {name: ms for name, ms in of.items() if ms is not None} for cpu, of in states.items()}
 
 
-def _disks(told: Any) -> Counters | None:
-    """Whole disks that were ever used: the others, and partitions, would be many."""
-    if told is None:
-        return None
-    names = {one["name"] for one in told}
+def disk_counters(disks: Sequence[DiskStatsInfo]) -> Counters:
+    """Return bytes and requests of whole disks that were ever used: the others, and partitions, would be many."""
+    names = {one.name for one in disks}
     found = {}
-    for one in told:
-        stats = one["stats"]
+    for one in disks:
         counted = {
-            "read": stats.get("read-sectors", 0) * _SECTOR,
-            "written": stats.get("write-sectors", 0) * _SECTOR,
-            "reads": stats.get("read-ios", 0),
-            "writes": stats.get("write-ios", 0),
+            "read": (one.stats.read_sectors or 0) * _SECTOR,
+            "written": (one.stats.write_sectors or 0) * _SECTOR,
+            "reads": one.stats.read_ios or 0,
+            "writes": one.stats.write_ios or 0,
         }
-        if any(counted.values()) and not _is_partition(one["name"], names):
-            found[one["name"]] = counted
+        if any(counted.values()) and not _is_partition(one.name, names):
+            found[one.name] = counted
     return found
 
 
+def interface_counters(interfaces: Sequence[NetworkInterface]) -> Counters:
+    """Return bytes and packets, of the interfaces that have counters."""
+    return {
+        one.name: {
+            "received": one.statistics.rx_bytes,
+            "sent": one.statistics.tx_bytes,
+            "packets in": one.statistics.rx_packets,
+            "packets out": one.statistics.tx_packets,
+        }
+        for one in interfaces
+        if one.statistics is not None
+    }
+
+
 def _is_partition(name: str, names: set[str]) -> bool:
-    """sda1 beside sda, nvme0n1p1 beside nvme0n1."""
+    """Return whether it is one of a disk that is there: sda1 beside sda, nvme0n1p1 beside nvme0n1."""
     disk = name.rstrip("0123456789")
     return disk != name and (disk in names or (disk.endswith("p") and disk[:-1] in names))
 
 
-def _interfaces(told: Any) -> Counters | None:
-    if told is None:
-        return None
-    names = {"received": "rx-bytes", "sent": "tx-bytes", "packets in": "rx-packets", "packets out": "tx-packets"}
-    return {
-        one["name"]: {name: one["statistics"][of] for name, of in names.items()}
-        for one in told
-        if "statistics" in one
-    }
-
-
 def _grown(old: Counters | None, new: Counters | None) -> list[tuple[str, dict[str, int]]]:
-    """How much each counter has grown."""
+    """Return how much each counter has grown, of what both have."""
     before: Mapping[str, Mapping[str, int]] = old or {}
     return [
         (name, {key: _growth(before[name].get(key, 0), value) for key, value in counted.items()})

@@ -15,7 +15,7 @@ Entry = Mapping[str, Any]
 _PLAIN = {"int": "integer", "uint64": "integer", "bool": "boolean", "str": "string"}
 
 
-def schema(_: None, options: argparse.Namespace) -> None:
+def schema(options: argparse.Namespace) -> None:
     """Print the list of the commands, or the reference of one."""
     known = load()
     if options.name is None:
@@ -23,7 +23,7 @@ def schema(_: None, options: argparse.Namespace) -> None:
             return output.json(list(known.commands))
         return output.table(("command", "since"), [(c.name, c.since) for c in known.commands.values()])
     if options.name not in known.commands:
-        raise UsageError(f"the schema has no command {options.name}")
+        raise UsageError(f"unknown command {options.name!r}: qga schema lists those that this tool knows")
     command, entry = known.commands[options.name], known.definition(options.name)
     types: dict[str, Entry] = {}
     add_types(known, entry, types)
@@ -31,7 +31,7 @@ def schema(_: None, options: argparse.Namespace) -> None:
         return output.json(_as_json(command, types))
     print(f"{command.name} (since {command.since})\n{command.doc}\nreturns: {spelled(command.returns or 'nothing')}")
     if "data" in entry:
-        _print_members("argument", "needed", entry["data"], entry["members"])
+        _print_members("argument", "required", entry["data"], entry["members"])
     for name, definition in types.items():
         print(f"\n{name}: {definition['doc']}")
         _print_type(definition)

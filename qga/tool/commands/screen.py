@@ -1,4 +1,4 @@
-"""How ``qga top`` looks, by rich."""
+"""The screen of ``qga top``, by rich."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from qga.tool import output
+from qga.tool import output, units
 from qga.tool.commands.sampling import Rates, amount
 
-_AROUND = 4  # lines of a table that are no rows
+_AROUND = 4  # lines of a table beside its rows
 
 
 def drawn(name: str, found: Rates, interval: float, height: int) -> RenderableType:
-    """As much as ``height`` lines hold."""
+    """Return as much of it as ``height`` lines hold."""
     parts: list[RenderableType] = [_head(name, found, interval)]
     if found.processors:
         parts.append(_processors(found.processors, (height - 1) // 2))
-    tables = [(title, told) for title, told in (("disk", found.disks), ("interface", found.interfaces)) if told]
+    tables = [(title, of) for title, of in (("disk", found.disks), ("interface", found.interfaces)) if of]
     left = height - 1 - min(len(found.processors or ()), (height - 1) // 2)
-    for number, (title, told) in enumerate(tables):
+    for number, (title, by_name) in enumerate(tables):
         rows = max(1, left // (len(tables) - number) - _AROUND)
-        parts.append(_table(title, told, rows))
-        left -= min(len(told), rows) + _AROUND
+        parts.append(_table(title, by_name, rows))
+        left -= min(len(by_name), rows) + _AROUND
     return Group(*parts)
 
 
 def _head(name: str, found: Rates, interval: float) -> Text:
     head = Text.assemble((output.clean(name), "bold"), f"  {time.strftime('%H:%M:%S')}, every {interval:g} s")
     if found.load:
-        head.append("  load " + " ".join(f"{found.load[key]:.2f}" for key in ("load1m", "load5m", "load15m")))
-    head.append("  q: leave", "dim")
+        head.append(f"  load {units.load(found.load)}")
+    head.append("  q: quit", "dim")
     return head
 
 
@@ -47,15 +47,15 @@ def _processors(busy: dict[str, float], rows: int) -> Table:
     return table
 
 
-def _table(title: str, told: dict[str, dict[str, float]], rows: int) -> Table:
-    """Those that do something first, where not all have room."""
-    columns = list(next(iter(told.values())))
-    shown = list(told)
-    if len(shown) > rows:
-        shown.sort(key=lambda name: not any(told[name].values()))
+def _table(title: str, by_name: dict[str, dict[str, float]], rows: int) -> Table:
+    """Return the first ``rows`` of them, those that do something before the others if not all have room."""
+    columns = list(next(iter(by_name.values())))
+    names = list(by_name)
+    if len(names) > rows:
+        names.sort(key=lambda name: not any(by_name[name].values()))
     table = Table(title, box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(f"{column}/s", justify="right", min_width=11)
-    for name in shown[:rows]:
-        table.add_row(Text(output.clean(name)), *(amount(column, told[name][column]) for column in columns))
+    for name in names[:rows]:
+        table.add_row(Text(output.clean(name)), *(amount(column, by_name[name][column]) for column in columns))
     return table

@@ -1,29 +1,29 @@
-"""tail: the last lines of a guest's file, and what is added to it: also after it was truncated or replaced."""
+"""tail: the last lines of a file of the guest, and what is added to it: also after it was truncated or replaced."""
 
 from __future__ import annotations
 
 import argparse
-import collections
-import sys
 import time
 
 from qga.client.client import Client
-from qga.client.errors import ClientError, CommandFailed, CommandNotFound
+from qga.client.errors import CommandFailed, CommandNotFound
 from qga.client.operations.requests import limits
 from qga.tool import output
-from qga.tool.remote.exec import Follower
+from qga.tool.commands import lines
+from qga.tool.remote.follow import Follower, close, size
 from qga.tool.units import Lines
 
-_PAUSE = 0.25  # seconds between two looks
-_BY_NAME = 4  # looks between two at what is there by this name now
+_PAUSE = 0.25  # seconds between two rounds
+_ROUNDS = 4  # after which the file of this name is opened again, to see whether it is another
 
 
 def tail(client: Client, options: argparse.Namespace) -> None:
+    """Print them; with ``options.follow`` or ``options.retry``, until interrupted."""
     path = options.path.removeprefix(":")
     file = _opened(client, path, retry=options.retry)
     try:
         file.begin(options.lines)
-        while file.look():
+        while file.copy():
             pass
         while options.follow or options.retry:
             file.follow()
@@ -33,132 +33,80 @@ def tail(client: Client, options: argparse.Namespace) -> None:
 
 
 class Tail(Follower):
-    """``begin`` finds the first line that is wanted, ``follow`` writes what has come since, again and again."""
+    """``begin`` finds the first line that is wanted, ``follow`` prints what was added since, again and again."""
 
     def __init__(self, client: Client, path: str) -> None:
         super().__init__(client, path, output.content(), chunk=client.carry_out(limits()).read)
-        self._path = path
-        self._sized = True  # whether its size says where it ends: not so in /proc and /sys
-        self._gone = False
-        self._looks = 0
+        self._has_size = True  # whether its size says where it ends: not so in /proc and /sys
+        self._is_gone = False
+        self._rounds = 0
 
     def begin(self, wanted: Lines) -> None:
+        """Go to the first line that is wanted."""
         try:
-            size = self._size(self._handle)
+            end = size(self.client, self.handle)
         except CommandNotFound:
             raise
         except CommandFailed:  # many files of /proc refuse it
-            size = 0
-        self._sized = bool(size and self._at(size - 1))
+            end = 0
+        self._has_size = bool(end and self.at(end - 1))
         if wanted.from_start:
-            self._offset = self._start_of(wanted.number)
-        elif self._sized:
-            self._offset = self._last(wanted.number, size)
+            self.offset = lines.start_of(self, wanted.number)
+        elif self._has_size:
+            self.offset = lines.last(self, wanted.number, end)
         else:
-            self._offset = self._last_by_reading(wanted.number)
-            self._sized = not self._at(0)  # empty, and may grow
+            self.offset = lines.last_by_reading(self, wanted.number)
+            self._has_size = not self.at(0)  # empty, and may grow
 
     def follow(self) -> None:
-        """While filesystems are frozen agents refuse all of this: the next look may do."""
+        """Print what was added. While filesystems are frozen agents refuse all of this: the next round may do."""
         try:
-            self._look_at_size()
-            self.look()
-            self._looks += 1
-            if self._looks % _BY_NAME == 0:
-                self._look_at_name()
+            self._check_size()
+            self.copy()
+            self._rounds += 1
+            if self._rounds % _ROUNDS == 0:
+                self._check_name()
         except CommandNotFound as error:
             if not error.disabled:
                 raise
 
-    def _look_at_size(self) -> None:
-        if self._sized and self._size(self._handle) < self._offset:
-            output.note(f"{self._path}: file truncated")
-            self._offset = 0
+    def _check_size(self) -> None:
+        if self._has_size and size(self.client, self.handle) < self.offset:
+            output.note(f"{self.path}: file truncated")
+            self.offset = 0
 
-    def _look_at_name(self) -> None:
-        """Files only grow, or are truncated: what has now another size than ours had and has is another file."""
-        if not self._sized:
+    def _check_name(self) -> None:
+        """Go on in another file if this name is now another's.
+
+        Files only grow, or are truncated: one whose size is not between two of ours, one after the other, is another.
+        """
+        if not self._has_size:
             return
         try:
-            other = self._client.guest_file_open(self._path, "r")
+            other = self.client.guest_file_open(self.path, "r")
         except CommandNotFound:
             raise
         except CommandFailed as error:
-            if not self._gone:
-                output.note(f"{self._path} has become inaccessible: {error.desc}")
-            self._gone = True
+            if not self._is_gone:
+                output.note(f"{self.path} has become inaccessible: {error.desc}")
+            self._is_gone = True
             return
-        ours = other
+        unused = other
         try:
-            before, theirs, after = (self._size(handle) for handle in (self._handle, other, self._handle))
+            before, theirs, after = (size(self.client, handle) for handle in (self.handle, other, self.handle))
             if after >= before and not before <= theirs <= after:
-                while self.look():  # what was written to the old one last
+                while self.copy():  # what was written to the old one last
                     pass
-                output.note(f"{self._path} has been replaced; following new file")
-                ours, self._handle, self._offset = self._handle, other, 0
-            self._gone = False
+                output.note(f"{self.path} has been replaced; following new file")
+                unused, self.handle, self.offset = self.handle, other, 0
+            self._is_gone = False
         finally:
-            self._close(ours)
-
-    def _last(self, count: int, size: int) -> int:
-        """Where the last ``count`` lines begin, read backwards. A last line may lack its end."""
-        missing = count + (self._at(size - 1) == b"\n")
-        end = size
-        while end and count:
-            start = max(0, end - self._chunk)
-            data = self._between(start, end)
-            found = data.count(b"\n")
-            if found >= missing:
-                at = len(data)
-                for _ in range(missing):
-                    at = data.rindex(b"\n", 0, at)
-                return start + at + 1
-            missing -= found
-            end = start
-        return end
-
-    def _last_by_reading(self, count: int) -> int:
-        """The same of a file that does not say its size."""
-        starts = collections.deque([0], min(count, sys.maxsize - 1) + 1)
-        offset = 0
-        while data := self._at(offset, self._chunk):
-            at = -1
-            while (at := data.find(b"\n", at + 1)) >= 0:
-                starts.append(offset + at + 1)
-            offset += len(data)
-        if starts[-1] == offset:  # behind the end of the last line
-            starts.pop()
-        elif len(starts) > count:
-            starts.popleft()
-        return starts[0] if starts else offset
-
-    def _start_of(self, number: int) -> int:
-        """Where line ``number`` begins, the first being 1."""
-        left, offset = number - 1, 0
-        while left > 0 and (data := self._at(offset, self._chunk)):
-            found = data.count(b"\n")
-            if found >= left:
-                at = -1
-                for _ in range(left):
-                    at = data.index(b"\n", at + 1)
-                return offset + at + 1
-            left -= found
-            offset += len(data)
-        return offset
-
-    def _between(self, start: int, end: int) -> bytes:
-        pieces = []
-        while start < end:
-            piece = self._at(start, end - start)
-            if not piece:
-                raise ClientError(f"{self._path} became shorter while it was read")
-            pieces.append(piece)
-            start += len(piece)
-        return b"".join(pieces)
+            close(self.client, unused)
 
 
 def _opened(client: Client, path: str, *, retry: bool) -> Tail:
-    waited = False
+    """Return the file; with ``retry``, once it is there."""
+    has_waited = False
     while True:
         try:
             file = Tail(client, path)
@@ -167,11 +115,11 @@ def _opened(client: Client, path: str, *, retry: bool) -> Tail:
         except CommandFailed as error:
             if not retry:
                 raise
-            if not waited:
+            if not has_waited:
                 output.note(f"{path} cannot be opened: {error.desc}")
-            waited = True
+            has_waited = True
             time.sleep(_PAUSE)
             continue
-        if waited:
+        if has_waited:
             output.note(f"{path} has appeared; following new file")
         return file

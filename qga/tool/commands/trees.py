@@ -31,9 +31,9 @@ class Job(NamedTuple):
 
 
 class Tree(NamedTuple):
-    """``files`` are for the caller to copy, and then to call ``finish``.
+    """A tree whose directories are made: the caller copies ``files``, and then calls ``finish``.
 
-    ``skipped``: how many entries are left out, as what they are cannot be copied.
+    ``skipped``: how many entries were left out, as what they are cannot be copied.
     """
 
     files: list[Job]
@@ -42,32 +42,35 @@ class Tree(NamedTuple):
 
 
 class Directory(NamedTuple):
+    """A directory to be made in the guest."""
+
     path: str
     mode: int
     modified: str  # seconds since 1970, with a fraction
 
 
 def to_guest(client: Client, source: str, target: str, keep_setuid: bool, insecure: bool) -> Tree:
+    """Make the directories of a tree of this machine in the guest; return what is left to do."""
     root = target if "/" in target else f"./{target}"
     files: list[Job] = []
     directories: list[Directory] = []
     links: list[tuple[str, str]] = []
     skipped = 0
     for where, names, leaves in os.walk(source, onerror=_raise):
-        far = root if where == source else posixpath.join(root, os.path.relpath(where, source))
+        there = root if where == source else posixpath.join(root, os.path.relpath(where, source))
         about = os.stat(where)
         seconds = times.seconds(about.st_mtime_ns)
-        directories.append(Directory(far, kinds.permissions(about.st_mode, keep_setuid), seconds))
+        directories.append(Directory(there, kinds.permissions(about.st_mode, keep_setuid), seconds))
         for name in sorted(names + leaves):
             path = os.path.join(where, name)
             kind = os.lstat(path).st_mode
             if stat.S_ISLNK(kind):
-                links.append((os.readlink(path), posixpath.join(far, name)))
+                links.append((os.readlink(path), posixpath.join(there, name)))
             elif stat.S_ISREG(kind):
-                copy = partial(client.upload, path, posixpath.join(far, name), insecure=insecure)
-                files.append(Job(path, posixpath.join(far, name), copy))
+                copy = partial(client.upload, path, posixpath.join(there, name), insecure=insecure)
+                files.append(Job(path, posixpath.join(there, name), copy))
             elif not stat.S_ISDIR(kind):
-                skipped += _left_out(path, "neither a file, a directory nor a link")
+                skipped += _left_out(path, "it is neither a file nor a directory nor a link")
     directories.sort(key=lambda one: (one.path.count("/"), one.path))  # outer ones first, and those of one together
     _change(client, "directories", [(_umask(one.mode), one.path) for one in directories])
 
@@ -79,7 +82,10 @@ def to_guest(client: Client, source: str, target: str, keep_setuid: bool, insecu
 
 
 def from_guest(client: Client, source: str, tree: LocalTree, keep_setuid: bool) -> Tree:
-    """Raises ClientError for what the guest lists and cannot be, and for what is in its way on this machine."""
+    """Make the directories of a tree of the guest on this machine; return what is left to do.
+
+    Raises ClientError for a list that is not a tree's, and for what is in its way on this machine.
+    """
     files: list[Job] = []
     directories: list[listing.Entry] = []
     links: list[listing.Entry] = []
@@ -91,9 +97,9 @@ def from_guest(client: Client, source: str, tree: LocalTree, keep_setuid: bool) 
         elif entry.kind == "l":
             links.append(entry)
         elif entry.kind != "f":
-            skipped += _left_out(inside, "neither a file, a directory nor a link")
+            skipped += _left_out(inside, "it is neither a file nor a directory nor a link")
         elif not quoting.is_sayable(inside):
-            skipped += _left_out(inside, "its name is not UTF-8, and JSON carries nothing else")
+            skipped += _left_out(inside, "its name is not UTF-8, which is all that JSON carries")
         else:
             files.append(Job(inside, tree.shown(entry.name), partial(download, client, inside, tree, entry.name)))
     for one in directories:
@@ -109,7 +115,7 @@ def from_guest(client: Client, source: str, tree: LocalTree, keep_setuid: bool) 
 
 
 def download(client: Client, source: str, tree: LocalTree, name: str, **options: Any) -> Outcome:
-    """One file, to its name in the tree: no link on the way there is followed, nor one that has its name."""
+    """Copy one file to its name in the tree; no link on the way there is followed, nor one that has its name."""
     with parts.named(tree.shown(name)), tree.opened_parent(name) as (directory, last):
         return client.download(source, last, dir_fd=directory, **options)
 
@@ -119,7 +125,11 @@ def _listed(client: Client, source: str) -> bytes:
     words = [root, listing.FORMAT, scripts.alone("entries")]
     listed = client.run(["sh", "-c", scripts.alone("list"), "sh", *words])
     if listed.returncode or listed.truncated:
-        why = "its list is too long" if listed.truncated else listed.stderr.decode(errors="replace").strip()
+        why = (
+            "the list of what is in it is too long"
+            if listed.truncated
+            else listed.stderr.decode(errors="replace").strip()
+        )
         raise ClientError(f"{source}: {why}")
     found: bytes = listed.stdout
     return found
@@ -131,14 +141,17 @@ def _change(client: Client, script: str, items: Sequence[Sequence[str]]) -> None
 
 
 def _umask(mode: int) -> str:
-    """For a new directory of this mode, or less: the agent's user must get in, and mkdir(1) sets no sticky bit."""
+    """Return the umask for a new directory of this mode or less.
+
+    The agent's user must get in, and mkdir(1) sets no sticky bit.
+    """
     if mode & stat.S_ISVTX:
         mode &= ~0o022
     return f"{~(mode | 0o700) & 0o777:03o}"
 
 
 def _left_out(path: str, why: str) -> int:
-    output.note(f"{path}: {why}: left out")
+    output.note(f"{path} was left out: {why}")
     return 1
 
 

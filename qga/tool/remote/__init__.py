@@ -1,0 +1,1 @@
+"""Programs and terminals in the guest: exec and shell, from both ends."""

@@ -1,4 +1,4 @@
-"""The near end of a terminal: this machine's, raw for as long as it lasts, and given back as it was."""
+"""This machine's end of a terminal: raw for as long as the session lasts, and restored after it."""
 
 from __future__ import annotations
 
@@ -13,53 +13,59 @@ from types import TracebackType
 from typing import Self
 
 _STDIN, _STDOUT = 0, 1
-_PIECE = 4096  # bytes of one write: a terminal that stops taking them holds up no more
+_MAX_WRITE = 4096  # bytes at a time: a terminal that stops taking them holds up no more
+_MAX_READ = 65536  # bytes
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
-HELP = b"\r\n ~.  leave the guest, and end what runs there\r\n ~~  the ~ itself\r\n ~?  this\r\n"
+HELP = (
+    b"\r\n ~.  leave, and end what runs in the guest"
+    b"\r\n ~~  type a ~ (at the beginning of a line)"
+    b"\r\n ~?  show this help\r\n"
+)
 
 
 class Escape:
     """``~`` at the beginning of a line is for this tool, as in ssh."""
 
-    def __init__(self, leave: Callable[[], None], show: Callable[[bytes], object]) -> None:
-        self._leave, self._show = leave, show
-        self._fresh, self._held = True, False
+    def __init__(self, leave: Callable[[], None], write: Callable[[bytes], object]) -> None:
+        self._leave, self._write = leave, write
+        self._is_line_start, self._has_tilde = True, False
 
     def filter(self, data: bytes) -> bytes:
-        """What is for the guest."""
+        """Return what of the typed bytes is for the guest."""
         kept = bytearray()
         for byte in data:
-            if self._held:
-                self._held = False
+            if self._has_tilde:
+                self._has_tilde = False
                 if byte == ord("."):
                     self._leave()
                     return bytes(kept)
                 if byte == ord("?"):
-                    self._show(HELP)
+                    self._write(HELP)
                     continue
                 if byte != ord("~"):
                     kept.append(ord("~"))
-            elif self._fresh and byte == ord("~"):
-                self._held = True
+            elif self._is_line_start and byte == ord("~"):
+                self._has_tilde = True
                 continue
             kept.append(byte)
-            self._fresh = byte in b"\r\n"
+            self._is_line_start = byte in b"\r\n"
         return bytes(kept)
 
 
-class Near:
-    """``with Near() as near``: signals are caught; after ``raw()`` keys are, too.
+class LocalTerminal:
+    """``with LocalTerminal() as terminal``: signals are caught; after ``set_raw()`` keys are, too.
 
-    ``left``: done once the user wants to leave, with None, or a signal says so, with its number.
+    ``left``: done once the user wants to leave, with None, or a signal says so, with its number. ``is_resized``: the
+    size has changed, until the caller sets this back.
     """
 
     def __init__(self) -> None:
-        self.resized = False
+        self.is_resized = False
         self.left: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self._loop = asyncio.get_running_loop()
         self._typed = bytearray()
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._escape = Escape(lambda: self._leave(None), _write)
         self._modes = termios.tcgetattr(_STDIN)
 
@@ -71,55 +77,57 @@ class Near:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        """The signals stay caught: what is done in the guest after this must not be cut off."""
+        """Restore the terminal. The signals stay caught: what is done in the guest after this must not be cut off."""
         self._loop.remove_reader(_STDIN)
         self._loop.remove_signal_handler(signal.SIGCONT)
-        with contextlib.suppress(termios.error):  # it is gone
+        with contextlib.suppress(termios.error):  # the terminal is gone
             termios.tcsetattr(_STDIN, termios.TCSANOW, self._modes)
 
-    def raw(self) -> None:
+    def set_raw(self) -> None:
+        """Take every key as it is typed, and follow the terminal's size."""
         self._loop.add_signal_handler(signal.SIGWINCH, self._resize)
         self._loop.add_signal_handler(signal.SIGCONT, self._set)  # a shell that stopped us has its own modes
         self._loop.add_reader(_STDIN, self._read)
         self._set()
 
     def take(self) -> bytes:
-        """What was typed since the last time."""
+        """Return what was typed since the last call."""
         data = bytes(self._typed)
         self._typed.clear()
         return data
 
     async def wait(self, seconds: float) -> None:
-        """Until something was typed or the size has changed, at most so long."""
+        """Wait until something is typed or the size changes, at most so long."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._news.wait()
-        self._news.clear()
+                await self._changed.wait()
+        self._changed.clear()
 
-    async def show(self, data: bytes) -> None:
+    async def write(self, data: bytes) -> None:
+        """Show what the guest wrote, as fast as the terminal takes it."""
         if not os.isatty(_STDOUT):
             _write(data)
             return
-        for start in range(0, len(data), _PIECE):
+        for start in range(0, len(data), _MAX_WRITE):
             writable = asyncio.Event()
             self._loop.add_writer(_STDOUT, writable.set)
             try:
                 await writable.wait()
             finally:
                 self._loop.remove_writer(_STDOUT)
-            _write(data[start : start + _PIECE])
+            _write(data[start : start + _MAX_WRITE])
 
     def _set(self) -> None:
         tty.setraw(_STDIN, termios.TCSANOW)
         self._resize()
 
     def _resize(self) -> None:
-        self.resized = True
-        self._news.set()
+        self.is_resized = True
+        self._changed.set()
 
     def _read(self) -> None:
         try:
-            data = os.read(_STDIN, 65536)
+            data = os.read(_STDIN, _MAX_READ)
         except OSError:
             data = b""
         if not data:  # the terminal is gone
@@ -127,7 +135,7 @@ class Near:
             self._leave(signal.SIGHUP)
             return
         self._typed += self._escape.filter(data)
-        self._news.set()
+        self._changed.set()
 
     def _leave(self, number: int | None) -> None:
         if not self.left.done():
@@ -135,7 +143,7 @@ class Near:
 
 
 def size() -> tuple[int, int]:
-    """Rows and columns."""
+    """Return the terminal's rows and columns."""
     columns, rows = os.get_terminal_size(_STDIN)
     return rows, columns
 

@@ -1,6 +1,6 @@
-"""What ``qga shell`` and ``qga exec`` send into the guest, as text.
+"""What ``qga shell`` and ``qga exec`` run in the guest, for its sh or python3, and how the tool talks to it.
 
-``terminal`` is the guest's end of a terminal, for python3 and for sh with script. Both are given DIRECTORY LINGER
+``terminal.py`` and ``terminal.sh`` (by script(1)) are the guest's end of a terminal. Both are given DIRECTORY LINGER
 SEGMENT and what to run, and share the directory with the tool:
 
 ``in``      a FIFO of lines: ``d\\141\\012`` bytes typed, in octal; ``s ROWS COLUMNS``; ``a N`` the tool has read all
@@ -10,18 +10,21 @@ SEGMENT and what to run, and share the directory with the tool:
             grows, since that agent may not look again at what it has read.
 ``out.N``   what the terminal shows, SEGMENT bytes each but for the last; no more than two are there at a time.
 
-The end's exit status is the program's, 128 + N for signal N. It leaves the directory to the tool, and removes it
-itself if the tool does not within LINGER seconds.
+Their exit status is the program's, 128 + N for signal N. They leave the directory to the tool, and remove it
+themselves if the tool does not within LINGER seconds. ``terminal_prepare.sh`` makes the directory, script(1) runs
+``terminal_login.sh``, and ``terminal_end.sh`` has the terminal end.
 
-``program`` runs one without a terminal, for a sh. It is given DIRECTORY LINGER FED and the program:
+``program.sh`` runs a program without a terminal. It is given DIRECTORY LINGER STDIN and the program:
 
 ``out``, ``err``   what it writes, which the tool follows.
 ``in``      a FIFO of lines: ``N`` the next piece of stdin is in the file ``in.N``, to be handed on and removed; ``e``
             stdin is at its end; ``h`` the tool is still there. After LINGER seconds without a line, which the guest
             must have run and not slept, the program is sent SIGTERM and two seconds later SIGKILL, with its process
             group, and the directory removed. So it is if the tool has removed the directory, and the program lives.
-``stdin``   a FIFO: what the program reads, if FED is yes.
-``beat``    there was a line since the last look.
+``stdin``   a FIFO: what the program reads, if STDIN is yes.
+``beat``    there was a line since this was last checked.
+
+``program_prepare.sh`` makes the directory, ``program_remove.sh`` removes it, and ``program_end.sh`` ends the program.
 """
 
 from __future__ import annotations

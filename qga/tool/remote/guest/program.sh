@@ -1,7 +1,7 @@
-# Runs the program of qga exec, in the guest's sh: this package's __init__ has how the two talk.
-# $1 DIRECTORY, $2 LINGER, $3 yes if stdin is fed, then the program. It keeps this shell's process id, and leads a group
-# where the guest has setsid(1). What is beside it is no child of its.
-d=$1 linger=$2 fed=$3
+# Runs the program of qga exec, in the guest's sh: this package's __init__ describes how it and the tool communicate.
+# $1 DIRECTORY, $2 LINGER, $3 yes if the program gets stdin from the tool, then the program. It keeps this shell's
+# process id, and leads a process group where the guest has setsid(1). What runs beside it is not its child.
+d=$1 linger=$2 stdin=$3
 shift 3
 
 set_facts() { # of this shell's process, which the program will be: proc(5), stat, from its third field on
@@ -17,7 +17,7 @@ lives() { # whether the process id is still the program's
     [ "$(facts && echo "$born")" = "$1" ]
 }
 
-feed() { # stdin, as it comes; a piece may be told of twice
+pump() { # stdin, as it comes; a piece may be announced twice
     while read -r n; do
         : >"$d/beat"
         case $n in
@@ -39,7 +39,7 @@ end() { # the program, and its group if it leads one; SIGKILL two seconds later.
     kill -KILL "-$$" || ! lives "$1" || kill -KILL "$$"
 }
 
-watch() { # until the tool has removed the directory, or was not heard of for so many seconds that this guest has run
+watch() { # until the tool has removed the directory, or was not heard of for LINGER seconds in which this guest ran
     left=$linger
     while [ -d "$d" ] && [ "$left" -gt 0 ]; do
         sleep 1
@@ -51,14 +51,14 @@ watch() { # until the tool has removed the directory, or was not heard of for so
 }
 
 facts
-if [ "$fed" = yes ]; then stdin=$d/stdin; else stdin=/dev/null; fi
+if [ "$stdin" = yes ]; then input=$d/stdin; else input=/dev/null; fi
 (
     (
-        feed <>"$d/in" >"$stdin" &
+        pump <>"$d/in" >"$input" &
         watch $!
     ) </dev/null >/dev/null 2>&1 &
 )
-[ "$fed" = no ] || exec <"$stdin"
+[ "$stdin" = no ] || exec <"$input"
 leading=
 [ "$group" = $$ ] || leading=$(command -v setsid)
 # shellcheck disable=SC2086

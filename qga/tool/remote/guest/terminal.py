@@ -1,4 +1,7 @@
-"""The far end of a terminal, run by the guest's python3, 3.6 or newer: see this package's __init__."""
+"""The guest's end of a terminal, run by its python3, 3.6 or newer: this package's __init__ describes it.
+
+It is one file, and imports no other, as it is sent to the guest as one text.
+"""
 
 import contextlib
 import fcntl
@@ -11,8 +14,8 @@ import sys
 import termios
 import time
 
-HELD = 2  # segments that may be there: then the program waits for the tool to read
-TELL = 1024  # bytes typed that are taken before the tool is told
+MAX_SEGMENTS = 2  # that may be there: then the program waits for the tool to read
+REPORT = 1024  # bytes typed that are taken before the tool is told so
 GRACE = 2.0  # seconds from SIGHUP to SIGKILL
 RETRY = 0.2  # seconds between two tries to write to a full disk
 LATE = 0.5  # seconds that output of a program may come after its end
@@ -31,14 +34,16 @@ class Screen:
 
     @property
     def complete(self) -> bool:
-        """Nothing waits, and the last segment is seen to be the last."""
+        """Whether nothing waits, and the last segment is seen to be the last."""
         return not self.rest and self._size < self._segment
 
     def free(self, number: int) -> None:
+        """Remove a segment that was read."""
         self._freed = number + 1
         os.unlink(self._path(number))
 
     def write(self, data: bytes = b"") -> None:
+        """Write as much as there is room for; the rest waits."""
         self.rest += data
         try:
             while self._advance() and self.rest:
@@ -49,10 +54,10 @@ class Screen:
             pass
 
     def _advance(self) -> bool:
-        """Whether there is room in this segment, or in the next, which is made as soon as this one is full."""
+        """Return whether there is room in this segment, or in the next, made as soon as this one is full."""
         if self._size < self._segment:
             return True
-        if self._number + 1 - self._freed >= HELD:
+        if self._number + 1 - self._freed >= MAX_SEGMENTS:
             return False
         following = os.open(self._path(self._number + 1), os.O_WRONLY | os.O_CREAT, 0o600)
         os.close(self._file)
@@ -69,10 +74,11 @@ class Terminal:
     def __init__(self, master: int, child: int, directory: str) -> None:
         self.master, self.child = master, child
         self.typed = b""
-        self._taken = self._told = 0
+        self._taken = self._reported = 0
         self._counter = os.open(directory + "/taken", os.O_WRONLY | os.O_APPEND)
 
     def type(self) -> None:
+        """Give the program what was typed, as far as it takes it."""
         try:
             count = os.write(self.master, self.typed)
         except BlockingIOError:
@@ -81,12 +87,12 @@ class Terminal:
             count = len(self.typed)
         self.typed = self.typed[count:]
         self._taken += count
-        if self._taken - self._told >= TELL:
+        if self._taken - self._reported >= REPORT:
             os.write(self._counter, b"%d\n" % self._taken)
-            self._told = self._taken
+            self._reported = self._taken
 
     def end(self) -> None:
-        """SIGHUP for all of the session, SIGKILL for those that neither go nor ignore it, as nohup does."""
+        """Send SIGHUP to all of the session, and SIGKILL to those that neither end nor ignore it, as nohup does."""
         for pid in self._members():
             kill(pid, signal.SIGHUP)
             kill(pid, signal.SIGCONT)
@@ -98,7 +104,7 @@ class Terminal:
             kill(pid, signal.SIGKILL)
 
     def _members(self) -> "list[int]":
-        """Of the program's session, and alive: proc(5), stat and status."""
+        """Return the processes of the program's session that live: proc(5), stat and status."""
         found = []
         for name in filter(str.isdigit, os.listdir("/proc")):
             try:
@@ -115,16 +121,18 @@ class Terminal:
 
 
 def resize(master: int, rows: int, columns: int) -> None:
+    """Set the terminal's size."""
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
 
 def kill(pid: int, number: int) -> None:
+    """Send a signal to a process, if it is still there."""
     with contextlib.suppress(OSError):
         os.kill(pid, number)
 
 
 def locale() -> str:
-    """What the guest's own logins get."""
+    """Return the LANG that the guest's own logins get."""
     for path in ("/etc/default/locale", "/etc/locale.conf"):
         try:
             with open(path) as file:
@@ -137,7 +145,7 @@ def locale() -> str:
 
 
 def find(program: str, path: str) -> str:
-    """os.execvpe would import modules, which the user may not be allowed to read."""
+    """Return the path of a program: os.execvpe would import modules, which the user may not be allowed to read."""
     if "/" in program:
         return program
     places = (place + "/" + program for place in path.split(":"))
@@ -145,7 +153,7 @@ def find(program: str, path: str) -> str:
 
 
 def begin(user: str, pairs: "list[str]", words: "list[str]", name: str) -> None:
-    """In the child: becomes the program. ``words`` empty: the user's login shell."""
+    """Become the program, in the child. ``words`` empty: the user's login shell."""
     os.setsid()
     slave = os.open(name, os.O_RDWR)  # a session's leader gets it as its terminal
     modes = termios.tcgetattr(slave)
@@ -182,6 +190,7 @@ def begin(user: str, pairs: "list[str]", words: "list[str]", name: str) -> None:
 
 
 def start(user: str, pairs: "list[str]", words: "list[str]", rows: int, columns: int, directory: str) -> Terminal:
+    """Start the program on a new pty."""
     master, slave = os.openpty()
     resize(master, rows, columns)
     child = os.fork()
@@ -199,7 +208,7 @@ def start(user: str, pairs: "list[str]", words: "list[str]", rows: int, columns:
 
 
 def obey(line: bytes, terminal: Terminal, screen: Screen) -> bool:
-    """False: the tool wants the end."""
+    """Carry out a line of the tool's; return whether to go on."""
     words = line.split()
     if line.startswith(b"d"):
         terminal.typed += bytes(int(octal, 8) for octal in line.split(b"\\")[1:])
@@ -211,7 +220,7 @@ def obey(line: bytes, terminal: Terminal, screen: Screen) -> bool:
 
 
 def serve(terminal: Terminal, screen: Screen, keys: int, signals: int, linger: float) -> "int | None":
-    """The program's wait status once all that it wrote is in the files; None if it was ended."""
+    """Return the program's wait status once all that it wrote is in the files; None if it is to be ended."""
     status, lines, heard = None, b"", time.monotonic()
     showing = True
     while showing or status is None or not screen.complete:
@@ -247,7 +256,7 @@ def serve(terminal: Terminal, screen: Screen, keys: int, signals: int, linger: f
 
 
 def clean_up_after(directory: str, linger: float) -> None:
-    """In a process of its own: the tool removes the directory when it has read the rest; if it cannot, this does."""
+    """Remove the directory, in a process of its own, if the tool does not when it has read the rest."""
     if os.fork():
         return
     deadline = time.monotonic() + linger
@@ -258,6 +267,7 @@ def clean_up_after(directory: str, linger: float) -> None:
 
 
 def remove(directory: str) -> None:
+    """Remove the directory and the files in it, as far as it is there."""
     try:
         for name in os.listdir(directory):
             os.unlink(directory + "/" + name)
@@ -267,11 +277,11 @@ def remove(directory: str) -> None:
 
 
 def main(directory: str, linger: str, segment: str, rows: str, columns: str, user: str, *rest: str) -> int:
-    """``rest``: how many NAME=VALUE follow, they, and the program with its arguments."""
+    """Run a program on a terminal. ``rest``: how many NAME=VALUE follow, they, and the program with its arguments."""
     pairs, words = list(rest[1 : 1 + int(rest[0])]), list(rest[1 + int(rest[0]) :])
-    signals, told = os.pipe()
-    os.set_blocking(told, False)
-    signal.set_wakeup_fd(told)
+    signals, wakeup = os.pipe()
+    os.set_blocking(wakeup, False)
+    signal.set_wakeup_fd(wakeup)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     keys = os.open(directory + "/in", os.O_RDWR | os.O_NONBLOCK)  # never at its end

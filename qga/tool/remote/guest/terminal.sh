@@ -1,4 +1,4 @@
-# The far end of a terminal, run by the guest's sh with script(1) of util-linux: see this package's __init__.
+# The guest's end of a terminal, run by its sh with script(1) of util-linux: this package's __init__ describes it.
 # $1 DIRECTORY, $2 LINGER, $3 SEGMENT, $4 what script runs, which leaves its process id and terminal in the directory.
 
 members() { # of the program's session, and alive, but for those that ignore SIGHUP: proc(5), stat and status
@@ -26,7 +26,7 @@ hang_up() { # SIGHUP, and two seconds later SIGKILL
 }
 
 relay() { # from the FIFO to the program
-    taken=0 told=0
+    taken=0 reported=0
     while IFS= read -r line; do
         : >"$d/beat"
         case $line in
@@ -35,9 +35,9 @@ relay() { # from the FIFO to the program
             # shellcheck disable=SC2059
             printf "$line"
             taken=$((taken + ${#line} / 4))
-            if [ $((taken - told)) -ge 1024 ]; then
+            if [ $((taken - reported)) -ge 1024 ]; then
                 echo "$taken" >>"$d/taken"
-                told=$taken
+                reported=$taken
             fi
             ;;
         s*)

@@ -1,5 +1,5 @@
-# Makes the directory of one terminal, on something that is not a disk if there is such a place and the agent was not
-# told another, and finds what can make the terminal. $1 the candidates in order, of python3 and script.
+# Makes the directory of one terminal, in the agent's $TMPDIR or else on something that is not a disk if there is such a
+# place, and finds what can make the terminal. $1 the candidates in order, of python3 and script.
 # Prints three lines: the directory, the candidate, and its program; the last is empty if the guest has none of them.
 for base in ${TMPDIR:+"$TMPDIR"} /run /dev/shm /tmp /var/tmp; do
     directory=$(mktemp -d "$base/qga.XXXXXXXX" 2>/dev/null) && break
