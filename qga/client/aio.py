@@ -14,7 +14,6 @@ from qga.client.connection import Connection
 from qga.client.errors import AgentTimeout, ClientError
 from qga.client.operations import connect
 from qga.client.operations.requests import Ask, Connected, Disconnect, Pause, Request, Ticket, allowed
-from qga.client.operations.silent import ask_silent
 
 if TYPE_CHECKING:
     from qga.client.files import AsyncGuestFile
@@ -75,6 +74,8 @@ class AsyncClient(AsyncCommands):
         """As ``Client.call_raw``."""
         seconds = allowed(command, timeout, self.timeout)
         if command in SILENT:
+            from qga.client.operations.silent import ask_silent
+
             return await self.carry_out(ask_silent(command, arguments or {}, seconds))
         deadline = time.monotonic() + seconds
         connection = await self._connected(seconds)

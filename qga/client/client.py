@@ -13,7 +13,6 @@ from qga.client.commands import SILENT, Commands
 from qga.client.errors import AgentTimeout
 from qga.client.operations import connect
 from qga.client.operations.requests import Ask, Connected, Disconnect, Pause, Request, Ticket, allowed
-from qga.client.operations.silent import ask_silent
 
 if TYPE_CHECKING:
     from qga.client.files import GuestFile
@@ -87,6 +86,8 @@ class Client(Commands):
         """
         seconds = allowed(command, timeout, self.timeout)
         if command in SILENT:
+            from qga.client.operations.silent import ask_silent
+
             return self.carry_out(ask_silent(command, arguments or {}, seconds))
         deadline = time.monotonic() + seconds
         connection = self._connected(seconds)

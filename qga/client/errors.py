@@ -1,10 +1,10 @@
-"""What can go wrong between a host's program and an agent: each error says it in one sentence."""
+"""What can go wrong between a program of the host and an agent; each error is one sentence."""
 
 from __future__ import annotations
 
 
 class ClientError(Exception):
-    """Base of all. ``command`` is the command that was asked, None where the trouble was before any."""
+    """Base of all errors. ``command``: the command that failed, None where nothing had been sent yet."""
 
     def __init__(self, text: str, *, command: str | None = None) -> None:
         super().__init__(text)
@@ -12,23 +12,23 @@ class ClientError(Exception):
 
 
 class AddressError(ClientError):
-    """The address is none, or names a road that this machine does not have."""
+    """The address is not valid, or needs a transport that this machine does not have."""
 
 
 class AgentUnreachable(ClientError):  # noqa: N818
-    """There is no way to the agent, or it broke: what was asked may or may not have been done."""
+    """The agent cannot be reached, or the connection broke: the command may or may not have been carried out."""
 
 
 class AgentTimeout(ClientError):  # noqa: N818
-    """The agent did not answer in time: what was asked may still be done."""
+    """The agent did not answer in time: the command may still be carried out."""
 
 
 class OutOfStep(ClientError):  # noqa: N818
-    """What came is no reply of an agent: another program, a console, or a broken stream."""
+    """What came is not a reply of an agent: another program, a console, or a broken stream."""
 
 
 class MalformedReply(OutOfStep):
-    """A reply that does not have the shape which the schema gives the command, or contradicts itself.
+    """The reply does not have the shape that the schema gives the command, or contradicts itself.
 
     The connection is in step all the same: a new one would bring the same.
     """
@@ -66,7 +66,7 @@ MAX_DESC = 4096  # characters of what a guest says of an error
 
 
 def failure(command: str, desc: str, error_class: str) -> CommandFailed:
-    """The error for an agent's answer. Old agents call a blocked command CommandDisabled."""
+    """Return the error for an agent's answer. Old agents call a blocked command CommandDisabled."""
     if len(desc) > MAX_DESC:
         desc = desc[:MAX_DESC] + "…"
     missing = error_class in ("CommandNotFound", "CommandDisabled")

@@ -128,7 +128,10 @@ class LibvirtConnection(Connection):
         return send
 
     def _meant(self, said: str, request: str) -> ClientError:
-        """libvirt hands an agent's error on as a text: ``unable to execute QEMU agent command 'guest-x': why``."""
+        """Return the error that libvirt's text means.
+
+        It passes an agent's error on as ``unable to execute QEMU agent command 'guest-x': why``.
+        """
         command = orjson.loads(request)["execute"]
         _, marker, why = said.partition(f"unable to execute QEMU agent command '{command}': ")
         if marker:

@@ -13,7 +13,7 @@ WHENCE = {os.SEEK_SET: "set", os.SEEK_CUR: "cur", os.SEEK_END: "end"}
 
 
 def payload(encoded: str, count: int, asked: int) -> bytes:
-    """The bytes of a guest-file-read of at most ``asked``, of which the reply says that they are ``count``.
+    """Return the bytes of a guest-file-read of at most ``asked``, of which the reply says that they are ``count``.
 
     Raises MalformedReply.
     """
@@ -26,21 +26,21 @@ def payload(encoded: str, count: int, asked: int) -> bytes:
 
 
 def written(count: int, sent: int) -> int:
-    """How many of ``sent`` bytes, which are some, a guest-file-write has written. Raises MalformedReply."""
+    """Return how many of ``sent`` bytes a guest-file-write has written: at least one. Raises MalformedReply."""
     if not 0 < count <= sent:
         raise MalformedReply("guest-file-write", f"count: expected 1 to {sent}, got {count}")
     return count
 
 
 def placed(position: int) -> int:
-    """Where a guest-file-seek has gone. Raises MalformedReply."""
+    """Return the position that a guest-file-seek has reached. Raises MalformedReply."""
     if position < 0:
         raise MalformedReply("guest-file-seek", f"position: expected one in the file, got {position}")
     return position
 
 
 def decoded(text: str, command: str = "guest-file-read", member: str = "buf-b64") -> bytes:
-    """Raises MalformedReply for what is not base64."""
+    """Return the bytes of a base64 text. Raises MalformedReply for what is not base64."""
     try:
         data: bytes = pybase64.b64decode(text, validate=True)
     except ValueError:

@@ -28,7 +28,7 @@ _INT64, _UINT64 = 1 << 63, 1 << 64
 
 
 def room(command: str, arguments: Mapping[str, Any]) -> int:
-    """How many bytes the reply to this request may have."""
+    """Return how many bytes the reply to this request may have."""
     if command == "guest-file-read":
         count = arguments.get("count", _READ)
         return (min(max(count, 0), MAX_FILE) if type(count) is int else _READ) * 4 // 3 + _FRAME
@@ -38,10 +38,11 @@ def room(command: str, arguments: Mapping[str, Any]) -> int:
 
 
 def parsed(line: bytes) -> object:
-    """The JSON value in a line. Raises OutOfStep where it is none, or would take many times its size in memory.
+    """Return the JSON value in a line.
 
-    An empty list costs 32 times its two bytes. Each value but the first follows a bracket, a brace or a comma; those
-    within strings make the count too high, never too low.
+    Raises OutOfStep where it is not JSON, or would take many times its size in memory: an empty list costs 32 times
+    its two bytes. Each value but the first follows a bracket, a brace or a comma; those within strings make the count
+    too high, never too low.
     """
     if len(line) > MAX_PARTS and line.count(b",") + line.count(b"[") + line.count(b"{") > MAX_PARTS:
         raise OutOfStep(f"the agent sent a reply of more than {MAX_PARTS} parts: it was not read")
@@ -52,7 +53,7 @@ def parsed(line: bytes) -> object:
 
 
 def checked(command: str, value: Any) -> Any:
-    """The value that a command returned. Raises MalformedReply if it does not have the schema's shape."""
+    """Return the value that a command returned. Raises MalformedReply if it does not have the schema's shape."""
     shape = RETURNS.get(command)
     if shape is not None:
         try:
@@ -63,7 +64,7 @@ def checked(command: str, value: Any) -> Any:
 
 
 def failed(command: str, error: object) -> ClientError:
-    """What an error reply means: ``error`` is its member of that name."""
+    """Return the error that a reply means: ``error`` is its member of that name."""
     if not isinstance(error, dict):
         return MalformedReply(command, f"error: expected an object, got {shown(error)}")
     for member in ("desc", "class"):
@@ -73,7 +74,7 @@ def failed(command: str, error: object) -> ClientError:
 
 
 def shown(value: object) -> str:
-    """A value of the guest's in an error: escaped, and no longer than a line."""
+    """Return a value of the guest's as an error shows it: escaped, and no longer than a line."""
     if isinstance(value, dict):
         return f"an object of {len(value)} members"
     if isinstance(value, list):
@@ -86,12 +87,12 @@ def shown(value: object) -> str:
 
 
 def beginning(line: bytes) -> str:
-    """Of a line of the guest's, for an error."""
+    """Return the beginning of a line of the guest's as an error shows it."""
     return shown(line[: 2 * MAX_SHOWN].decode(errors="replace"))
 
 
 class _Mismatch(Exception):  # noqa: N818  it never leaves this module
-    """``expected`` in words, ``value`` what came, ``path`` the steps to it, the last one first."""
+    """``expected`` in words, ``value`` what came, ``path`` the members that lead to it, the last one first."""
 
     def __init__(self, expected: str, value: str) -> None:
         self.expected, self.value = expected, value

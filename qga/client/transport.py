@@ -25,7 +25,7 @@ _REASONS = {
     errno.ENOENT: "there is nothing at this path: does the guest run?",
     errno.ECONNREFUSED: "nobody listens there: the guest does not run, or another client holds its socket",
     errno.EAGAIN: "too many clients wait there already: another one holds the socket",
-    errno.EACCES: "you may not: the file belongs to somebody else, such as root or libvirt's user",
+    errno.EACCES: "permission denied: the file belongs to somebody else, such as root or libvirt's user",
     errno.ENODEV: "there is no such device: is vsock loaded, and does the guest run?",
     errno.ETIMEDOUT: "the connection was not accepted in time",
 }
@@ -101,7 +101,7 @@ class StreamConnection(Connection):
 
 
 def parse(text: str | None = None) -> Address:
-    """By default what $QGA_CONNECT holds. Raises AddressError."""
+    """Return the address that a text means, by default that of $QGA_CONNECT. Raises AddressError."""
     if text is None:
         text = os.environ.get(ENVIRONMENT, "")
         if not text:

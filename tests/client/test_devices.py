@@ -318,7 +318,7 @@ class TestReplies:
         (tmp_path / "a").write_bytes(b"x" * 1000)
         piece = base64.encode(b"x" * 500)
         fake_guest.answer("guest-file-read", lambda **_: {"count": 500, "buf-b64": piece, "eof": False})
-        with pytest.raises(ClientError, match="reads back otherwise"):
+        with pytest.raises(ClientError, match="read back differs"):
             guest.upload(str(tmp_path / "a"), "/b", insecure=True)
         assert 3 <= fake_guest.commands.count("guest-file-read") <= 3 + guest.carry_out(limits()).window
 

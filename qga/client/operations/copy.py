@@ -109,7 +109,7 @@ async def _write_beside(source: Sending, place: placing.Place, resume: bool) -> 
             same = await _send_part(source, place)
         if same is False:
             resume = False
-            raise ClientError(f"{place.path}: the copy's hash is another: did it change meanwhile?")
+            raise ClientError(f"{place.path}: the copy's hash differs: did the file change meanwhile?")
         outcome.verified = bool(same)
         outcome.note_missing(unverified=source.verify and not same)
     except BaseException:
@@ -165,16 +165,16 @@ async def _write_in_place(source: Sending, path: str) -> None:
             back.hash(data)
             back.add(len(data))
             if back.done > source.outcome.size:  # it may have no end
-                raise _otherwise(path)
+                raise _differs(path)
 
         await transfer.fetch(target, take)
         source.outcome.verified = ours.digest() == theirs.digest()
         if not source.outcome.verified:
-            raise _otherwise(path)
+            raise _differs(path)
 
 
-def _otherwise(path: str) -> ClientError:
-    return ClientError(f"{path}: what was written reads back otherwise")
+def _differs(path: str) -> ClientError:
+    return ClientError(f"{path}: what was read back differs from what was written")
 
 
 async def _remove(part: str) -> None:

@@ -1,4 +1,4 @@
-"""Block devices on either side of a copy: read, or written into from the beginning on, where that is asked for."""
+"""Block devices on either side of a copy, which are read, or written into from their beginning on, on request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNSYNCED = "it may not be on the disk yet: the guest has no sync"
 
 
 def is_block(path: str) -> bool:
-    """On this machine."""
+    """Return whether a path of this machine is a block device."""
     try:
         return stat.S_ISBLK(os.stat(path).st_mode)
     except FileNotFoundError:
@@ -28,7 +28,10 @@ def is_block(path: str) -> bool:
 
 @contextlib.contextmanager
 def opened(path: str) -> Iterator[BinaryIO]:
-    """One of this machine; what was written is on the disk at the end. Raises OSError, EBUSY if it is mounted."""
+    """Open a block device of this machine; what was written is on the disk at the end.
+
+    Raises OSError, EBUSY if it is mounted.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_EXCL | os.O_NOCTTY | os.O_CLOEXEC)
     with open(descriptor, "r+b", buffering=0) as file:
         if not stat.S_ISBLK(os.fstat(descriptor).st_mode):
@@ -38,7 +41,7 @@ def opened(path: str) -> Iterator[BinaryIO]:
 
 
 def must_fit(device: BinaryIO, size: int, path: str) -> None:
-    """Raises OSError, before anything is written."""
+    """Raise OSError if a device has no room for ``size`` bytes, before anything is written."""
     room = device.seek(0, os.SEEK_END)
     device.seek(0)
     if size > room:
@@ -46,7 +49,7 @@ def must_fit(device: BinaryIO, size: int, path: str) -> None:
 
 
 async def write(source: Sending, path: str) -> None:
-    """Write into one of the guest, which is opened so that nothing is made where it is gone."""
+    """Write into a block device of the guest; nothing is created if it has disappeared."""
     check = guest_tools.Sum(_HASHER) if source.verify else None
     async with File(path, "r+") as target:
         room = await target.seek(0, os.SEEK_END)
@@ -60,13 +63,13 @@ async def write(source: Sending, path: str) -> None:
     if check is not None:
         same = await _agrees(check, path, outcome.size)
         if same is False:
-            raise ClientError(f"{path}: what was written reads back otherwise")
+            raise ClientError(f"{path}: what was read back differs from what was written")
         outcome.verified = bool(same)
         outcome.note_missing(unverified=not same)
 
 
 def refuse_by_name(path: str) -> None:
-    """Where the guest cannot say what a file is: raises CommandFailed for one that may well be a device."""
+    """Raise CommandFailed for what may be a device by its name, where the guest cannot say what a file is."""
     if posixpath.normpath(path).startswith("/dev/"):
         why = f"{path} may be a device: stat(1) in the guest does not say what it is"
         raise CommandFailed("guest-file-open", why)

@@ -139,7 +139,7 @@ class _Receiving:
     def _judge(self, same: bool | None, *, unkept: bool = False) -> None:
         """``same``: whether the hashes agree; None if nobody compared them."""
         if same is False:
-            raise ClientError(f"{self._source.path}: the copy's hash is another: did the file change meanwhile?")
+            raise ClientError(f"{self._source.path}: the copy's hash differs: did the file change meanwhile?")
         self.outcome.verified = bool(same)
         self.outcome.note_missing(unverified=self._verify and not same, unkept=unkept)
 

@@ -1,6 +1,6 @@
-"""What a copy asks of the guest's own programs, by guest-exec: coreutils, and a POSIX shell to ask for much at once.
+"""Programs of the guest that a copy runs by guest-exec: coreutils, and a POSIX shell for several at once.
 
-None, everywhere, where the agent may not run programs or the guest does not have them.
+Each function returns None where the agent may not run programs or the guest does not have them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MOST_BYTES = (1 << 63) - 1  # of a file: off_t
 
 
 class Status(NamedTuple):
-    """Of a file in the guest: ``size`` in bytes, ``mode`` as st_mode of stat(2), times in nanoseconds since 1970."""
+    """Size (bytes), mode (st_mode of stat(2)) and times (nanoseconds since 1970) of a file in the guest."""
 
     size: int
     mode: int
@@ -38,7 +38,7 @@ class Status(NamedTuple):
 
 
 class Sum:
-    """A hash that both ends make: ``digest`` of what passes here, and a program of the guest, once it is started."""
+    """A hash made on both sides: ``digest`` of what passes here, and a program of the guest, once it is started."""
 
     def __init__(self, program: str) -> None:
         self.program = program
@@ -49,12 +49,12 @@ class Sum:
         self._pid = await run.start([self.program, "--", path])
 
     async def start_of_beginning(self, path: str, size: int) -> None:
-        """Of so many bytes of it."""
+        """Hash only the first ``size`` bytes."""
         script = 'head -c "$1" -- "$2" | "$3"'
         self._pid = await run.start(["sh", "-c", script, "sh", str(size), path, self.program])
 
     async def agrees(self, size: int) -> bool | None:
-        """Whether both have the same; None if the program failed. ``size`` of the file, in bytes."""
+        """Return whether both hashes agree, None if the program failed. ``size``: of the file, in bytes."""
         assert self._pid is not None
         pid = self._pid
         status = await run.wait(self.program, pid, PATIENCE + size / _HASH_RATE)
@@ -65,14 +65,14 @@ class Sum:
         return theirs[:1] == [self.digest.hexdigest().encode()]
 
     async def abandon(self) -> None:
-        """End the program if it still runs, as far as it goes."""
+        """End the program if it still runs, as far as possible."""
         if self._pid is not None:
             await run.kill(self._pid)
             self._pid = None
 
 
 async def started_sum(path: str) -> Sum | None:
-    """By the first program that the guest has."""
+    """Start the first hash program that the guest has."""
     for program in _HASHES:
         one = Sum(program)
         try:
@@ -84,24 +84,24 @@ async def started_sum(path: str) -> Sum | None:
 
 
 def known(program: str) -> str:
-    """The program, if it makes a hash that this end can make too; else ""."""
+    """Return the program if it makes a hash that this side can make, too; else ""."""
     return program if program in _HASHES else ""
 
 
 async def look(path: str) -> Status | None:
-    """What stat(1) says of a file in the guest; None if it cannot be had, or makes no sense, or there is no file."""
+    """Return what stat(1) says of a file in the guest; None if it fails or its output is not valid."""
     done = await completed(["stat", "-L", "-c", "%s %f %.9X %.9Y %x %y", "--", path])
-    told = _STATUS.fullmatch(done.stdout) if done else None
-    if told is None:
+    found = _STATUS.fullmatch(done.stdout) if done else None
+    if found is None:
         return None
-    size, mode, accessed, modified, *fractions = told.groups()
+    size, mode, accessed, modified, *fractions = found.groups()
     read, changed = map(_time, (accessed, modified), fractions)
     status = Status(int(size), int(mode, 16), read, changed)
     return status if status.size <= _MOST_BYTES and times.fit(status.accessed, status.modified) else None
 
 
 def _time(seconds: bytes, fraction: bytes | None) -> int:
-    """BusyBox's stat takes %.9X for %X, whole seconds, and has the fraction in %x only."""
+    """Return nanoseconds. BusyBox's stat takes %.9X for %X, whole seconds, and has the fraction in %x only."""
     if b"." in seconds or fraction is None:
         return times.nanoseconds(seconds)
     return times.nanoseconds_of_find(seconds + b"." + fraction)
@@ -113,7 +113,10 @@ async def is_block_device(path: str) -> bool:
 
 
 async def sync(path: str) -> bool:
-    """Have the guest write what it holds of a file to its disk; of all files, where its sync(1) knows no one file."""
+    """Have the guest write a file's data to its disk; all files' data, where its sync(1) does not take a path.
+
+    Return whether it did.
+    """
     for words in (["sync", path], ["sync"]):
         done = await completed(words)
         if done is not None and done.returncode == 0:
@@ -122,7 +125,7 @@ async def sync(path: str) -> bool:
 
 
 async def completed(words: list[str], seconds: float = PATIENCE) -> run.Completed | None:
-    """What came of a program of the guest that is given so long."""
+    """Run a program of the guest that has so many seconds; return what came of it."""
     try:
         return await run.run(words, timeout=seconds)
     except (CommandNotFound, CommandFailed):

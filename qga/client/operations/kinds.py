@@ -1,4 +1,4 @@
-"""What kind of file it is: a copy takes regular files and, where it is asked to, block devices; nothing else."""
+"""The kinds of files: a copy takes regular files and, on request, block devices, and nothing else."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _LINKS = 40  # followed one after the other, as the kernel: path_resolution(7)
 
 
 def name(mode: int) -> str:
-    """``mode`` is st_mode of stat(2); of a kind that Linux does not have, too, as a guest may say anything."""
+    """Return the kind of a file by its st_mode of stat(2), which may be anything where a guest says it."""
     return _NAMES.get(stat.S_IFMT(mode), "a file of an unknown kind")
 
 
 def refusal(path: str, mode: int, *, device: bool = False) -> str | None:
-    """Why what is there cannot be copied from or to, in one sentence; ``device``: a block device can."""
+    """Return why a file cannot be copied from or to, in one sentence. ``device``: whether a block device can."""
     if stat.S_ISREG(mode) or (device and stat.S_ISBLK(mode)):
         return None
     return f"{path} is {name(mode)}: expected a regular file{' or a block device' if device else ''}"
 
 
 def permissions(mode: int, keep_setuid: bool) -> int:
-    """What a copy keeps of a mode: the setuid, setgid and sticky bits only where that is asked for.
+    """Return what a copy keeps of a mode: the setuid, setgid and sticky bits only on request.
 
-    But that of a directory which others may write to, for without it they may remove what is not theirs.
+    A directory that others may write to keeps its sticky bit: without it they may remove what is not theirs.
     """
     if keep_setuid:
         return stat.S_IMODE(mode)
@@ -41,7 +41,7 @@ def permissions(mode: int, keep_setuid: bool) -> int:
 
 
 def is_descriptor(path: str) -> bool:
-    """Whether it is by a link of proc(5) to an open file, as /dev/stdout is: its target is not what it is named."""
+    """Return whether a path leads through a link of proc(5) to an open file, as /dev/stdout does."""
     try:
         proc = os.stat("/proc").st_dev
         for _ in range(_LINKS):

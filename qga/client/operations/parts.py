@@ -1,4 +1,4 @@
-"""A file on this machine that is copied to: whole under its name or not there, and by no link that a guest made.
+"""A file on this machine that is copied to: it appears whole or not at all, and never through a guest's link.
 
 Everything is done in a directory that is held open, by names without a slash, so that nothing which is renamed or
 linked meanwhile leads elsewhere. The copy grows in a part beside its target, which nobody else reads. A part that
@@ -29,10 +29,10 @@ class Target:
 
     def __init__(self, directory: int, name: str, path: str) -> None:
         self.directory, self._name = directory, name
-        self.path = path  # for what is said of it
+        self.path = path  # for messages
 
     def mode(self) -> int | None:
-        """st_mode of what is there; None if nothing is, or a symbolic link, which is replaced as a file is."""
+        """Return st_mode of what is there; None for nothing, or a symbolic link, which is replaced like a file."""
         try:
             found = os.stat(self._name, dir_fd=self.directory, follow_symlinks=False).st_mode
         except FileNotFoundError:
@@ -40,7 +40,7 @@ class Target:
         return None if stat.S_ISLNK(found) else found
 
     def check(self) -> None:
-        """What is there can be replaced: it is a regular file, a link, or nothing."""
+        """Raise OSError unless what is there can be replaced: a regular file, a link, or nothing."""
         mode = self.mode()
         if mode is not None and not stat.S_ISREG(mode):
             why = f"{kinds.name(mode)} is there: expected a regular file"
@@ -51,7 +51,7 @@ class Target:
         return Part(self.directory, f".{short}.{key}.qga-part", self._name)
 
     def link(self, leads: str) -> None:
-        """Put a symbolic link there that has this text."""
+        """Put a symbolic link with this text there."""
         self.check()
         part = self.part(key())
         os.symlink(leads, part.name, dir_fd=self.directory)
@@ -63,13 +63,13 @@ class Target:
 
 
 class Part:
-    """What is there of a copy before it is whole."""
+    """What there is of a copy until it is whole."""
 
     def __init__(self, directory: int, name: str, becomes: str) -> None:
         self.directory, self.name, self._becomes = directory, name, becomes
 
     def open(self) -> int:
-        """A descriptor for reading and writing. What is there and is not ours alone is removed. Raises OSError."""
+        """Return a descriptor for reading and writing; a part that is not ours alone is removed. Raises OSError."""
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             descriptor = os.open(self.name, flags, dir_fd=self.directory)
@@ -78,14 +78,14 @@ class Part:
             os.close(descriptor)
         except FileNotFoundError:
             pass
-        except OSError:  # ELOOP, EACCES: whatever it is, it is no part of ours
+        except OSError:  # ELOOP, EACCES: whatever it is, it is not a part of ours
             self.remove()
         else:
             self.remove()
         return os.open(self.name, flags | os.O_CREAT | os.O_EXCL, PRIVATE, dir_fd=self.directory)
 
     def put(self) -> None:
-        """In the place of what is there."""
+        """Replace what is there under the final name."""
         os.replace(self.name, self._becomes, src_dir_fd=self.directory, dst_dir_fd=self.directory)
 
     def remove(self) -> None:
@@ -95,9 +95,10 @@ class Part:
 
 @contextlib.contextmanager
 def target(path: str, directory: int | None = None) -> Iterator[Target]:
-    """With a ``directory``, a descriptor, ``path`` is a name in it, and a link there is not followed.
+    """Open the directory of a target, and give the target in it.
 
-    Without, the path is its user's own choice, and its links are followed.
+    With a ``directory``, a descriptor, ``path`` is a name in it, and a link there is not followed. Without, the path
+    is its user's own choice, and its links are followed.
     """
     if directory is not None:
         if not path or path in (".", "..") or "/" in path:
@@ -116,7 +117,7 @@ def target(path: str, directory: int | None = None) -> Iterator[Target]:
 
 @contextlib.contextmanager
 def named(path: str) -> Iterator[None]:
-    """An OSError within names this path: of itself it knows a name in some directory, or a descriptor."""
+    """Have an OSError within name this path: it knows only a name in some directory, or a descriptor."""
     try:
         yield
     except OSError as error:
@@ -125,13 +126,13 @@ def named(path: str) -> Iterator[None]:
 
 
 def tidy_beside(path: str) -> None:
-    """As ``tidy``, of the directory that this is in."""
+    """Tidy the directory of this path."""
     with contextlib.suppress(OSError), target(path) as place:
         tidy(place.directory)
 
 
 def tidy(directory: int) -> None:
-    """Remove what is left in it of copies that were killed, and that nobody has gone on with for a day.
+    """Remove what killed copies left in a directory, if none has been continued for a day.
 
     By the time of the inode's change: the time of the file's is that of its source, in the end.
     """
@@ -150,14 +151,14 @@ def tidy(directory: int) -> None:
 
 
 def key(*identity: object) -> str:
-    """Goes into the name of a part; anew each time without an identity."""
+    """Return the part of a name that stands for a source; another each time without an identity."""
     if not identity:
         return secrets.token_hex(6)
     return hashlib.sha256(repr(identity).encode(errors="surrogateescape")).hexdigest()[:12]
 
 
 def usual_mode() -> int:
-    """The mode of a new file: 0666 without this process's umask, as proc(5) has it; where it does not, 0600.
+    """Return the mode of a new file: 0666 without this process's umask, which proc(5) has; 0600 where it does not.
 
     umask(2) itself returns the mask only to who changes it, and that would be for all threads of the process.
     """

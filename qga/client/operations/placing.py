@@ -27,7 +27,7 @@ class Place(NamedTuple):
 
 
 async def prepare(target: str, key: str) -> Place | None:
-    """A part for a copy to ``target``, where nobody else in the guest gets at it; None where no sh can be run there.
+    """Find a place for the part of a copy, out of reach for others in the guest; None where it has no sh.
 
     Raises CommandFailed where nothing can be written there.
     """
@@ -41,21 +41,21 @@ async def prepare(target: str, key: str) -> Place | None:
         return None
     if done.returncode:
         raise CommandFailed("guest-file-open", f"{quoting.shown(target)}: {_said(done)}")
-    told = _PLACE.fullmatch(done.stdout.decode(errors="surrogateescape"))
-    if told is None:
-        raise OutOfStep(f"guest-exec: what the guest says of a part for {quoting.shown(target)} makes no sense")
-    there, hasher, mode, path, part = told.groups()
+    found = _PLACE.fullmatch(done.stdout.decode(errors="surrogateescape"))
+    if found is None:
+        raise OutOfStep(f"guest-exec: the guest's answer about a part for {quoting.shown(target)} is not valid")
+    there, hasher, mode, path, part = found.groups()
     return Place(path, part, int(there), int(mode, 8) if mode else None, guest_tools.known(hasher))
 
 
 def part_name(target: str, key: str) -> str:
-    """Of ASCII, so that any agent can be told, and another for another target: they may lie in one directory."""
+    """Return a name of ASCII, which any agent takes, and of its own for each target: they may share a directory."""
     label = re.sub(r"[^\w.-]", "_", posixpath.basename(target), flags=re.ASCII)[:100]
     return f".{label}.{key}{parts.key(target)[:6]}.qga-part"
 
 
 async def finish(place: Place, size: int, mode: int, modified: int | None) -> list[str]:
-    """Put the part into its place, with mode and time (nanoseconds). A sentence for each thing that could not be.
+    """Move the part into its place, with mode and time (nanoseconds); return a sentence for each thing that failed.
 
     ``size`` in bytes, for how long it may take.
     """
@@ -72,13 +72,13 @@ async def remove(part: str) -> None:
 
 
 async def tidy(directories: Sequence[str]) -> None:
-    """Remove what copies into these directories of the guest have left, if nobody has gone on with it for a day."""
+    """Remove what copies left in these directories of the guest, if none has been continued for a day."""
     for start in range(0, len(directories), _BATCH):
         await _script("tidy", *directories[start : start + _BATCH])
 
 
 async def change_tree(script: str, items: Sequence[Sequence[str]]) -> list[str]:
-    """Run one of ``directories``, ``links`` and ``settle``; what it says of what could not be, a sentence each.
+    """Run one of ``directories``, ``links`` and ``settle``; return a sentence for each thing that failed.
 
     ``items``: the words for each directory or link, the last its path.
     """
@@ -100,7 +100,7 @@ async def _script(name: str, *words: str, seconds: float = guest_tools.PATIENCE)
 
 
 def _said(done: run.Completed) -> str:
-    """What a script says itself; else the reason that one of its programs gives."""
+    """Return what a script says itself; else the reason that one of its programs gives."""
     lines = done.stderr.decode(errors="surrogateescape").splitlines()
     ours = [line.removeprefix(_OURS) for line in lines if line.startswith(_OURS)]
     said = " ".join(ours or [line.rpartition(": ")[2] for line in lines])

@@ -1,4 +1,4 @@
-"""Words for the guest that are not UTF-8. JSON carries nothing else; a shell there makes them of octal escapes."""
+"""Words for the guest that are not UTF-8, which JSON does not carry: a shell there makes them from octal escapes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ exec "$@"
 
 
 def is_sayable(text: str) -> bool:
-    """Whether JSON carries it: no lone surrogate, which is how Python has a byte that is not UTF-8."""
+    """Return whether JSON carries a text: it has no lone surrogate, Python's way to keep a byte that is not UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -23,7 +23,7 @@ def is_sayable(text: str) -> bool:
 
 
 def first_unsayable(value: object) -> str | None:
-    """The first text that JSON does not carry, in a value of it."""
+    """Return the first text in a JSON value that JSON does not carry, None if there is none."""
     if isinstance(value, str):
         return None if value.isascii() or is_sayable(value) else value
     inner: Iterable[object] = ()
@@ -35,7 +35,7 @@ def first_unsayable(value: object) -> str | None:
 
 
 def shown(text: str) -> str:
-    """For people: bytes that are not UTF-8 as ``\\xe9``, half a character as ``\\ud800``."""
+    """Return a text for people: bytes that are not UTF-8 as ``\\xe9``, half a character as ``\\ud800``."""
     try:
         return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
     except UnicodeEncodeError:
@@ -43,7 +43,10 @@ def shown(text: str) -> str:
 
 
 def sayable(words: Sequence[str]) -> list[str]:
-    """A command that does the same, and whose words JSON carries. Raises ValueError for what is no name of a file."""
+    """Return a command that does the same, with words that JSON carries.
+
+    Raises ValueError for what cannot be the name of a file.
+    """
     if all(map(is_sayable, words)):
         return list(words)
     return ["sh", "-c", _DECODE, "sh", *map(_octal, words)]
