@@ -122,6 +122,7 @@ class AsyncClient(AsyncCommands):
                 return await asyncio.sleep(request.seconds)
             case Disconnect():
                 return self.close()
+        raise TypeError(f"an operation awaited {request!r}: expected a request of qga.client.operations.requests")
 
     async def _ask(self, command: str, arguments: Mapping[str, Any], timeout: float | None) -> Any:
         given = {name: value for name, value in arguments.items() if value is not None}

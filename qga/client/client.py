@@ -134,6 +134,7 @@ class Client(Commands):
                 return time.sleep(request.seconds)
             case Disconnect():
                 return self.close()
+        raise TypeError(f"an operation awaited {request!r}: expected a request of qga.client.operations.requests")
 
     def _ask(self, command: str, arguments: Mapping[str, Any], timeout: float | None) -> Any:
         given = {name: value for name, value in arguments.items() if value is not None}

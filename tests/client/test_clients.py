@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import inspect
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from qga.client import AsyncClient, AsyncFreeze, AsyncGuestFile, Client, Freeze, GuestFile
+from tests.repository import REPOSITORY
 
 # What belongs to ``with`` in the one, belongs to ``async with`` in the other. Only one is a file object of io's.
 PAIRS = [(Client, AsyncClient), (Freeze, AsyncFreeze)]
@@ -37,6 +39,26 @@ def test_what_waits_is_awaited() -> None:
 
 def test_files_have_the_same_methods() -> None:
     assert public(AsyncGuestFile).keys() <= public(GuestFile).keys()
+
+
+def test_what_both_carry_out_waits_for_nothing_itself() -> None:
+    client = REPOSITORY / "qga" / "client"
+    for path in (client / "session.py", client / "connection.py", *client.glob("operations/*.py")):
+        imported = {
+            name.name
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Import)
+            for name in node.names
+        }
+        assert not imported & {"asyncio", "select", "selectors", "socket", "serial", "threading"}, path
+
+
+def test_what_is_not_a_request_is_refused() -> None:
+    async def sleeps() -> None:
+        await asyncio.sleep(0)
+
+    with pytest.raises(TypeError, match=r"awaited None: expected a request"):
+        Client("unix:/no/such").carry_out(sleeps())
 
 
 def test_an_option_that_is_mistyped_is_refused() -> None:
