@@ -4,14 +4,17 @@ import sys
 
 
 def main() -> int:
-    """The agent's exit status. Until its loop takes signals, ctrl-C ends it without the traceback of an exception."""
+    """Run the agent and return its exit status.
+
+    Until the agent's loop handles signals, ctrl-C ends it by SIGINT's default action, without a traceback.
+    """
     try:
         import signal
 
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
     except KeyboardInterrupt:
-        return 130  # what a shell makes of an end by SIGINT
+        return 130  # as a shell reports an end by SIGINT
     from qga.agent.cli import main as run
 
     return run()

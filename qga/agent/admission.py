@@ -1,4 +1,4 @@
-"""Whether a request may be carried out: envelope, command, policy, arguments; in QEMU's order.
+"""Admission: whether a request may be carried out, by envelope, command, policy and arguments, in QEMU's order.
 
 The rule it keeps: it decides, and carries nothing out.
 """
@@ -20,7 +20,7 @@ _ENVELOPE = frozenset(("execute", "arguments", "id"))
 
 
 class Bound:
-    """A command with its handler. Its validator is compiled when it is first called: compiling all takes long."""
+    """A command with its handler. Its validator is compiled at its first call: to compile all at once takes long."""
 
     def __init__(self, command: Command, handler: Handler) -> None:
         self.command = command
@@ -34,20 +34,24 @@ class Bound:
         self.validate(arguments)
 
     def call(self, ctx: Context, arguments: dict[str, Any]) -> object:
+        """Call the handler with valid arguments, by keyword, and return its result; raise what it raises."""
         if self._keywords:
             arguments = {self._keywords.get(name, name): value for name, value in arguments.items()}
         return self.handler(ctx, **arguments)
 
 
 class Admission:
-    """Finds the command of a request, by the schema, and has the policy decide about it."""
+    """The admission of requests: it finds a request's command in the schema, and lets the policy decide."""
 
     def __init__(self, schema: Schema, policy: Policy, handlers: Mapping[str, Handler]) -> None:
         self._policy = policy
         self._bound = {name: Bound(command, handlers[name]) for name, command in schema.commands.items()}
 
     def admit(self, call: Call) -> Bound:
-        """Find the command of a call and check that it may run. Raises RequestError and CommandNotFound."""
+        """Find the command of a call and check that it may run with these arguments.
+
+        Raises RequestError, and CommandNotFound for a command that does not exist or is refused.
+        """
         bound = self._find(call)
         command, policy = bound.command, self._policy
         rule = policy.check(command.name)
@@ -61,7 +65,7 @@ class Admission:
         return bound
 
     def judge(self, message: object) -> Decision:
-        """Decide about a message without carrying it out; the target is the caller's to close.
+        """Decide about a message without carrying it out; the caller closes the target of the decision.
 
         Raises RequestError for what is not a valid request, and CommandNotFound where the command does not exist.
         """
@@ -105,5 +109,5 @@ class Admission:
 
 
 def not_a_request(message: object) -> RequestError:
-    """Return the error for bad JSON, which the message then is itself, or for what is not an object."""
+    """Return the error about a message: the message itself if it is bad JSON, else that it is not an object."""
     return message if isinstance(message, RequestError) else RequestError("QMP input must be a JSON object")

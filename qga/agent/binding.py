@@ -1,4 +1,4 @@
-"""Commands and handlers are bound by name, both ways, when the agent starts."""
+"""The binding of commands to handlers, by name and in both directions, when the agent starts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _COROUTINE = 0x80  # of co_flags: the inspect module, which has a name for it, t
 
 
 def bind(schema: Schema) -> dict[str, Handler]:
-    """Return the handler of every command. Raises SchemaError where schema and handlers do not match, either way."""
+    """Return the handler of every command, by the command's name.
+
+    Raises SchemaError for a command without a handler, a handler without a command, and a wrong signature.
+    """
     handlers: dict[str, Handler] = {}
     modules = {area: import_module(f"{qga.agent.commands.__name__}.{area}") for area in _areas()}
     for command in schema.commands.values():
@@ -40,7 +43,10 @@ def bind(schema: Schema) -> dict[str, Handler]:
 
 
 def _areas() -> list[str]:
-    """Return the names of the modules of qga.agent.commands. (pkgutil, which could, takes long to import.)"""
+    """Return the names of the modules of qga.agent.commands.
+
+    They are read from the directory: pkgutil takes long to import.
+    """
     files = sorted(os.listdir(qga.agent.commands.__path__[0]))
     return [name.removesuffix(".py") for name in files if name.endswith(".py") and name != "__init__.py"]
 
@@ -50,7 +56,10 @@ def _handler_names(module: ModuleType) -> list[str]:
 
 
 def _check_signature(command: Command, handler: Handler) -> None:
-    """Check that a handler takes the arguments of the schema as keywords, optional where they are, and no others."""
+    """Raise SchemaError unless a handler takes exactly the arguments of the schema, as keywords.
+
+    Those that the schema has as optional have defaults; a slow command has a coroutine.
+    """
     required = set(command.arguments.get("required", ()))
     expected = {name.replace("-", "_"): name in required for name in command.members}
     code, defaults = handler.__code__, handler.__kwdefaults__ or {}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Entry:
-    """What the audit log notes when a call begins: its number, the peer, and the time by two clocks.
+    """The notes of the audit log on the beginning of a call: its number, the peer, and the time by two clocks.
 
     ``started`` is in seconds since 1970, ``begun`` in seconds of time.perf_counter().
     """
@@ -29,14 +29,14 @@ class Entry:
 class Call:
     """A request, from the message to the reply.
 
-    ``message`` is the JSON object that was received, in ``size`` bytes; ``arguments`` are as it has them, valid once
-    the dispatcher has seen to that; ``command`` is None until it is found. ``rule`` is what allows or refuses the
-    call, ``target`` the file that a rule looked at, held open until the handler is done. ``entry`` is the audit
+    ``message`` is the JSON object that was received, in ``size`` bytes; ``arguments`` are as it has them, not valid
+    before the dispatcher has checked them; ``command`` is None until it is found. ``rule`` is what allows or refuses
+    the call, ``target`` the file that a rule looked at, held open until the handler is done. ``entry`` is the audit
     log's, None where none is kept. ``result`` is what the handler returned, and ``reply`` the line to send: None
     where success is silent.
 
-    It has no place for an error: that holds the frames which it was raised through, and those hold the call. Such a
-    circle would keep a large request in memory until the next collection of garbage.
+    It does not keep the error: an exception refers to the frames that it passed through, and those to the call. Such
+    a cycle would keep a large request in memory until the next garbage collection.
     """
 
     __slots__ = (

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the agent; ``argv`` is without the program's name. Returns the exit status."""
+    """Run the agent and return its exit status; ``argv`` is without the program's name."""
     try:
         loaded = config.load(sys.argv[1:] if argv is None else argv, os.environ)
         return _ACTIONS[loaded.action](loaded)
@@ -65,24 +65,27 @@ def _run(loaded: config.Loaded) -> int:
 
     freeze, pidfile = FreezeState(wanted.statedir, wanted.fsfreeze_timeout), PidFile(wanted.pidfile)
     activated = wanted.path is None
-    # A frozen filesystem takes no pid file: the write would hang, and with it the agent that is to thaw it.
+    # No pid file is written on a frozen filesystem: the write would hang, and so would the agent that has to thaw it.
     link = daemonize(cmdline.PROGRAM, None if freeze.frozen else pidfile, [PASSED_SOCKET] if activated else [])
     if freeze.frozen:
         freeze.subscribe(lambda frozen: None if frozen else _acquire(pidfile))
     if activated:
-        os.environ["LISTEN_PID"] = str(os.getpid())  # it named the process that has just exited
+        os.environ["LISTEN_PID"] = str(os.getpid())  # until now it was the process that has just exited
     try:
         try:
             return _serve(found, source, commands, freeze, link.ready)
         finally:
             pidfile.release()
     except Exception as error:
-        link.failed(_words(error))  # last: whoever gets it may start another agent
+        link.failed(_words(error))  # last: who reads it may start another agent
         raise
 
 
 def _acquire(pidfile: PidFile) -> None:
-    """Take the pid file late, now that it can be written. If that fails the agent runs on: the host needs it."""
+    """Take the pid file after the thaw, now that it can be written.
+
+    If that fails the agent goes on: the host needs it.
+    """
     from qga.agent.service.pidfile import PidFileError
 
     try:
@@ -111,7 +114,7 @@ def _serve(found: Settings, source: Source, commands: Schema, freeze: FreezeStat
     freeze.subscribe(lambda frozen: lines.pause() if frozen else lines.resume())
     for warning in (*freeze.found, *found.warnings):
         logger.warning("%s", warning)
-    # On a terminal SIGHUP means that the terminal is gone, and so is the user who ran the agent there.
+    # On a terminal SIGHUP means that it was closed and its user has left, so the agent ends.
     reread = None if os.isatty(0) else source.read
     try:
         with Loop() as loop:
@@ -200,7 +203,7 @@ def _show(text: str) -> int:
 
 
 def _words(error: Exception) -> str:
-    """Return one line for an error; with its type where it is not one of ours, whose text may say little alone."""
+    """Return one line about an error, with its type where it is not defined here: its text alone may say little."""
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.strerror}: '{error.filename}'"

@@ -1,4 +1,4 @@
-"""The dispatcher makes a reply of a decoded message: admission, handler, audit log.
+"""The dispatcher: a decoded message in, a reply out; by admission, handler and audit log.
 
 The rule it keeps: only here do errors become replies, and no exception of a handler goes further.
 """
@@ -28,12 +28,12 @@ log = logging.getLogger(__name__)
 
 
 def log_call(line: object) -> None:
-    """Log a call by the logging module, where no Log was set up."""
+    """Log a call by the logging module; for an agent without a Log."""
     logging.getLogger(CALLS).info("%s", line)
 
 
 class Dispatcher:
-    """Carries out requests, and makes their replies."""
+    """The dispatcher of an agent, which carries out requests and makes their replies. It never raises."""
 
     def __init__(
         self,
@@ -42,7 +42,10 @@ class Dispatcher:
         audit: NoAudit | None = None,
         log_call: Callable[[object], None] = log_call,
     ) -> None:
-        """``log_call`` gets a line, to be made with str(), for each command that is carried out."""
+        """Pair the commands of the schema with ``handlers``, by name.
+
+        ``log_call`` gets an object for each command that is carried out; its str() is the line.
+        """
         self._ctx = ctx
         self._audit = audit or NoAudit()
         self._log_call = log_call
@@ -50,10 +53,10 @@ class Dispatcher:
         self.is_sync = self._admission.is_sync
 
     def handle(self, message: object, size: int = 0) -> bytes | Task[bytes | None] | None:
-        """Return the reply to one message as a line; of a slow command, a task with that result.
+        """Return the reply to one message, as a line; for a slow command, a task that returns it.
 
-        It is None where success is silent. Never raises, nor does the task. ``size`` is how many bytes the message
-        had, for the audit log.
+        The reply is None where success is silent. Neither this nor the task raises. ``size`` is the message's number
+        of bytes, for the audit log.
         """
         if not isinstance(message, dict):
             return self._refuse(message, size)
@@ -72,8 +75,8 @@ class Dispatcher:
         return Task(self._later(call)) if command.slow else self._succeeded(call)
 
     def _refuse(self, message: object, size: int) -> bytes:
-        """Reply to what is not a request: bad JSON, or not an object."""
-        if size:  # what has no size was in the same line as what had it
+        """Return the reply to a message that is not a request: bad JSON, or not an object."""
+        if size:  # without a size it came in a line with another message, which is recorded
             self._audit.malformed(message, size)
         return self._line({"error": not_a_request(message).wire()})
 
@@ -125,7 +128,7 @@ class Dispatcher:
         return call.reply
 
     def _line(self, body: dict[str, object], *, delimited: bool = False) -> bytes:
-        """Return the line of a reply, or of a refusal where it would be larger than ``max-reply`` allows."""
+        """Return the line of a reply, or of an error where it would be longer than ``max-reply`` allows."""
         line = encode(body, delimited=delimited)
         limit = self._ctx.config.max_reply
         if not limit or len(line) <= limit:

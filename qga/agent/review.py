@@ -1,8 +1,8 @@
-"""After a reload the handles and programs of a host are held to the new policy, as if they were requested now.
+"""The review after a reload: handles and programs of a host are held to the new policy, as if requested now.
 
 The rule it keeps: no handle and no program outlives the permission for it. A handle that the new policy would not
-give is closed. A program that it would not start is ended, with what it has started, and its output is not given out.
-Each is in the log and in the audit log. What cannot be judged is not permitted.
+give is closed. A program that it would not start is ended, with the processes that it has started, and its output is
+discarded. Each is reported in the log and in the audit log. What cannot be judged is not permitted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 def review_files(ctx: Context, audit: NoAudit) -> None:
     """Close the handles that the policy would not give now.
 
-    Not while filesystems are frozen: to close the last handle of a removed file writes to its filesystem.
+    Not to be called while filesystems are frozen: closing the last handle of a removed file writes to its filesystem.
     """
     command = ctx.schema.commands["guest-file-open"]
     for handle, file in ctx.files.opened():
@@ -41,7 +41,7 @@ def review_files(ctx: Context, audit: NoAudit) -> None:
 
 
 def review_programs(ctx: Context, audit: NoAudit) -> None:
-    """End, or forget, the programs that the policy would not start now."""
+    """End the programs that the policy would not start now, and forget those of them that have ended."""
     command = ctx.schema.commands["guest-exec"]
     for program in ctx.programs.started():
         rule = _refusal(ctx, command, program.asked, program.file)
@@ -54,8 +54,8 @@ def review_programs(ctx: Context, audit: NoAudit) -> None:
 
 
 def _refusal(ctx: Context, command: Command, arguments: Mapping[str, object] | None, path: str) -> str | None:
-    """Return the rule that would refuse this now, or None."""
+    """Return the rule that would refuse a request now, or None. Never raises: what cannot be judged is refused."""
     try:
         return ctx.policy.review(command, arguments, path)
-    except Exception as error:  # whatever one of them is, the others are to be judged, and the agent goes on
+    except Exception as error:  # the others are still to be judged, and the agent goes on
         return f"it cannot be judged: {type(error).__name__}: {error}"

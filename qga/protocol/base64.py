@@ -1,7 +1,7 @@
 """Base64 as QEMU's agent takes it: lenient in all but its alphabet.
 
 Newlines are skipped, an incomplete quartet at the end is dropped, and a ``=`` ends its quartet, not the text. Strict
-base64, the common case, is left to pybase64.
+base64, the common case, is decoded by pybase64.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _STAYS = bytes(character != ord("=") for character in range(256))
 
 
 def encode(data: bytes) -> str:
-    """Encode bytes, without newlines."""
+    """Return bytes as base64, without newlines."""
     return pybase64.b64encode_as_string(data)
 
 
 def decode(text: str) -> bytes:
-    """Decode base64. Raises CommandError for a character that it does not have."""
+    """Return the bytes of base64. Raises CommandError for a character that is not in its alphabet."""
     try:
         return pybase64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):

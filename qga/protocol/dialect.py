@@ -4,10 +4,10 @@ The rule it keeps: the result depends only on the bytes, never on how they were 
 looked at a bounded number of times. There are three parts, each of which passes its results to the next:
 
 - ``Dialect``, the lexer, is a table of states. Each skips the bytes that do not change it with one compiled
-  expression, so a long string costs no Python per byte. Tokens that are complete, and after which another can begin,
-  are taken by the thousand before that: a host may send two million of them in one message.
-- ``_Message`` counts brackets and limits, and parses as the tokens come; its first error is the message's only one,
-  and is held back until the brackets balance.
+  expression, so a long string costs no Python per byte. Complete tokens, after which another can begin, are taken by
+  the thousand before that: a host may send two million of them in one message.
+- ``_Message`` counts brackets and checks limits, and parses the tokens as they come; its first error is the message's
+  only one, and is held back until the brackets balance.
 - ``tokens`` decodes the text of a token.
 
 It differs from RFC 8259 in this: it takes single-quoted strings, ``\\'`` and the NUL of modified UTF-8
@@ -23,7 +23,7 @@ from typing import Any
 from qga.protocol.errors import RequestError
 from qga.protocol.tokens import complaint, keyword, number, string
 
-MAX_SIZE = 64 * 1024 * 1024  # bytes: a token, and the sum of a message's tokens, stay below; as QEMU
+MAX_SIZE = 64 * 1024 * 1024  # bytes: a token, and all tokens of a message together, must have less; as QEMU
 MAX_TOKENS = 1 << 21  # per message; as QEMU
 MAX_DEPTH = 1024  # open braces and brackets together; as QEMU
 
@@ -122,13 +122,13 @@ class Dialect:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is held, so that the next bytes are read as if they were the first."""
+        """Whether no part of a message is held, so that the next bytes are read as if they were the first."""
         return self._state == _START and not self._message.tokens
 
     def feed(self, data: bytes) -> Iterator[object]:
         """Yield the values that ``data`` completes, and a RequestError for each error, in order.
 
-        Lazy: run it to its end before the next call.
+        It is lazy: exhaust it before the next call.
         """
         held, message = self._held, self._message
         pos = begin = 0  # `begin` is where the token, or what it has in this piece, starts
@@ -195,7 +195,7 @@ class Dialect:
 _TOP, _ITEM, _FIRST_ITEM, _KEY, _FIRST_KEY, _COLON, _MEMBER, _AFTER_ITEM, _AFTER_MEMBER = range(9)
 
 _COMMA = {_AFTER_ITEM: _ITEM, _AFTER_MEMBER: _KEY}
-_MISSING = {  # anywhere else a value may come
+_MISSING = {  # in any other state a value may come
     _COLON: b"missing : in object pair",
     _AFTER_ITEM: b"expected separator in list",
     _AFTER_MEMBER: b"expected separator in dict",
@@ -212,12 +212,13 @@ def _value(token: bytes) -> object:
 
 
 class _Message:
-    """The parser of one top-level value. ``over``: it has ended, and ``result()`` returns the value or the error."""
+    """The parser of one top-level value. Once it is ``over``, ``result()`` returns the value or the error."""
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
+        """Start with the next value."""
         self.over = False
         self.tokens = 0
         self._size = 0
@@ -230,12 +231,13 @@ class _Message:
         self._outer: list[tuple[Any, int, str]] = []
 
     def result(self) -> object:
+        """Return the value, or the RequestError that is in its place."""
         return self._value if self._error is None else self._error
 
     def take(self, tokens: Sequence[bytes], begin: int, size: int) -> int:
-        """Take tokens from ``begin`` on, up to the one that ends the message. Returns the position after it.
+        """Take tokens from ``begin`` on, up to the one that ends the message, and return the position after it.
 
-        ``size`` is at least the bytes that they have together. They are taken one by one near the message's limits.
+        Together they have at most ``size`` bytes. They are taken one by one near the message's limits.
         """
         end = len(tokens)
         if self._size + size >= MAX_SIZE or self.tokens + end - begin > MAX_TOKENS:
@@ -259,7 +261,7 @@ class _Message:
         return position
 
     def _count(self, tokens: Sequence[bytes], position: int, end: int) -> int:
-        """Skip tokens after an error, up to the end of the message."""
+        """Skip tokens after an error, up to the end of the message, and return the position after it."""
         for token in tokens[position:end]:
             position += 1
             if token in _DEPTH and self._ends(token, position):
@@ -267,7 +269,7 @@ class _Message:
         return position
 
     def _ends(self, bracket: bytes, position: int) -> bool:
-        """Count a bracket. Returns whether it ends the message: none is open any more, or too many are."""
+        """Count a bracket, and return whether it ends the message: none is open any more, or too many are."""
         braces, brackets = _DEPTH[bracket]
         self._braces += braces
         self._brackets += brackets
@@ -278,9 +280,10 @@ class _Message:
         return self.over
 
     def _parse(self, tokens: Sequence[bytes], position: int, end: int) -> int:
-        """Parse tokens up to the end of the message or the first error. Its loop is most of the cost of many tokens.
+        """Parse tokens up to the end of the message or the first error, and return the position after it.
 
-        So what is open is counted only after an error, which leaves the rest to ``_count``.
+        Its loop is most of the cost of many tokens. So open brackets are counted only after an error, and the rest of
+        the message is then left to ``_count``.
         """
         at, container, key, outer = self._at, self._container, self._key, self._outer
         problem, misplaced = None, b""
@@ -309,7 +312,7 @@ class _Message:
                 try:
                     value = _value(token)
                 except RequestError as error:
-                    problem = error.with_traceback(None)  # whose frames would be kept with it
+                    problem = error.with_traceback(None)  # a traceback would keep its frames in memory
                     break
             elif token in _OPENS and at not in _MISSING and len(outer) < MAX_DEPTH:
                 outer.append((container, at, key))

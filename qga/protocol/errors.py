@@ -12,15 +12,15 @@ class QgaError(Exception):
     error_class = "GenericError"
 
     def wire(self) -> dict[str, str]:
-        """Return the error as a reply has it."""
+        """Return the value of a reply's member ``error``: class and description."""
         return {"class": self.error_class, "desc": str(self)}
 
 
 class RequestError(QgaError):
     """The peer sent something that is not a valid request: bad JSON, a bad envelope or bad arguments.
 
-    ``head`` is the beginning of what is not JSON, for the audit log's hash. ``flush``: it was only the byte 0xFF
-    between two requests, by which a client ends a request that an earlier one may have left incomplete.
+    ``head`` is the beginning of what is not JSON, for the audit log's hash. ``flush`` is True if it was only the byte
+    0xFF between two requests, by which a client ends a request that an earlier client may have left incomplete.
     """
 
     head = b""

@@ -15,7 +15,7 @@ import orjson
 
 from qga.protocol.validate import Validator, compile_validator, first_complaint
 
-INTERFACE_VERSION = "10.2.2"  # the QEMU release whose guest agent interface is implemented: clients parse it
+INTERFACE_VERSION = "10.2.2"  # the QEMU release whose guest agent interface this is: clients parse it
 
 _META = "meta.json"
 _KINDS = ("command", "struct", "enum", "alternate", "union")
@@ -32,15 +32,15 @@ _BUILTIN: dict[str, dict[str, Any]] = {
 
 
 class SchemaError(Exception):
-    """The schema is not valid: which file, which definition, and what was expected."""
+    """The schema is not valid; the text says which file and definition, and what was expected."""
 
 
 class Command(NamedTuple):
     """One command of the schema; schema/meta.json describes the flags.
 
     ``arguments`` is the JSON Schema of its arguments, ``argument_docs`` says what each of them means. No log shows a
-    ``secret`` or a ``payload``; of payloads the audit log has a hash, of secrets not even that: some are short enough
-    to be guessed from it.
+    ``secret`` or a ``payload``. The audit log has hashes of payloads, but not of secrets: some are short enough to be
+    guessed from a hash.
     """
 
     name: str
@@ -73,15 +73,15 @@ class Command(NamedTuple):
         return list(self.arguments["properties"])
 
     def validator(self) -> Validator:
-        """Compile a function that raises RequestError for invalid arguments. It takes some milliseconds."""
+        """Compile a function that raises RequestError for invalid arguments. That takes some milliseconds."""
         return compile_validator(self.arguments)
 
 
 class Schema:
-    """All definitions. ``commands`` are in the order of the files by name, and within a file in its order."""
+    """All definitions. ``commands`` are by name, in the order of the files' names and within a file in its order."""
 
     def __init__(self, files: Mapping[str, list[dict[str, Any]]]) -> None:
-        """``files``: area (a file's name without .json) to its definitions, already of the right shape."""
+        """Resolve definitions of the right shape, by area: a file's name without .json. Raises SchemaError."""
         self._entries: dict[str, dict[str, Any]] = {}
         self._types: dict[str, dict[str, Any]] = {}
         self.commands: dict[str, Command] = {}
@@ -110,7 +110,10 @@ class Schema:
         return self._entries[name]
 
     def type(self, reference: str | list[str]) -> dict[str, Any]:
-        """Return the JSON Schema of a type, given by its name, or by a list of the name of its elements' type."""
+        """Return the JSON Schema of a type by its name, where ``["x"]`` is a list of x.
+
+        Raises KeyError for an unknown name.
+        """
         if isinstance(reference, list):
             return {"type": "array", "items": self.type(reference[0])}
         if reference in _BUILTIN:
@@ -143,7 +146,7 @@ class Schema:
         }
 
     def _branches(self, union: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return an object schema for each value of the discriminator: the members of the base and of the branch."""
+        """Return an object schema for each value of the discriminator: members of the base and of the branch."""
         branches = []
         for value, name in union["data"].items():
             members = self._members({**union["base"], **self._entries[name]["data"]})
@@ -160,7 +163,7 @@ class Schema:
             self.type(returns)
         arguments = self._members(entry.get("data", {}))
         for name in (*entry.get("secret", ()), *entry.get("payload", ())):
-            arguments["properties"][name]  # a KeyError names the member that is not there
+            arguments["properties"][name]  # raises KeyError with the name of a missing member
         for flag in ("file", "program"):
             if flag in entry:
                 arguments["properties"][entry[flag]]
@@ -198,7 +201,7 @@ def _kind(entry: Mapping[str, Any]) -> str:
 
 
 def directory() -> str:
-    """Return the directory of the schema: inside an installed package, beside the package in a checkout."""
+    """Return the directory of the schema: inside an installed package, beside it in a checkout."""
     package = os.path.dirname(os.path.dirname(__file__))
     installed = os.path.join(package, "_schema")
     return installed if os.path.isdir(installed) else os.path.join(os.path.dirname(package), "schema")
@@ -215,7 +218,7 @@ def load(where: str | None = None) -> Schema:
 
 
 def _check(meta: dict[str, Any], files: Mapping[str, object]) -> None:
-    """Hold files to the meta schema. Raises SchemaError. Compiling it takes a tenth of the agent's start."""
+    """Check files against the meta schema, which takes a tenth of the agent's start. Raises SchemaError."""
     import fastjsonschema
 
     accepts = fastjsonschema.compile(meta, use_default=False, use_formats=False, detailed_exceptions=False)
@@ -237,7 +240,7 @@ def _read(where: str, name: str) -> Any:
 
 
 def _explain(meta: dict[str, Any], definitions: object) -> str:
-    """Return which definition is wrong and why, by the shape of its own kind."""
+    """Return which definition is not valid and why, by the shape of its kind."""
     if not isinstance(definitions, list):
         return "expected a list of definitions"
     for number, entry in enumerate(definitions, 1):

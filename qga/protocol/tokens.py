@@ -11,7 +11,7 @@ import orjson
 
 from qga.protocol.errors import RequestError
 
-MAX_COMPLAINT = 1023  # bytes after the prefix; as QEMU, so garbage is not echoed in full
+MAX_COMPLAINT = 1023  # bytes after the prefix, as QEMU: garbage is not echoed in full
 
 
 def number(text: bytes) -> int | float:
@@ -53,10 +53,10 @@ _SOUND = re.compile(
 def string(token: bytes) -> str:
     """Return the text of a quoted string. Raises RequestError.
 
-    There is no step in Python for each escape: a string may have four million.
+    It takes no step of Python for each escape: a string may have four million of them.
     """
     if token[0] == ord('"'):
-        # Anything orjson takes means the same here, but for noncharacters.
+        # What orjson takes means the same here, except noncharacters.
         try:
             decoded: str = orjson.loads(token)
         except orjson.JSONDecodeError:
@@ -84,7 +84,7 @@ def _as_rfc8259(text: bytes) -> bytes:
 
 
 def _utf8(text: bytes) -> str | None:
-    """Decode modified UTF-8; None if it is not valid, or has a noncharacter."""
+    """Decode modified UTF-8, and return None if it is not valid or has a noncharacter."""
     try:
         decoded = text.replace(b"\xc0\x80", b"\0").decode()
     except UnicodeDecodeError:
@@ -97,12 +97,12 @@ def _complaint_about_escape(token: bytes, pos: int) -> RequestError:
     escape = _ESCAPE.match(token, pos, len(token) - 1)
     if escape is None and token[pos + 1] != ord("u"):
         return complaint(b"invalid escape sequence in string")
-    shown = token[pos : pos + 6] if escape is None else escape.group()  # it may be one with the closing quote
+    shown = token[pos : pos + 6] if escape is None else escape.group()  # the closing quote may be part of it
     return complaint(shown + b" is not a valid Unicode character")
 
 
 def complaint(text: bytes) -> RequestError:
-    """Return an error of the parser; ``text`` may quote what was received."""
+    """Return an error of the parser, cut to MAX_COMPLAINT bytes; ``text`` may quote what was received."""
     return RequestError("JSON parse error, " + legible(text[:MAX_COMPLAINT]))
 
 
@@ -114,7 +114,7 @@ _SEQUENCE = re.compile(
 
 
 def legible(text: bytes) -> str:
-    """Decode bytes that may not be UTF-8: each invalid sequence or noncharacter becomes one U+FFFD."""
+    """Decode bytes that may not be UTF-8, with one U+FFFD for each invalid sequence or noncharacter."""
 
     def repaired(sequence: re.Match[bytes]) -> bytes:
         character = _utf8(sequence.group())

@@ -1,9 +1,9 @@
-"""Validation: has a value a given shape, and if not, what is QEMU's error?
+"""Validation: whether a value has a given shape, and QEMU's error if it has not.
 
 A validator compiled by fastjsonschema decides. It is imported when first needed: a host that only asks for the state
-of the guest does not need it. The error is found as QEMU's visitor finds it: it takes the members in the schema's
+of the guest does not need it. The error is found as QEMU's visitor finds it: it visits the members in the schema's
 order, then looks for unexpected ones, and ends at the first problem, so that a million of them cost no more than one.
-Shapes are JSON Schema draft 4: the last in which 1.0 is not an integer, as it is not in QAPI.
+Shapes are JSON Schema draft 4, the last in which 1.0 is not an integer, as in QAPI.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _DRAFT = "http://json-schema.org/draft-04/schema#"
 
 
 def compile_validator(shape: Mapping[str, Any]) -> Validator:
-    """Return a function that returns for a value of this shape and raises RequestError for any other."""
+    """Return a function that does nothing for a value of this shape and raises RequestError for any other."""
     if shape.get("properties") == {}:
-        return lambda value: _be_empty(shape, value)
+        return lambda value: _check_empty(shape, value)
     import fastjsonschema
 
     accepts = fastjsonschema.compile(
@@ -38,13 +38,13 @@ def compile_validator(shape: Mapping[str, Any]) -> Validator:
     return validate
 
 
-def _be_empty(shape: Mapping[str, Any], value: object) -> None:
+def _check_empty(shape: Mapping[str, Any], value: object) -> None:
     if value != {}:
         raise RequestError(complaint(shape, value))
 
 
 def complaint(shape: Mapping[str, Any], value: object) -> str:
-    """Return QEMU's error about a value that has not this shape: the first problem."""
+    """Return QEMU's error about the first problem of a value that does not have this shape."""
     try:
         _visit(shape, value)
     except _Problem as problem:
@@ -53,7 +53,7 @@ def complaint(shape: Mapping[str, Any], value: object) -> str:
 
 
 def first_complaint(shape: Mapping[str, Any], value: object) -> str | None:
-    """Return jsonschema's error about a value, or None: for files that a person wrote."""
+    """Return jsonschema's error about a value, or None; for what a person wrote."""
     from jsonschema import Draft4Validator
     from jsonschema.exceptions import best_match
 
@@ -65,7 +65,7 @@ def first_complaint(shape: Mapping[str, Any], value: object) -> str | None:
 
 
 class _Problem(Exception):  # noqa: N818  it never leaves this module
-    """A problem: ``words`` makes QAPI's error of the path; ``steps`` lead from the place up to the whole value."""
+    """A problem: ``words`` returns QAPI's error for a path; ``steps`` lead from the place up to the whole value."""
 
     def __init__(self, words: Callable[[str], str], *steps: str | int) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ def _descend(shape: Mapping[str, Any], value: object, step: str | int) -> None:
 
 
 def _fits(shape: Mapping[str, Any], value: object) -> bool:
-    """Return whether a value has a shape that is neither object nor list: alternates have no such branches."""
+    """Return whether a value has a shape that is neither object nor list; alternates have no such branches."""
     if "anyOf" in shape:
         return any(_fits(branch, value) for branch in shape["anyOf"])
     if not isinstance(value, _TYPES.get(shape["type"], ())) or (
@@ -125,7 +125,7 @@ def _refusal(shape: Mapping[str, Any], value: object, path: str) -> str:
 
 
 def _expected(shape: Mapping[str, Any], value: object) -> str:
-    """Return the name of the expected type: of an alternate its own, or integer where a number was given."""
+    """Return the name of the expected type: for an alternate its own name, or integer where a number was given."""
     if "anyOf" not in shape:
         return str(shape["type"])
     integral = any(branch.get("type") == "integer" for branch in shape["anyOf"])
@@ -134,5 +134,5 @@ def _expected(shape: Mapping[str, Any], value: object) -> str:
 
 
 def _path(steps: Iterable[str | int]) -> str:
-    """Return the path to a member as QEMU has it: vcpus[0].online."""
+    """Return the path to a member as QEMU writes it, for example "vcpus[0].online"."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).removeprefix(".")

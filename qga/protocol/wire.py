@@ -1,8 +1,8 @@
 """Framing without I/O: bytes in, messages out; replies in, bytes out.
 
-The common case, one well-formed request in a line, is for the fast decoder; what that refuses, or might read in
-another way than QEMU, is for the dialect. The rule it keeps: both give the same messages, however the bytes were cut
-into pieces.
+The fast decoder reads the common case, one well-formed request in a line. What it refuses, or might read in another
+way than QEMU, the dialect reads. The rule it keeps: both give the same messages, however the bytes were cut into
+pieces.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from qga.protocol.dialect import MAX_DEPTH, MAX_SIZE, MAX_TOKENS, Dialect
 from qga.protocol.errors import RequestError
 from qga.protocol.tokens import legible
 
-LONG = 4096  # bytes; a piece of this length without a closing bracket is within a payload: wait for its end
+LONG = 4096  # bytes: a piece of this length without a closing bracket is within a payload, whose end is waited for
 
-MAX_HEAD = 4096  # bytes kept of what may turn out not to be JSON
+MAX_HEAD = 4096  # bytes that are kept of a message, as it may turn out not to be JSON
 
 _REFUSED = object()
 
-# An id may nest as deep as a request, and is encoded by recursion, some frames a level.
+# An id may nest as deep as a request, and is encoded by recursion, with several frames for each level.
 sys.setrecursionlimit(max(sys.getrecursionlimit(), 8 * MAX_DEPTH))
 
 
 class Decoder:
-    """Decodes the requests of one peer; another peer gets another decoder.
+    """The decoder of the requests of one peer; another peer gets another decoder.
 
-    ``size`` is how many bytes the latest message had. Of several in one line, the first has them all; a single 0xFF
-    between two messages counts for neither.
+    ``size`` is the latest message's number of bytes. Of several in one line, the first gets all of the line's; a
+    single 0xFF between two messages counts for neither.
     """
 
     def __init__(self) -> None:
@@ -46,8 +46,8 @@ class Decoder:
     def feed(self, data: bytes) -> Iterator[object]:
         """Yield the values that ``data`` completes, and a RequestError for each error, in order.
 
-        Lazy: what follows a message is not looked at before the next is wanted. Run it to its end before the next
-        call. A request needs no newline. The errors of a long piece without closing bracket come with its end.
+        It is lazy: what follows a message is not looked at before the next one is wanted. Exhaust it before the next
+        call. A request needs no newline. The errors of a long piece without a closing bracket come with its end.
         """
         if self._deferred:
             data = self._join(data)
@@ -96,7 +96,7 @@ class Decoder:
             yield value
 
     def _join(self, data: bytes) -> bytes:
-        """Return what was deferred and ``data``, or nothing while the end of the payload has not come.
+        """Return the deferred bytes and ``data``, or nothing while the end of the payload has not come.
 
         Only the new piece is searched, so that the cost of a byte does not grow with the request.
         """
@@ -109,20 +109,20 @@ class Decoder:
 
 
 def _may_end(piece: bytes) -> bool:
-    """Return whether a message can end, or be aborted, within this piece of it."""
+    """Return whether a message can end, or be aborted, within this piece."""
     return b"}" in piece or b"]" in piece or b"\xff" in piece or b"\xfe" in piece
 
 
 def _fast(text: bytes) -> object:
     """Return the only value in ``text``, or ``_REFUSED`` if there is another number of them or QEMU might differ.
 
-    Noncharacters, C0 80 and their like need a byte beyond ASCII or an escape. A key that comes twice, which QEMU
-    refuses, needs more colons than the value has: one a member, and those within strings. A number of QEMU's does not
-    begin with 0e.
+    Noncharacters, C0 80 and the like take a byte beyond ASCII or an escape. A duplicate key, which QEMU refuses,
+    shows by more colons in the text than the value has: one for each member, and those within strings. QEMU does not
+    accept a number that begins with 0e.
     """
     if len(text) >= MAX_SIZE or not text.isascii():
         return _REFUSED
-    if b"\\" in text and b"\\u" in text:  # one byte is found much faster than two
+    if b"\\" in text and b"\\u" in text:  # a single byte is found much faster than two
         return _REFUSED
     try:
         value = orjson.loads(text)
@@ -160,7 +160,7 @@ def _colons(parts: list[object]) -> int:
 def encode(reply: object, *, delimited: bool = False) -> bytes:
     """Encode a reply as one line of ASCII, after one byte 0xFF if ``delimited``.
 
-    Bytes that were not UTF-8, which are lone surrogates in a str, become U+FFFD, infinite or undefined numbers null.
+    Bytes that were not UTF-8 (lone surrogates in a str) become U+FFFD, infinite numbers and NaN become null.
     """
     try:
         line = orjson.dumps(reply, option=orjson.OPT_APPEND_NEWLINE)
@@ -175,7 +175,7 @@ _NOTHING = object()
 
 
 def _spell(value: object) -> str:
-    """Return a value as JSON in ASCII. It is not recursive: an id may be nested deeper than Python's stack."""
+    """Return a value as JSON in ASCII, without recursion: an id may be nested deeper than Python's stack."""
     spelled: list[str] = []
     pending = [("", value)]  # from last to first: text, and the value that follows it
     while pending:
@@ -208,12 +208,12 @@ def _atom(value: object) -> str:
 
 
 def _sound(text: str) -> str:
-    """Return a text without lone surrogates: with one U+FFFD for each sequence of bytes that was not UTF-8."""
+    """Return a text with one U+FFFD in place of lone surrogates, for each sequence of bytes that was not UTF-8."""
     if not _SURROGATE.search(text):
         return text
     try:
         return legible(text.encode(errors="surrogateescape"))
-    except UnicodeEncodeError:  # one that never was a byte
+    except UnicodeEncodeError:  # a surrogate that does not stand for a byte
         return legible(text.encode(errors="surrogatepass"))
 
 

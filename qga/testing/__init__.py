@@ -1,4 +1,4 @@
-"""A guest that is only made up, for tests of host software: a pytest plugin whose fixtures speak an agent's protocol.
+"""A fake guest for tests of host software: a pytest plugin whose fixtures speak the agent's protocol.
 
     def test_backup(fake_guest):
         fake_guest.answer("guest-get-osinfo", {"id": "debian"})
@@ -7,11 +7,11 @@
         assert "guest-fsfreeze-thaw" in fake_guest.commands
 
 ``fake_guest`` listens on a unix socket, ``fake_serial_guest`` on a pseudo-terminal. Requests go through the agent's
-own dispatcher, and canned answers are held to the schema, so that a test cannot agree with itself about what no agent
-says. Freezing, files, programs and the clock work as in a guest, without one; every other command answers the least
-that the schema allows, until a test says otherwise.
+own dispatcher, and canned answers are held to the schema, so that no test relies on an answer that no agent gives.
+Freezing, files, programs and the clock work as in a guest; every other command returns the least value that the
+schema allows, until a test sets another.
 
-pytest imports this module wherever qga is installed; the agent is imported when a test asks for a guest.
+pytest imports this module wherever qga is installed; the agent is imported only when a test uses a fixture.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if not TYPE_CHECKING:
 
 @pytest.fixture
 def fake_guest() -> Iterator[FakeGuest]:
-    """A guest whose agent's port is a unix socket."""
+    """Return a fake guest whose agent's port is a unix socket."""
     from qga.testing.guest import FakeGuest
 
     with FakeGuest() as guest:
@@ -49,7 +49,7 @@ def fake_guest() -> Iterator[FakeGuest]:
 
 @pytest.fixture
 def fake_serial_guest() -> Iterator[FakeGuest]:
-    """A guest whose agent's port is a serial line: a pseudo-terminal."""
+    """Return a fake guest whose agent's port is a serial line: a pseudo-terminal."""
     from qga.testing.guest import FakeGuest
 
     with FakeGuest(serial=True) as guest:

@@ -18,11 +18,11 @@ from qga.testing.handlers import Answer, least
 
 @dataclass
 class Fault:
-    """What goes wrong, the next ``times`` times that the command comes (any command, if None)."""
+    """A fault that a test wants, the next ``times`` times that ``command`` comes (any command, if None)."""
 
     command: str | None
     delay: float = 0.0  # seconds before the answer
-    drop: bool = False  # carry it out, and never answer
+    drop: bool = False  # carry the command out, and never answer
     garbage: bytes = b""  # sent before the answer
     disconnect: bool = False  # close the connection instead of answering
     error: str = ""  # answer this error
@@ -30,18 +30,18 @@ class Fault:
 
 
 class FaultyDispatcher(Dispatcher):
-    """``requests`` is what came, ``faults`` what is to go wrong, and ``stopping`` ends a delay."""
+    """A dispatcher that keeps the ``requests`` that came, and applies ``faults``; ``stopping`` ends a delay."""
 
     def __init__(self, ctx: Context, answers: Mapping[str, Answer]) -> None:
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.faults: list[Fault] = []
         self.stopping = threading.Event()
         self._ctx, self._answers = ctx, answers
-        self._error = ""  # of the fault that is under way
+        self._error = ""  # that of the fault in progress
         super().__init__(ctx, {command.name: self._handler(command) for command in ctx.schema.commands.values()})
 
     def handle(self, message: object, size: int = 0) -> bytes | Task[bytes | None] | None:
-        """As the agent's; raises ConnectionAbortedError to hang up."""
+        """Return the agent's reply to one message, after the faults. Raises ConnectionAbortedError to hang up."""
         request = message if isinstance(message, dict) else {}
         name, arguments = request.get("execute"), request.get("arguments", {})
         if isinstance(name, str) and name in self._ctx.schema.commands and isinstance(arguments, dict):
@@ -57,7 +57,7 @@ class FaultyDispatcher(Dispatcher):
         if fault.disconnect:
             raise ConnectionAbortedError
         if isinstance(reply, Task):
-            reply = reply.result()  # no handler here waits for anything
+            reply = reply.result()  # no handler of a fake guest waits for anything
         return fault.garbage + (b"" if reply is None or fault.drop else reply) or None
 
     def _handler(self, command: Command) -> Handler:

@@ -17,15 +17,15 @@ from qga.protocol.validate import first_complaint
 from qga.testing.faults import Fault, FaultyDispatcher
 from qga.testing.handlers import FakeContext, Files, Function, answers
 
-_PAUSE = 0.05  # seconds until the thread sees that it is to end
+_PAUSE = 0.05  # seconds until the thread notices that it has to end
 
 
 class FakeGuest:
-    """Serves one client at a time, from a thread. ``address``: for ``qga.client``; ``path``: for others.
+    """A fake guest, whose thread serves one client at a time, at ``address`` for ``qga.client``, ``path`` for others.
 
-    ``requests``: what came, as (command, arguments). ``files``: path to content, assigned to be changed.
-    ``programs``: what guest-exec finds: name to function of arguments and input; it returns status, output, errors.
-    ``filesystems``: how many a freeze freezes.
+    ``requests`` are those that came, as (command, arguments). ``files`` maps paths to contents, to read and assign.
+    ``programs`` maps the names that guest-exec finds to functions of arguments and input, which return exit status,
+    output and errors. ``filesystems`` is how many a freeze freezes.
     """
 
     def __init__(self, *, serial: bool = False) -> None:
@@ -73,7 +73,7 @@ class FakeGuest:
 
     @property
     def commands(self) -> list[str]:
-        """The names of what came, without the synchronising."""
+        """The names of the commands that came, in order, without those that synchronise."""
         return [name for name, _ in self.requests if not self._schema.commands[name].sync]
 
     @property
@@ -86,7 +86,7 @@ class FakeGuest:
         (self._context.freezer.state.freeze if frozen else self._context.freezer.state.thaw)()
 
     def answer(self, command: str, value: Any) -> None:
-        """What a command returns from now on: a value, or a function of its arguments (``buf_b64`` for buf-b64).
+        """Set what a command returns: a value, or a function of its arguments (``buf_b64`` for buf-b64).
 
         The function may raise CommandError. Raises ValueError for what the schema does not allow.
         """
@@ -103,12 +103,12 @@ class FakeGuest:
         self._answers[command] = lambda **_: value
 
     def block(self, *commands: str) -> None:
-        """As an agent whose configuration does not allow them."""
+        """Refuse commands from now on, as an agent does whose configuration blocks them."""
         self._blocked.update(commands)
         self._context.policy.configure((), self._blocked, rules=None)
 
     def fault(self, command: str | None = None, **what: Any) -> None:
-        """Something that goes wrong once, or ``times`` times: ``Fault`` has the kinds."""
+        """Make something go wrong once, or ``times`` times; ``Fault`` has the kinds."""
         self._dispatcher.faults.append(Fault(command, **what))
 
     def _serve(self) -> None:
@@ -123,7 +123,7 @@ class FakeGuest:
                     self._converse(peer.fileno())
 
     def _converse(self, descriptor: int) -> None:
-        """Until the peer leaves, or a fault hangs up."""
+        """Serve a peer until it leaves, or a fault hangs up."""
         session = Session(self._dispatcher)
         with contextlib.suppress(OSError):
             while not self._stopping.is_set():

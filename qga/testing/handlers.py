@@ -1,4 +1,4 @@
-"""What answers the requests: the agent's handlers over files and programs of a test, and a fake freeze."""
+"""The handlers of a fake guest: the agent's own over files and programs of a test, and a fake freeze."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ Function = Callable[[list[str], bytes], tuple[int, bytes, bytes]]
 
 
 class Files(MutableMapping[str, "bytes | bytearray"]):
-    """The files of a fake guest: path to content. Each is a file in a directory of this machine."""
+    """The files of a fake guest, content by path. Each is a file in a directory of this machine."""
 
     def __init__(self, directory: str) -> None:
         self._directory = Path(directory)
         self._places: dict[str, Path] = {}
 
     def place(self, path: str) -> Path:
-        """Return where the content is, or would be."""
+        """Return the file of this machine that has the content of a path, or would have it."""
         return self._places.setdefault(path, self._directory / str(len(self._places)))
 
     def __getitem__(self, path: str) -> bytes:
@@ -67,11 +67,11 @@ class _Handles(FileTable):
 
 
 class _Programs(Programs):
-    """Functions, which have ended when guest-exec returns."""
+    """The programs of a fake guest: functions, which have ended when guest-exec returns."""
 
     def __init__(self, functions: Mapping[str, Function]) -> None:
         self._functions = functions
-        self._ended: list[Program | None] = []  # the first has pid 1
+        self._ended: list[Program | None] = []  # by pid, from 1
 
     def start(
         self,
@@ -110,7 +110,7 @@ class _Freezer(Freezer):
 
 
 class FakeContext(Context):
-    """What the handlers touch, and no more of a guest."""
+    """The context of a fake guest: what the handlers use, and nothing else."""
 
     def __init__(self, schema: Schema, files: Files, functions: Mapping[str, Function]) -> None:
         self.schema, self.config, self.target = schema, defaults(), None
@@ -120,9 +120,9 @@ class FakeContext(Context):
 
 
 def answers(ctx: Context, filesystems: Callable[[], int]) -> dict[str, Answer]:
-    """Return what works in a fake guest: a function of the arguments for each command.
+    """Return the commands that work in a fake guest, each with a function of its arguments.
 
-    ``filesystems`` says how many a freeze freezes. Whatever else the schema has can only answer its ``least``.
+    ``filesystems`` returns how many a freeze freezes. Every other command of the schema returns its ``least`` value.
     """
 
     state = ctx.freezer.state

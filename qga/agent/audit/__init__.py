@@ -27,43 +27,64 @@ _NOTHING: Mapping[str, object] = {}
 
 
 class NoAudit:
-    """Stands in for the audit log where none is kept: its methods do nothing. ``Audit`` has what they are for.
+    """The audit log where none is kept: it takes the same calls as ``Audit``, and does nothing.
 
     ``peer`` is who is at the other end, where the channel knows it.
     """
 
     peer: object = None
 
-    def reopen(self, sink: Sink | None = None) -> None: ...
-    def on_freeze(self, frozen: bool) -> None: ...
-    def start(self) -> None: ...
-    def note(self, event: str, **members: object) -> None: ...
-    def close(self) -> None: ...
-    def begin(self, call: Call) -> None: ...
-    def end(self, call: Call, error: Exception | None) -> None: ...
-    def revoked(self, command: str, rule: str, **what: int) -> None: ...
-    def malformed(self, message: object, size: int) -> None: ...
-    def program_ended(self, pid: int, code: int) -> None: ...
+    def reopen(self, sink: Sink | None = None) -> None:
+        """Take note that log files were rotated, or that ``sink`` replaces the one in use."""
+
+    def on_freeze(self, frozen: bool) -> None:
+        """Take note that filesystems were frozen, or thawed."""
+
+    def start(self) -> None:
+        """Take note that the agent starts."""
+
+    def note(self, event: str, **members: object) -> None:
+        """Take note of an event that is not a command, with its details."""
+
+    def close(self) -> None:
+        """Take note that the agent ends."""
+
+    def begin(self, call: Call) -> None:
+        """Take note that a call begins."""
+
+    def end(self, call: Call, error: Exception | None) -> None:
+        """Take note that a call is over, with its error if it failed."""
+
+    def revoked(self, command: str, rule: str, **what: int) -> None:
+        """Take note that a reload forbids what was allowed: a handle (``handle``) or a program (``pid``)."""
+
+    def malformed(self, message: object, size: int) -> None:
+        """Take note that ``size`` bytes were not a request."""
+
+    def program_ended(self, pid: int, code: int) -> None:
+        """Take note of the end of a program: with an exit status, or minus the signal that killed it."""
 
 
 class Audit(NoAudit):
-    """The audit log: numbers the records and writes them by a Recorder."""
+    """The audit log: it numbers the records, and a Recorder writes them."""
 
     def __init__(
         self, loop: Loop, sink: Sink, channel: str, on_failure: Callable[[bool], None] = lambda failing: None
     ) -> None:
-        """``channel`` goes into every record; ``on_failure`` gets True once the log cannot be written, and
-        False once it can again.
+        """Keep an audit log in ``sink``.
+
+        ``channel`` goes into every record; ``on_failure`` gets True once the log cannot be written, and False once
+        it can again.
         """
         self._channel = channel
         self._recorder = Recorder(loop, sink, self._event, on_failure)
         self._key = os.urandom(32)
         self._seq = 0
-        self._calls: dict[int, Call] = {}  # those that are not over, by number
+        self._calls: dict[int, Call] = {}  # the calls in progress, by number
         self._programs: dict[int, tuple[str, Entry]] = {}  # by pid: the command that started it, and its entry
 
     def reopen(self, sink: Sink | None = None) -> None:
-        """Open the sink again after its file was rotated, or go on with another one."""
+        """Open the sink again after its file was rotated, or go on with another sink."""
         self._recorder.reopen(sink)
 
     def on_freeze(self, frozen: bool) -> None:
@@ -71,28 +92,28 @@ class Audit(NoAudit):
         self._recorder.on_freeze(frozen)
 
     def start(self) -> None:
-        """Write the first record. If that fails it is reported now, and not with the first command."""
+        """Write the first record, so that a failure of the log is reported now and not with the first command."""
         self.note("start", agent=os.getpid(), version=__version__)
 
     def note(self, event: str, **members: object) -> None:
-        """Write a record of what is not a command: ``event`` is one of a few words, ``members`` are its details."""
+        """Write a record of an event that is not a command; ``event`` is one of a few words."""
         self._recorder.write(event, self._event(event, **members))
 
     def close(self) -> None:
-        """Write the records of the commands that are not over (a shutdown is one), and close the sink."""
+        """Write the records of the commands in progress (a shutdown is one), and close the sink."""
         for call in [*self._calls.values()]:
             if call.command is not None:
                 self._write(call, call.command.name, "allowed", {"error": "the agent ended before this was over"})
         self._recorder.close()
 
     def begin(self, call: Call) -> None:
-        """Give a call its number, and the time at which it begins."""
+        """Give a call its number and the time of its beginning."""
         self._seq += 1
         call.entry = Entry(self._seq, self.peer, time.time(), time.perf_counter())
         self._calls[self._seq] = call
 
     def end(self, call: Call, error: Exception | None) -> None:
-        """Write the record of a call that is over, with an error or a result."""
+        """Write the record of a call that is over, with its error or its result."""
         command = call.command
         name = redaction.name_of(call.message) if command is None else command.name
         sent = 0 if call.reply is None else len(call.reply)
@@ -104,11 +125,11 @@ class Audit(NoAudit):
         self._write(call, name, decision, {"error": redaction.words(error, call.message, command)}, sent)
 
     def revoked(self, command: str, rule: str, **what: int) -> None:
-        """Note that a reload forbids what was allowed: ``what`` is the handle that is closed or the program's pid."""
+        """Write that a reload forbids what was allowed; ``what`` is the closed handle or the program's pid."""
         self.note("revoked", channel=self._channel, command=command, **what, decision="revoked", rule=rule)
 
     def malformed(self, message: object, size: int) -> None:
-        """Note that ``size`` bytes were not a request: not JSON (a RequestError), or not an object."""
+        """Write that ``size`` bytes were not a request: not JSON (a RequestError), or not an object."""
         if isinstance(message, RequestError):
             complaint, content = redaction.unquoted(str(message)), message.head
         else:
@@ -119,7 +140,7 @@ class Audit(NoAudit):
         self._recorder.write("malformed", {**record, "error": complaint, "in": size, "hash": self._hash(content)})
 
     def program_ended(self, pid: int, code: int) -> None:
-        """Note the end of a program that a host started: with an exit status, or minus the signal that killed it."""
+        """Write the end of a program that a host started: with an exit status, or minus the signal that killed it."""
         if pid not in self._programs:
             return
         command, entry = self._programs.pop(pid)
@@ -128,7 +149,10 @@ class Audit(NoAudit):
         self.note("exit", channel=self._channel, command=command, of=entry.seq, pid=pid, **ended, seconds=seconds)
 
     def _result(self, call: Call, command: Command) -> dict[str, object]:
-        """Return the numbers of a result: a handle, a count, a program's pid, how it ended. Texts are the guest's."""
+        """Return the numbers of a result: a handle, a count, a program's pid, how it ended.
+
+        Texts are left out: they are the guest's data.
+        """
         result = call.result
         if isinstance(result, int):
             return {"result": result}
@@ -172,7 +196,10 @@ class Audit(NoAudit):
         return {"time": time.time(), "event": event, "seq": self._seq, **members}
 
     def _hash(self, content: bytes) -> str:
-        """Return a keyed hash. The key is of this run and stays secret, or what is short could be guessed."""
-        import hmac  # here: with OpenSSL it takes 4 MB
+        """Return a keyed hash in hexadecimal digits.
+
+        The key is made for this run and stays secret: without one, short content could be guessed from its hash.
+        """
+        import hmac  # imported here: it loads OpenSSL, which takes 4 MB
 
         return hmac.digest(self._key, content, "sha256")[:16].hex()

@@ -1,4 +1,4 @@
-"""Records that wait to be written: a bounded number, in their order, and how many had to be left out.
+"""Records that wait to be written: a bounded number of them, oldest first, and a count of those left out.
 
 The rule it keeps: many records of one kind cannot displace those of another. Where there is no room, the newest of
 the largest kind is left out. The kinds are few, the commands of the schema among them, so each has a share of
@@ -17,18 +17,20 @@ Record = Mapping[str, object]
 
 
 class Backlog:
+    """A queue of at most ``limit`` records, with a count of those that found no room, by kind, in ``lost``."""
+
     def __init__(self, limit: int = MAX_HELD) -> None:
-        self.lost: Counter[str] = Counter()  # by kind, since the last that were reported
+        self.lost: Counter[str] = Counter()  # by kind, since the last report
         self._limit = limit
         self._order = itertools.count()
         self._records: OrderedDict[int, tuple[str, Record]] = OrderedDict()
-        self._of_kind: dict[str, deque[int]] = {}  # numbers of records, ascending; none is empty
+        self._of_kind: dict[str, deque[int]] = {}  # the numbers of its records, ascending; no deque is empty
 
     def __len__(self) -> int:
         return len(self._records)
 
     def add(self, kind: str, record: Record) -> bool:
-        """Append a record. Returns False if it was left out, or another was left out for it."""
+        """Append a record, and return False if it was left out, or another one was left out for it."""
         full = len(self._records) >= self._limit
         if full and not self._make_room(kind):
             self.lost[kind] += 1
@@ -39,11 +41,11 @@ class Backlog:
         return not full
 
     def first(self) -> tuple[str, Record]:
-        """Return the kind and the content of the oldest record."""
+        """Return the kind and the content of the oldest record. Raises StopIteration if there is none."""
         return next(iter(self._records.values()))
 
     def remove_first(self) -> None:
-        """Remove the oldest record."""
+        """Remove the oldest record. Raises KeyError if there is none."""
         _, (kind, _) = self._records.popitem(last=False)
         self._forget(kind, newest=False)
 
@@ -54,7 +56,7 @@ class Backlog:
         self._of_kind.clear()
 
     def _make_room(self, kind: str) -> bool:
-        """Leave out the newest record of the largest kind. Returns False if that kind is this one, or no larger."""
+        """Leave out the newest record of the largest kind; return False if that kind is not larger than ``kind``."""
         most = max(self._of_kind, key=lambda other: len(self._of_kind[other]))
         if len(self._of_kind[most]) <= len(self._of_kind.get(kind, ())):
             return False

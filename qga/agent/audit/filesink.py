@@ -20,21 +20,26 @@ _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC |
 
 
 class FileSink:
-    """Appends to a file; where it creates the file, only the agent's user can read it."""
+    """A sink that appends to a file; a file that it creates can be read by the agent's user only."""
 
     def __init__(self, path: str) -> None:
         self.name = path
         self._descriptor: int | None = None
         self._identity = (0, 0)  # its device and inode
-        self._type = 0  # of the file once it was opened: a file of another type is not taken for it
-        self._torn = False  # the file ends within a line
+        self._type = 0  # of the file that was opened first: one of another type is refused
+        self._torn = False  # the file ends in the middle of a line
         self._second, self._stamp = -1, ""
         self._unseen = 0  # records since the file was last seen in its place
 
     def fileno(self) -> int | None:
+        """Return the descriptor of the file, or None while it is not open."""
         return self._descriptor
 
     def open(self) -> None:
+        """Open the file at the path, again if it is open, and create it if need be.
+
+        Raises OSError, also where the path is a symbolic link or leads to a file of another type than before.
+        """
         self.close()
         try:
             descriptor = os.open(self.name, _FLAGS, 0o600)
@@ -53,6 +58,11 @@ class FileSink:
         self._unseen = 0
 
     def write(self, record: Record) -> None:
+        """Append a record as one line; open the file first if it is not open.
+
+        Raises Moved if the file is not at its path any more, BlockingIOError where a pipe or device is full, and
+        any other OSError of the write. What was written of a line is then removed again.
+        """
         at = record["time"]
         assert isinstance(at, float)
         if int(at) != self._second:
@@ -70,7 +80,7 @@ class FileSink:
         except BlockingIOError:
             raise
         except OSError:
-            self.close()  # the next write opens it again: another file may be at its path by then
+            self.close()  # the next write opens it again: by then another file may be at its path
             raise
         if written < len(line):
             self._take_back(written)
@@ -79,9 +89,10 @@ class FileSink:
         self._unseen += 1
 
     def hurry(self) -> None:
-        pass
+        """Do nothing: a file has no rate limit."""
 
     def close(self) -> None:
+        """Close the file, if it is open; the next write opens it again. An error is ignored."""
         if self._descriptor is not None:
             with contextlib.suppress(OSError):
                 os.close(self._descriptor)
@@ -100,7 +111,7 @@ class FileSink:
         raise Moved(self._unseen if removed else 0)
 
     def _take_back(self, written: int) -> None:
-        """Remove the beginning of a line for which there was no room; if that fails the next record ends the line."""
+        """Remove the beginning of a line that did not fit; if that fails the next record ends the line."""
         assert self._descriptor is not None
         try:
             end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
@@ -114,7 +125,7 @@ class FileSink:
     def _timed(self, record: Record, at: float) -> Record:
         """Return the record with its time in ISO 8601, UTC, and its duration rounded to microseconds.
 
-        Most of the time's text is the same for a second, and is made once.
+        The text of the time up to the second is made once a second.
         """
         timed = {**record, "time": f"{self._stamp}.{int(at % 1 * 1e6):06d}Z"}
         if "seconds" in timed:
@@ -123,7 +134,10 @@ class FileSink:
 
 
 def _ends_line(descriptor: int, size: int) -> bool:
-    """Return whether the file's last byte is a newline, which after a crash it is not; False if it cannot be read."""
+    """Return whether the file's last byte is a newline, as it may not be after a crash.
+
+    Returns False if the file cannot be read.
+    """
     with contextlib.suppress(OSError):
         reading = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
         try:

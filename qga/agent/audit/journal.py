@@ -35,9 +35,9 @@ class RateLimit(NamedTuple):
 
 
 class Pace:
-    """Keeps messages within a rate limit, whenever journald began to count.
+    """A token bucket that keeps messages within a rate limit, whenever journald began to count.
 
-    A bucket of tokens: 6/10 of the burst at once, and 3/10 of it in each interval. The last tenth is for what waits
+    It gives 6/10 of the burst at once, and 3/10 of it in each interval. The last tenth is for the records that wait
     when the agent ends, and for its log lines.
     """
 
@@ -45,11 +45,11 @@ class Pace:
         self.limit = limit
         self._clock = clock
         self._most = max(1.0, limit.burst * 0.6)
-        self._rate = max(1e-3, limit.burst * 0.3 / limit.interval)  # tokens a second
+        self._rate = max(1e-3, limit.burst * 0.3 / limit.interval)  # tokens per second
         self._tokens, self._at = self._most, clock()
 
     def take(self) -> float:
-        """Return 0 if a message may be sent now, else the seconds to wait, after which several may be."""
+        """Return 0 if a message may be sent now, else the seconds to wait until several may be sent."""
         now = self._clock()
         self._tokens = min(self._most, self._tokens + (now - self._at) * self._rate)
         self._at = now
@@ -59,13 +59,13 @@ class Pace:
         return 0.0
 
     def hurry(self) -> None:
-        """Give out the last tenth of the burst: the agent ends."""
+        """Release the last tenth of the burst, as the agent ends."""
         self._most += self.limit.burst * 0.1
         self._tokens += self.limit.burst * 0.1
 
 
 class JournalSink:
-    """Sends each record as a datagram. journald reads them when it can; some hundred may wait in the socket."""
+    """A sink that sends each record to journald as a datagram; some hundred may wait in the socket."""
 
     def __init__(self, path: str = JOURNAL, find_limit: Callable[[], RateLimit] | None = None) -> None:
         self.name = "journal"
@@ -75,9 +75,11 @@ class JournalSink:
         self._socket: socket.socket | None = None
 
     def fileno(self) -> int | None:
+        """Return the descriptor of the socket, or None while it is not open."""
         return None if self._socket is None else self._socket.fileno()
 
     def open(self) -> None:
+        """Connect to journald, again if connected, and look up the rate limit that it applies. Raises OSError."""
         self.close()
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
@@ -91,6 +93,11 @@ class JournalSink:
             self._pace = Pace(limit)
 
     def write(self, record: Record) -> None:
+        """Send a record as one datagram, shortened where the whole does not fit; connect first if need be.
+
+        Raises Later where the rate limit leaves no room, BlockingIOError where the socket is full, and any other
+        OSError of the connection; EMSGSIZE if even the shortened record is too long.
+        """
         if self._socket is None:
             self.open()
         assert self._pace is not None
@@ -117,10 +124,12 @@ class JournalSink:
             self._socket.send(data)
 
     def hurry(self) -> None:
+        """Release the last tenth of the burst, as the agent ends."""
         if self._pace is not None:
             self._pace.hurry()
 
     def close(self) -> None:
+        """Close the socket, if it is open; the next write opens it again."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None

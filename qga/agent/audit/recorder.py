@@ -1,4 +1,4 @@
-"""The recorder writes records into a sink, now or later.
+"""The recorder: it writes records into a sink, now or later.
 
 The rule it keeps: it never blocks the agent, and what was not written is counted in a record of its own. Records wait
 in memory (backlog.py) while filesystems are frozen, a disk is full or journald is slower than the host, and are
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 RETRY = 1.0  # seconds until a sink that failed is tried again; then twice as long, and again
 MAX_RETRY = 60.0
 LOST_EVERY = 1.0  # seconds between two records of what was lost, while it goes on
-QUIET = 60.0  # seconds between two log lines about records lost because too many come
+QUIET = 60.0  # seconds between two log lines about records lost because there are too many
 LAST_WAIT = 2.0  # seconds that the end of the agent waits for journald; then as long for the count of the rest
 
 _GONE = "written to the file that was removed"
@@ -31,7 +31,7 @@ _SLOW = OSError(errno.EAGAIN, "records come faster than it takes them, those lef
 
 
 class Recorder:
-    """Owns the sink and the records that wait for it.
+    """The owner of the sink, and of the records that wait for it.
 
     ``numbered`` makes a record of an event's name and members. ``on_failure`` gets True once the sink cannot take
     records, and False once it can again.
@@ -49,18 +49,18 @@ class Recorder:
         self._loss_written = 0.0
         self._frozen = False
         self._failing = False
-        self._reported = False  # in the log
+        self._reported = False  # the failure stands in the log
         self._quiet_until = 0.0
-        self._usable = False  # the sink has taken the latest record
+        self._usable = False  # the sink took the latest record
         self._full = False  # it had no room for it
-        self._waiting = False  # the loop calls when the next try makes sense
+        self._waiting = False  # the loop will call _go_on()
         self._watched: int | None = None  # the sink's descriptor, until there is room
         self._timer: Timer | None = None
         self._pause = RETRY
-        self._closing = False  # the loop has ended: nothing waits for it any more
+        self._closing = False  # the loop has ended, so no record may wait for it
 
     def write(self, kind: str, record: Record) -> None:
-        """Write a record now or later. ``kind`` is one of a few, each of which has its share of the room."""
+        """Write a record now or later. ``kind`` is one of a few, each with its share of the backlog."""
         if self._frozen or self._waiting:
             self._keep(kind, record)
         elif self._backlog:
@@ -79,7 +79,7 @@ class Recorder:
             self._flush()
 
     def reopen(self, sink: Sink | None = None) -> None:
-        """Open the sink again after its file was rotated, or go on with another one."""
+        """Open the sink again after its file was rotated, or go on with another sink."""
         self._stop_waiting()
         self._sink.close()
         self._sink = sink or self._sink
@@ -93,7 +93,7 @@ class Recorder:
                 self._flush()
 
     def close(self) -> None:
-        """Write what still waits within LAST_WAIT seconds, and count the rest: nobody is left to write it."""
+        """Write the records that still wait, for up to LAST_WAIT seconds, then a count of those that are lost."""
         self._stop_waiting()
         self._closing = True
         self._sink.hurry()
@@ -108,7 +108,7 @@ class Recorder:
         self._sink.close()
 
     def _finish(self, finished: Callable[[], bool]) -> None:
-        """Wait up to LAST_WAIT seconds for room, and write what there is."""
+        """Write the records that wait, until ``finished()`` or for LAST_WAIT seconds."""
         deadline = time.monotonic() + LAST_WAIT
         while True:
             self._flush()
@@ -137,7 +137,7 @@ class Recorder:
             self._on_failure(False)
 
     def _write_lost(self) -> bool:
-        """Write how many records were left out, if any were. Returns False if that is not possible now."""
+        """Write how many records were left out, if any were, and return False if that is not possible now."""
         lost = Counter(self._backlog.lost)
         if not lost:
             return True
@@ -145,7 +145,7 @@ class Recorder:
             self._loss = self._numbered("lost")
         if not self._written("lost", {**self._loss, "count": sum(lost.values()), "commands": {**lost}}):
             return False
-        if not self._usable:  # that one can never be written; the next may be shorter
+        if not self._usable:  # this record can never be written; the next one may be shorter
             del self._backlog.lost["lost"]
             return False
         self._backlog.lost -= lost
@@ -153,7 +153,10 @@ class Recorder:
         return True
 
     def _written(self, kind: str, record: Record) -> bool:
-        """Write a record. Returns False if it has to wait; True also if it can never be written, which is counted."""
+        """Write a record, and return False if it has to wait.
+
+        Returns True also for a record that can never be written, which is counted as lost.
+        """
         self._usable = self._full = False
         try:
             self._sink.write(record)

@@ -19,14 +19,16 @@ MAX_TEXT = 256  # characters of a value
 MAX_ELEMENTS = 32  # of a list
 MAX_LIST = 2048  # characters of its elements together
 MAX_ERROR = 4096  # characters of an error: a hook or a helper can say much
-MAX_LOOKS = 100_000  # comparisons of a word with a place in an error; a thousand arguments need some thousand
+MAX_COMPARISONS = (
+    100_000  # of a string with a place in an error; a request with a thousand arguments needs some thousand
+)
 
 _MAX_LOGGED = 200  # characters of a value: a log line is for people
 _COMMAND = re.compile("guest(-[a-z0-9]{1,20}){1,8}")
 _QUOTING = re.compile(r"['\\]")
 _ENVELOPE = ("execute", "arguments", "id")
 _TYPES: dict[str, type | tuple[type, ...]] = {"integer": int, "number": (int, float), "boolean": bool}
-_WORD = 4  # characters: what is shorter is a part of many words, and is looked for within quotes only
+_WORD = 4  # characters: a shorter string is part of many words, and is searched for within quotes only
 
 
 def shown(
@@ -34,8 +36,8 @@ def shown(
 ) -> dict[str, object]:
     """Return arguments, valid or not, as the audit log may show them.
 
-    That is, of a payload its size and hash, of a secret its size, of what is long its beginning, nothing of a value
-    that has not the shape of its argument, and of arguments that the command does not have their number.
+    A payload is shown by its size and hash, a secret by its size, a long value by its beginning, arguments that the
+    command does not have by their number. A value that does not have the shape of its argument is not shown.
     """
     shapes = {} if command is None else command.arguments["properties"]
     result: dict[str, object] = {}
@@ -56,7 +58,7 @@ def shown(
 
 
 class Called:
-    """A command and its arguments as one line of the log of calls: str() makes it, where it is written."""
+    """A command and its arguments as one line of the log of calls; str() makes the line, only where it is written."""
 
     def __init__(self, command: Command, arguments: Mapping[str, object]) -> None:
         self._command = command
@@ -80,8 +82,8 @@ def name_of(message: Mapping[str, object]) -> str:
 def words(error: Exception, message: Mapping[str, object], command: Command | None, text: str | None = None) -> str:
     """Return the text of an error that ``message`` led to, without what no log may show of the message.
 
-    ``text`` is another text about the error, as a traceback is. Of a long text the beginning: it is cut before it is
-    searched, and each string of the message is looked up once, so the work grows with the message as reading it does.
+    ``text`` replaces the error's own text, with a traceback for example. A long text is cut before it is searched,
+    and each string of the message is looked up once, so the work is linear in the size of the message.
     """
     text = str(error) if text is None else text
     shown = _without(text[: 2 * MAX_ERROR], *_hidden(error, message, command))
@@ -91,16 +93,16 @@ def words(error: Exception, message: Mapping[str, object], command: Command | No
 def _without(text: str, hidden: Iterable[str], known: Collection[str]) -> str:
     """Return the first MAX_ERROR characters of a text, with NOT_SHOWN for what is ``hidden`` and not ``known``.
 
-    What is hidden and goes on behind them must be whole in the text, or its first MAX_ERROR characters: so no part of
-    it is left at the end. Where so much looks alike that it takes more than MAX_LOOKS, nothing is shown.
+    A hidden string that goes beyond those characters is recognised by its first MAX_ERROR characters, so no part of
+    it is left at the end. Where the search would take more than MAX_COMPARISONS, nothing is shown.
     """
     places = _places(text)
     found = {word for word in hidden if word[:_WORD] in places}.difference(known)
-    looks = 0
+    comparisons = 0
     spans: list[tuple[int, int]] = []
     for word in found:
-        looks += len(places[word[:_WORD]])
-        if looks > MAX_LOOKS:
+        comparisons += len(places[word[:_WORD]])
+        if comparisons > MAX_COMPARISONS:
             return NOT_SHOWN
         beginning = word[:MAX_ERROR]
         spans += [(at, at + len(word)) for at in places[word[:_WORD]] if text.startswith(beginning, at)]
@@ -116,7 +118,7 @@ def _without(text: str, hidden: Iterable[str], known: Collection[str]) -> str:
 def _places(text: str) -> dict[str, list[int]]:
     """Return the positions where hidden strings may begin, by their first _WORD characters.
 
-    What is shorter counts only as a whole and within quotes.
+    A shorter string counts only as a whole and within quotes.
     """
     places: dict[str, list[int]] = {}
     for at in range(min(len(text), MAX_ERROR)):
@@ -132,7 +134,7 @@ def _places(text: str) -> dict[str, list[int]]:
 def _hidden(
     error: Exception, message: Mapping[str, object], command: Command | None
 ) -> tuple[list[str], Collection[str]]:
-    """Return the strings of a request that may not be shown, and those of them that may: the names that are ours."""
+    """Return the strings of a request that must not be shown, and those of them that may: names of members."""
     known = {*_ENVELOPE, name_of(message)}
     arguments = message.get("arguments")
     if command is None or not isinstance(arguments, dict) or isinstance(error, RequestError):
@@ -143,7 +145,7 @@ def _hidden(
 
 
 def unquoted(text: str) -> str:
-    """Return an error about what is not JSON, without the token or escape that it quotes, and what follows that."""
+    """Return the text of an error about invalid JSON, up to the token or escape that it quotes, which is replaced."""
     if quoting := _QUOTING.search(text):
         quote = quoting.group().strip("\\")
         return f"{text[: quoting.start()]}{quote}{NOT_SHOWN}{quote}"
@@ -151,7 +153,7 @@ def unquoted(text: str) -> str:
 
 
 def _strings(value: object) -> list[str]:
-    """Return every string in a value, keys too, however deep it nests."""
+    """Return every string in a value, keys too, at any depth."""
     found: list[str] = []
     parts = [value]
     for part in parts:
@@ -165,7 +167,7 @@ def _strings(value: object) -> list[str]:
 
 
 def _decoded(text: str) -> Iterator[str]:
-    """Decode base64: a program that got the text by its standard input may have quoted it in an error."""
+    """Yield the text that base64 stands for, if any: a program that read it on its standard input may quote it."""
     if len(text) <= MAX_ERROR:
         try:
             plain = base64.decode(text).decode(errors="replace").strip()
@@ -176,9 +178,9 @@ def _decoded(text: str) -> Iterator[str]:
 
 
 def _fits(shape: Mapping[str, Any], value: object) -> bool:
-    """Return whether a value has a shape of the schema; without a validator, which takes long to import.
+    """Return whether a value has a shape of the schema.
 
-    The shapes are those that protocol/schema.py makes, and no others.
+    The shapes are those that protocol/schema.py makes, and no others. No validator is used: it takes long to import.
     """
     if "anyOf" in shape:
         return any(_fits(branch, value) for branch in shape["anyOf"])
@@ -196,7 +198,7 @@ def _fits(shape: Mapping[str, Any], value: object) -> bool:
 
 
 def _content(value: object) -> bytes:
-    """Return the bytes of a payload: base64 decoded; of a list, each element ended by NUL, as proc(5) has argv."""
+    """Return the bytes of a payload: base64 decoded; of a list, each element with a NUL at its end, as in proc(5)."""
     if isinstance(value, list):
         return b"".join(_raw(str(element)) + b"\0" for element in value)
     text = str(value)
@@ -211,7 +213,7 @@ def _raw(text: str) -> bytes:
 
 
 def _short(value: object) -> object:
-    """Return a value, cut where it is long: texts by MAX_TEXT, lists by MAX_ELEMENTS and MAX_LIST."""
+    """Return a value, cut where it is long: a text at MAX_TEXT, a list at MAX_ELEMENTS and MAX_LIST."""
     if isinstance(value, str):
         return value if len(value) <= MAX_TEXT else f"{value[:MAX_TEXT]}... ({len(value)} characters)"
     if isinstance(value, list):

@@ -3,8 +3,9 @@
 The rule it keeps: what is not valid stops the start with a ConfigError that says where it is and what was expected,
 because an agent that silently blocks nothing is worse than one that does not start.
 
-Built-in defaults give way to the file, the file to the command line; switches can only be turned on there,
-and lists add up. The options themselves are in options.py, the file's keys are judged in conffile.py.
+The file overrides the built-in defaults, and the command line the file. It can turn switches on but not off, and
+its lists are added to those of the file. The options themselves are in options.py; conffile.py checks the file's
+keys.
 """
 
 from __future__ import annotations
@@ -45,14 +46,14 @@ __all__ = [
     "vsock_address",
 ]
 
-VSOCK_MAX = 2**32 - 1  # cid and port are both unsigned 32-bit numbers, see vsock(7)
+VSOCK_MAX = 2**32 - 1  # of cid and port, which are unsigned 32-bit numbers: vsock(7)
 
 
 class Config(NamedTuple):
-    """All options of the agent. ``None`` and ``()`` mean: not given.
+    """The value of every option of the agent. ``None`` and ``()`` mean: not given.
 
     ``path`` is a device, a socket or ``<cid>:<port>``, according to ``method``; it is None only under socket
-    activation, where the descriptor handed over says what it is. ``debug`` implies ``verbose``.
+    activation, where the service manager passes the descriptor. ``debug`` implies ``verbose``.
     """
 
     daemon: bool
@@ -84,7 +85,7 @@ class Config(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """What load() returns: the command line, and the configuration that it leads to.
+    """The result of load(): the command line, and the configuration that it leads to.
 
     ``config`` has the built-in defaults where the action needs no configuration file. ``warnings`` are lines for the
     log; ``path`` is that of the configuration file.
@@ -97,11 +98,12 @@ class Loaded(NamedTuple):
 
     @property
     def action(self) -> Action:
+        """What the program is to do."""
         return self.given.action
 
 
 def defaults(**changes: Any) -> Config:
-    """Return the built-in Config with ``changes`` by field name, unchecked."""
+    """Return the built-in Config with ``changes``, by field name, which are not checked."""
     given: dict[str, Any] = {option.field: option.default for option in OPTIONS}
     given["path"] = DEFAULT_PATHS.get(changes.get("method", given["method"]))
     return Config(**(given | changes))
@@ -110,7 +112,7 @@ def defaults(**changes: Any) -> Config:
 def load(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
     """Read the command line (without the program's name) and the configuration file.
 
-    --help, --version and a 'help' list are answered without the file, so that a broken one cannot prevent that;
+    The file is not read for --help, --version and a 'help' list, so that a broken one cannot prevent them;
     --check-config and --self-test read it later. Raises ConfigError.
     """
     given = cmdline.parse(argv)
@@ -130,11 +132,11 @@ def read(
     activated: bool | None = None,
     must_exist: bool = False,
 ) -> Loaded:
-    """Read the configuration file, and put the options of the command line over it.
+    """Read the configuration file, and override it with the options of the command line.
 
-    ``directory`` is where a relative path starts, by default the working directory; ``activated``: whether the
-    service manager has handed over a socket, by default what ``environ`` says; ``must_exist``: whether the file must
-    exist although no -c names it. Raises ConfigError.
+    ``directory`` is where a relative path starts, by default the working directory. ``activated`` says whether the
+    service manager passes a socket, by default by ``environ``; ``must_exist`` whether the file must exist although
+    no -c names it. Raises ConfigError.
     """
     values: dict[str, Any] = {option.field: option.default for option in OPTIONS}
     path = os.path.join(directory, file_of(given, environ))
@@ -181,9 +183,9 @@ _OF_WINDOWS = ("guest-get-devices",)
 
 
 def check_names(config: Config, known: Iterable[str]) -> None:
-    """Raise ConfigError if a listed command is not one of ``known``, suggesting the nearest.
+    """Raise ConfigError if a listed command is not one of ``known``, suggesting the most similar.
 
-    One that only QEMU's agent for Windows has is accepted: distributions ship one list for all.
+    Commands that only QEMU's agent for Windows has are accepted: distributions ship one list for all systems.
     """
     known = (*known, *_OF_WINDOWS)
     problems = [
@@ -198,7 +200,10 @@ def check_names(config: Config, known: Iterable[str]) -> None:
 
 
 def absolute_paths(config: Config, directory: str = "") -> Config:
-    """Make the paths of a Config absolute, from ``directory`` or the working directory, which a daemon leaves."""
+    """Return a Config with absolute paths: a daemon leaves the working directory.
+
+    Relative ones start at ``directory``, or at the working directory.
+    """
     names = [option.field for option in OPTIONS if option.kind in (PATH, FILE)]
     if config.method != "vsock-listen":
         names.append("path")
@@ -210,7 +215,7 @@ def absolute_paths(config: Config, directory: str = "") -> Config:
 
 
 def dump(config: Config) -> str:
-    """Return the text of --dump-conf: a qemu-ga.conf of the same meaning, every line ended by a newline."""
+    """Return the text of --dump-conf: a qemu-ga.conf of the same meaning, with a newline after every line."""
     lines = [f"[{GROUP}]"]
     for option in OPTIONS:
         value = getattr(config, option.field)
@@ -228,7 +233,7 @@ def vsock_address(path: str) -> tuple[int, int]:
 
 
 def _take(values: dict[str, Any], option: Option, text: str, where: str) -> None:
-    """Put the value that ``text`` has for ``option`` into ``values``, or add it. Raises ConfigError."""
+    """Parse ``text``, and put the value of ``option`` into ``values``, or add it to a list. Raises ConfigError."""
     kind = option.kind
     if not text and kind.may_be_empty:
         return
@@ -240,7 +245,7 @@ def _take(values: dict[str, Any], option: Option, text: str, where: str) -> None
 
 
 def _finish(config: Config, *, activated: bool) -> Config:
-    """Return the Config with what depends on more than one option. Raises ConfigError."""
+    """Return the Config with the settings that depend on more than one option. Raises ConfigError."""
     if activated:
         config = config._replace(path=None)
     elif config.path is None:
@@ -255,5 +260,5 @@ def _finish(config: Config, *, activated: bool) -> Config:
 
 
 def _activated(environ: Mapping[str, str]) -> bool:
-    """Return whether the service manager hands this process a listening socket: sd_listen_fds(3)."""
+    """Return whether the service manager passes this process a listening socket: sd_listen_fds(3)."""
     return environ.get("LISTEN_PID") == str(os.getpid()) and environ.get("LISTEN_FDS", "0") != "0"

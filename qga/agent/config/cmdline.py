@@ -1,6 +1,6 @@
-"""The command line: makes of argv the texts that were given for each option, by the table of options.
+"""The command line: argv in, the texts that were given for each option out, by the table of options.
 
-The rule it keeps: it reads words and judges no values; qga.agent.config gets the texts in their order.
+The rule it keeps: it parses words and no values; qga.agent.config gets the texts in their order.
 
 It reads what getopt_long(3) reads: unambiguous abbreviations of long options, bundled short ones, a value in the next
 word whatever that looks like, words that are not options anywhere. These are ignored, as by QEMU's agent, but never
@@ -17,11 +17,11 @@ from qga.agent.config.options import (
     BOOL,
     CONFIG_FILE,
     EXPLAIN,
-    GONE,
     JSON,
     NAMES,
     OPTIONS,
     OUR_ACTIONS,
+    REMOVED,
     Action,
     ConfigError,
 )
@@ -37,21 +37,21 @@ _ROWS = {flag: option for option in OPTIONS for flag in option.flags}
 _ALL_ACTIONS = (*ACTIONS, *OUR_ACTIONS)
 _ACTIONS = {flag: action for flags, action, _ in _ALL_ACTIONS for flag in flags}
 _VALUED = {flag for flag, option in _ROWS.items() if option.kind is not BOOL} | {*CONFIG_FILE[0], *EXPLAIN[0], "-s"}
-# The last one is for Windows: QEMU's agent ignores it elsewhere.
+# -s is for Windows: QEMU's agent ignores it elsewhere.
 _FLAGS = (*_ROWS, *_ACTIONS, *CONFIG_FILE[0], *EXPLAIN[0], *JSON[0], "-s")
 _BARE = {flag: option.bare for flag, option in _ROWS.items() if option.bare is not None}
 _LONG = [flag for flag in _FLAGS if flag.startswith("--")]
-# An abbreviation that QEMU's agent understands is understood: no option of ours may make it ambiguous.
+# An abbreviation that is unique among QEMU's options keeps its meaning: no option of ours makes it ambiguous.
 _REFERENCE = [flag for option in OPTIONS if not option.ours for flag in option.flags]
 _REFERENCE += [flag for flags, action, _ in ACTIONS if action is not Action.CHECK for flag in flags]
 _REFERENCE += CONFIG_FILE[0]
 
-_DASHES = "-\u2010\u2011\u2012\u2013\u2014\u2212"  # what word processors make of a hyphen does not begin an option
-_SIMILAR = 0.75  # how much of a word must agree with an option's name for it to be one that was mistyped
+_DASHES = "-\u2010\u2011\u2012\u2013\u2014\u2212"  # hyphens, and what word processors replace them by
+_SIMILAR = 0.75  # how similar to an option's name a word must be to count as mistyped; difflib's ratio
 
 
 class Given(NamedTuple):
-    """What the command line has: ``texts`` are the values by key of the option, in their order, not yet parsed.
+    """The content of a command line, not yet parsed: ``texts`` are the values by key of the option, in their order.
 
     ``config_path`` is None if no -c was given; ``request`` is that of --explain. ``warnings`` are about words that
     are ignored.
@@ -86,7 +86,7 @@ def usage() -> str:
 
 
 def _spelled(flags: tuple[str, ...], metavar: str = "", bare: str | None = None) -> str:
-    """Return an option as --help shows it: -m, --method METHOD."""
+    """Return an option as --help shows it, for example "-m, --method METHOD"."""
     if not metavar:
         return ", ".join(flags)
     if bare is not None:
@@ -95,7 +95,7 @@ def _spelled(flags: tuple[str, ...], metavar: str = "", bare: str | None = None)
 
 
 def parse(argv: Sequence[str]) -> Given:
-    """Read the words after the program's name. Raises ConfigError."""
+    """Parse the words after the program's name. Raises ConfigError."""
     texts: dict[str, list[str]] = {option.key: [] for option in OPTIONS}
     actions, stray, config_path, request, json = [], [], None, None, False
     for flag, text in _scan(argv):
@@ -122,7 +122,10 @@ def parse(argv: Sequence[str]) -> Given:
 
 
 def _scan(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield each option in full with its value, or ""; for a word that is not an option, "" and the word."""
+    """Yield each option's full name with its value or ""; for a word that is not an option, "" and the word.
+
+    Raises ConfigError for an unknown option, a missing value and one too many.
+    """
     words = iter(argv)
     for word in words:
         if word == "--":
@@ -147,7 +150,7 @@ def _scan(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _value(flag: str, words: Iterator[str]) -> str:
-    """Return the value of an option that has none attached: if it needs one the next word, whatever it looks like."""
+    """Return the value of an option that has none attached: the next word if it needs one. Raises ConfigError."""
     if flag not in _VALUED or flag in _BARE:
         return _BARE.get(flag, "")
     value = next(words, None)
@@ -157,7 +160,7 @@ def _value(flag: str, words: Iterator[str]) -> str:
 
 
 def _in_full(name: str) -> str:
-    """Return the long option that this is, or abbreviates. Raises ConfigError."""
+    """Return the long option that ``name`` is or abbreviates. Raises ConfigError."""
     if name in _LONG:
         return name
     close = [flag for flag in _LONG if flag.startswith(name)]
@@ -166,8 +169,8 @@ def _in_full(name: str) -> str:
         return (of_qemu if len(of_qemu) == 1 else close)[0]
     if close:
         raise _wrong(f"option {name} not a unique prefix (did you mean {' or '.join(close)}?)")
-    if name[2:] in GONE:
-        raise _wrong(f"option {name} not recognized: it was removed, use --{GONE[name[2:]]}")
+    if name[2:] in REMOVED:
+        raise _wrong(f"option {name} not recognized: it was removed, use --{REMOVED[name[2:]]}")
     likely = similar(name, _LONG)
     raise _wrong(f"option {name} not recognized" + (f" (did you mean {likely}?)" if likely else ""))
 
@@ -177,7 +180,7 @@ def _wrong(text: str) -> ConfigError:
 
 
 def _refuse_lost(texts: dict[str, list[str]], stray: Sequence[str]) -> None:
-    """Raise ConfigError where something that restricts would be lost with a word or value that is not used."""
+    """Raise ConfigError if an ignored word or value may be meant to restrict something."""
     names = [flag.lstrip("-") for flag in _LONG]
     problems = []
     for word in stray:
@@ -188,7 +191,7 @@ def _refuse_lost(texts: dict[str, list[str]], stray: Sequence[str]) -> None:
             problems.append(f"{word!r} is not an option (did you mean --{likely}?)")
         elif "/" not in name and may_restrict(name):
             problems.append(f"{word!r} is not an option, and may be meant to restrict something")
-    for option in OPTIONS:  # of QEMU's own options the last one counts, as there
+    for option in OPTIONS:  # of QEMU's own options the last value counts, as in QEMU's agent
         given = texts[option.key]
         if option.ours and not option.kind.add_up and len(set(given)) > 1:
             shown = " and ".join(map(repr, given))
@@ -198,7 +201,7 @@ def _refuse_lost(texts: dict[str, list[str]], stray: Sequence[str]) -> None:
 
 
 def _action(actions: Sequence[Action], texts: dict[str, list[str]]) -> Action:
-    """Return what to do: --help and --version before all else, then 'help' for a list, then what reads the file."""
+    """Return what to do: --help and --version come first, then 'help' as a list, then what needs the file."""
     for action in actions:
         if action in (Action.HELP, Action.VERSION):
             return action

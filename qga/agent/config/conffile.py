@@ -1,8 +1,8 @@
 """The configuration file qemu-ga.conf: a key-file with one group, whose keys are those of the table of options.
 
-The rule it keeps: what its writer meant to restrict is never ignored. A group or key that may be a misspelling, or
-that could be there to restrict something, is a problem, which stops the start. For any other unknown key there is a
-warning, as QEMU's agent ignores it.
+The rule it keeps: what its writer meant to restrict is never ignored. A group or key that may be misspelled, or may
+be meant to restrict something, is a problem and stops the start. Any other unknown key is ignored with a warning, as
+QEMU's agent ignores it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 from qga.agent.config import keyfile
-from qga.agent.config.options import GONE, OF_OTHERS, OPTIONS, ConfigError
+from qga.agent.config.options import IGNORED, OPTIONS, REMOVED, ConfigError
 from qga.agent.spelling import hint, may_restrict, similar
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def read(path: str, *, must_exist: bool) -> keyfile.Groups:
         with open(path, "rb") as file:
             return keyfile.parse(file.read())
     except FileNotFoundError as error:
-        if must_exist or os.path.islink(path):  # a link that leads nowhere: somebody has configured something
+        if must_exist or os.path.islink(path):  # a link that leads nowhere: somebody has configured the agent
             raise _unloadable(path, str(error.strerror)) from None
         return {}
     except OSError as error:
@@ -36,12 +36,12 @@ def read(path: str, *, must_exist: bool) -> keyfile.Groups:
 
 
 def entries(groups: keyfile.Groups) -> Mapping[str, keyfile.Entry]:
-    """Return the entries of the group that counts; none where the file does not have it."""
+    """Return the entries of the agent's group; none where the file does not have it."""
     return groups.get(GROUP, keyfile.Group())
 
 
 def judge(path: str, groups: keyfile.Groups) -> tuple[list[str], list[str]]:
-    """Return the problems with groups and keys that must not be ignored, and warnings of the keys that are."""
+    """Return problems with groups and keys that must not be ignored, and warnings about keys that are ignored."""
     known = [option.key for option in OPTIONS]
     problems = [
         f"{path}, line {group.line}: unknown group {name!r}, expected [{GROUP}] and no other"
@@ -53,10 +53,10 @@ def judge(path: str, groups: keyfile.Groups) -> tuple[list[str], list[str]]:
         where = f"{path}, line {entry.line}"
         if key in known:
             continue
-        if key in GONE:
-            problems.append(f"{where}: the key {key!r} was removed, use {GONE[key]!r}")
-        elif key in OF_OTHERS:
-            warnings.append(f"{where}: {key!r} is ignored: {OF_OTHERS[key]}")
+        if key in REMOVED:
+            problems.append(f"{where}: the key {key!r} was removed, use {REMOVED[key]!r}")
+        elif key in IGNORED:
+            warnings.append(f"{where}: {key!r} is ignored: {IGNORED[key]}")
         elif similar(key, known):
             problems.append(f"{where}: unknown key {key!r}{hint(key, known)}")
         elif may_restrict(key):
@@ -67,7 +67,7 @@ def judge(path: str, groups: keyfile.Groups) -> tuple[list[str], list[str]]:
 
 
 def string(path: str, key: str, entry: keyfile.Entry) -> str:
-    """Return the value of a key, its escapes undone. Raises ConfigError."""
+    """Return the value of a key with its escapes decoded. Raises ConfigError."""
     try:
         return entry.string()
     except keyfile.KeyFileError as error:

@@ -1,12 +1,12 @@
 r"""The key-file format of GLib, as qemu-ga.conf uses it: text in, groups of entries with their lines out.
 
 The rule it keeps: it knows no keys and no files, so every error is about a line, and the caller adds the file.
-configparser does not serve: it reads an indented key as a continuation, knows no escapes and no line numbers.
+configparser is not used: it reads an indented key as a continuation, and knows neither escapes nor line numbers.
 
 Source: the "Desktop Entry" key-file syntax as GLib documents it (``[group]``, ``key=value``, ``#`` comments,
 the escapes ``\s \n \t \r \\``). Three differences: a byte order mark at the start is skipped, blanks at the end of
 a value do not count (write ``\s``), and a group or key that is given twice is refused: GLib takes the last one, and
-what the first one forbade would be lost.
+what the first one forbids would be lost.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class KeyFileError(Exception):
-    """A line that is not key-file syntax. ``line`` counts from 1."""
+    """A line is not key-file syntax; ``line`` is its number, from 1."""
 
     def __init__(self, line: int, text: str) -> None:
         super().__init__(f"line {line}: {text}")
@@ -28,13 +28,16 @@ class KeyFileError(Exception):
 
 
 class Entry(NamedTuple):
-    """One ``key=value``: the value as written, stripped of blanks around it, and its line counted from 1."""
+    """One ``key=value``: the value as written, without blanks around it, and the number of its line, from 1."""
 
     raw: str
     line: int
 
     def string(self) -> str:
-        """Return the value with its escapes undone. Raises KeyFileError for what is not text or not an escape."""
+        """Return the value with its escapes decoded.
+
+        Raises KeyFileError for bytes that are not UTF-8, a NUL byte, and an unknown escape.
+        """
         if any("\udc80" <= char <= "\udcff" for char in self.raw):
             raise KeyFileError(self.line, "the value is not valid UTF-8")
         if "\0" in self.raw:
@@ -50,7 +53,7 @@ class Entry(NamedTuple):
 
 
 class Group(dict[str, Entry]):
-    """The entries by key; ``line`` is that of ``[group]``, counted from 1, or 0 where there is none."""
+    """The entries by key; ``line`` is the number of the line ``[group]``, from 1, or 0 where there is none."""
 
     def __init__(self, line: int = 0) -> None:
         super().__init__()
@@ -63,8 +66,8 @@ Groups = dict[str, Group]
 def parse(data: bytes) -> Groups:
     """Read a whole key-file. Raises KeyFileError.
 
-    That is for a line that is neither ``[group]``, ``key=value``, comment nor blank, and for a group or a key of a
-    group that is given twice.
+    It is raised for a line that is neither ``[group]``, ``key=value``, a comment nor blank, and for a group, or a key
+    of a group, that is given twice.
     """
     groups: Groups = {}
     current: Group | None = None
@@ -97,7 +100,7 @@ def parse(data: bytes) -> Groups:
 
 
 def escape(value: str) -> str:
-    """Write a string so that parse() reads it back the same."""
+    """Return a string with the escapes by which parse() reads it back unchanged."""
     body = "".join(_ESCAPED.get(char, char) for char in value)
     inner = body.strip(" \t")
     start = len(body) - len(body.lstrip(" \t"))

@@ -23,22 +23,23 @@ DEFAULT_PATHS = {
 }
 METHODS = ("virtio-serial", "isa-serial", "unix-listen", "vsock-listen")
 
-# Keys and options that were removed, and their successors. To ignore one would be to block nothing.
-GONE = {"blacklist": "block-rpcs"}
+# Keys and options that were removed, and their successors. Such a key is an error: ignored, it would block nothing.
+REMOVED = {"blacklist": "block-rpcs"}
 
-# Keys of the group that this agent does not have, and of which none restricts anything: a file of QEMU's agent that
-# has them can be used. To be extended when QEMU's releases add keys.
-OF_OTHERS = {"daemonize": "QEMU's manual has it, and no agent reads it: the key is 'daemon'"}
+# Keys that this agent does not have and that restrict nothing, so that a file of QEMU's agent that has them can be
+# used. To be extended when QEMU's releases add keys.
+IGNORED = {"daemonize": "QEMU's manual has it, and no agent reads it: the key is 'daemon'"}
 
 POLICY = "/etc/qemu/qga-policy.toml"
 PROFILES = ("full", "info", "backup", "managed", "confidential")
 
 
 class ConfigError(Exception):
-    """The configuration is not valid: a text for each problem: the place, what was wrong and what was expected."""
+    """The configuration is not valid; its arguments are a text for each problem."""
 
     @property
     def problems(self) -> tuple[str, ...]:
+        """A text for each problem: where it is, what is wrong and what was expected."""
         return self.args
 
     def __str__(self) -> str:
@@ -46,11 +47,11 @@ class ConfigError(Exception):
 
 
 class Kind(NamedTuple):
-    """How values of one kind are read, written and combined.
+    """A kind of values: how they are parsed, written and combined.
 
     ``parse`` raises ValueError or KeyError, and ``expected`` then says what is valid. An empty text counts as not
-    given, unless ``may_be_empty`` is False: then it is an error. Of values given several times the last one counts,
-    or they are joined if they ``add_up``.
+    given, unless ``may_be_empty`` is False: then it is an error. If an option is given several times, its values are
+    joined if they ``add_up``, else the last one counts.
     """
 
     parse: Callable[[str], Any]
@@ -69,11 +70,12 @@ def _method(text: str) -> str:
 
 
 class Names(tuple[str, ...]):
-    """Names, and the text that QEMU's --dump-conf has of the list: reversed at ``,`` but not at ``;``."""
+    """A list of names, and the text that QEMU's --dump-conf prints for it: reversed at ``,`` but not at ``;``."""
 
     shown: str
 
     def __new__(cls, names: Iterable[str] = (), shown: str = "") -> Names:
+        """Return the tuple of ``names``, with the text ``shown`` for --dump-conf."""
         made = super().__new__(cls, names)
         made.shown = shown
         return made
@@ -85,7 +87,7 @@ class Names(tuple[str, ...]):
 
 
 def _names(text: str) -> Names:
-    """Split at ``,`` and ``;``."""
+    """Split a text at ``,`` and ``;``. Raises ValueError if no name is left."""
     parts = [[name for word in part.split(";") if (name := word.strip())] for part in text.split(",")[::-1]]
     names = Names((name for part in parts for name in part), ",".join(";".join(part) for part in parts if part))
     if not names:
@@ -158,10 +160,10 @@ NAMES = Kind(
 class Option(NamedTuple):
     """A row: the key in qemu-ga.conf, the options of the command line, and what they mean.
 
-    ``bare`` is the value of an option that may be given without one, and then takes it only attached
-    (``-F/x``, ``--fsfreeze-hook=/x``). A BOOL takes none. --dump-conf shows every value but None, and of what is
-    ``ours`` and not QEMU's only what was changed: without that, it prints what QEMU's agent would. What is not
-    ``reloadable`` counts from the start of the agent to its end.
+    ``bare`` is the value of an option that is given without one: such an option takes a value only attached
+    (``-F/x``, ``--fsfreeze-hook=/x``). A BOOL takes none. --dump-conf shows every value but None; an option that is
+    ``ours``, not QEMU's, only where it was changed, so that the output is otherwise that of QEMU's agent. An option
+    that is not ``reloadable`` keeps its value until the agent ends.
     """
 
     key: str
@@ -176,7 +178,7 @@ class Option(NamedTuple):
 
     @property
     def field(self) -> str:
-        """The name of the field of Config."""
+        """The name of the option's field in Config."""
         return self.key.replace("-", "_")
 
 
@@ -432,7 +434,7 @@ JSON = (("--json",), "with --self-test: print JSON")
 
 
 def markdown() -> str:
-    """Return the options as a Markdown table for the README, every line ended by a newline."""
+    """Return the options as a Markdown table for the README, with a newline after every line."""
     rows = [(option.flags, option.metavar, option.key, _default(option), option.help) for option in OPTIONS]
     rows += [(flags, metavar, "", "", text) for flags, metavar, text in (CONFIG_FILE, EXPLAIN)]
     rows += [(flags, "", "", "", text) for flags, _, text in (*ACTIONS, *OUR_ACTIONS)]

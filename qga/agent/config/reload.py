@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Settings:
     """A configuration with its policy.
 
-    ``rules`` is None where everything is allowed that the lists allow. ``warnings`` are lines for the log.
+    ``rules`` is None where only the lists decide. ``warnings`` are lines for the log.
     """
 
     def __init__(self, config: Config, rules: Rules | None, warnings: tuple[str, ...] = ()) -> None:
@@ -39,27 +39,27 @@ class Settings:
 
 
 class Source:
-    """Where the settings come from: it keeps the working directory and the environment of the start.
+    """The source of the settings: it keeps the command line, the environment and the working directory of the start.
 
-    A file that need not exist at the start must still exist at a reload once it was read: without it the agent would
-    allow what the file has forbidden, perhaps by mistake. To say that it is meant, leave an empty file, or restart.
+    A file that need not exist at the start must exist at every reload once it was read: without it the agent would
+    allow, perhaps by mistake, what the file has forbidden. To remove it on purpose, leave an empty file, or restart.
     """
 
     def __init__(
-        self, given: Given, environ: Mapping[str, str], schema: Schema, now: Config, default: str = POLICY
+        self, given: Given, environ: Mapping[str, str], schema: Schema, current: Config, default: str = POLICY
     ) -> None:
-        """``now`` is what this start has found, ``default`` the policy that counts where none is named."""
+        """Take ``current`` as the configuration of this start, and ``default`` as the policy where none is named."""
         self._given = given
         self._environ = dict(environ)
         self._schema = schema
-        self._directory = os.getcwd() if now.daemon else ""
-        self._activated = now.path is None
+        self._directory = os.getcwd() if current.daemon else ""
+        self._activated = current.path is None
         self._path = os.path.join(self._directory, config.file_of(given, environ))
         self._default = default
-        self._seen = self._there()
+        self._seen = self._existing()
 
-    def read(self, now: Config) -> Settings:
-        """Read the settings again. What is not reloadable stays as it is in ``now``, with a warning.
+    def read(self, current: Config) -> Settings:
+        """Read the settings again. An option that is not reloadable stays as in ``current``, with a warning.
 
         Raises ConfigError and PolicyError.
         """
@@ -71,26 +71,30 @@ class Source:
             activated=self._activated,
             must_exist=self._path in seen,
         )
-        wanted = config.absolute_paths(loaded.config, self._directory) if now.daemon else loaded.config
+        wanted = config.absolute_paths(loaded.config, self._directory) if current.daemon else loaded.config
         kept = []
         for option in OPTIONS:
-            value = getattr(now, option.field)
+            value = getattr(current, option.field)
             if not option.reloadable and getattr(wanted, option.field) != value:
                 wanted = wanted._replace(**{option.field: value})
                 kept.append(f"{option.key} cannot change while the agent runs, and stays {value}")
-        there = self._there()
-        if self._default in seen - there and wanted.policy is None and wanted.profile is None:
+        existing = self._existing()
+        if self._default in seen - existing and wanted.policy is None and wanted.profile is None:
             raise ConfigError(f"policy {self._default} has been removed: expected a policy there, or profile = full")
         settings = complete(wanted, self._schema, (*loaded.warnings, *kept), self._default)
-        self._seen = there
+        self._seen = existing
         return settings
 
-    def _there(self) -> set[str]:
+    def _existing(self) -> set[str]:
+        """Return which of the configuration file and the default policy exist."""
         return {path for path in (self._path, self._default) if os.path.lexists(path)}
 
 
 def complete(wanted: Config, schema: Schema, warnings: tuple[str, ...] = (), default: str = POLICY) -> Settings:
-    """Check the names of commands and read the policy. Raises ConfigError and PolicyError."""
+    """Return the settings of a configuration: check its names of commands and read its policy.
+
+    Raises ConfigError and PolicyError.
+    """
     config.check_names(wanted, schema.commands)
     return Settings(wanted, read_policy(wanted, schema, default), warnings)
 
@@ -100,7 +104,7 @@ def read_policy(wanted: Config, schema: Schema, default: str = POLICY) -> Rules 
     path = policy_file(wanted, default)
     if path is None:
         return None
-    from qga.agent.policy import rules  # here: it imports a parser, and many agents have no policy
+    from qga.agent.policy import rules  # imported here: it imports a parser, and many agents have no policy
 
     return rules.load(path, schema.commands)
 
@@ -108,7 +112,7 @@ def read_policy(wanted: Config, schema: Schema, default: str = POLICY) -> Rules 
 def policy_file(wanted: Config, default: str = POLICY) -> str | None:
     """Return the path of the policy in force: the configured one, or the default one if it exists, or None.
 
-    Raises ConfigError where there are both a policy and a profile: it is not clear which of them was meant.
+    Raises ConfigError where there are both a policy and a profile: it is not clear which of them should count.
     """
     path = wanted.policy or (default if _exists(default) else None)
     if wanted.profile is None:
@@ -123,7 +127,7 @@ def policy_file(wanted: Config, default: str = POLICY) -> str | None:
 
 
 def _exists(path: str) -> bool:
-    """Return whether a policy is there. Raises ConfigError where that cannot be found out: it may be there."""
+    """Return whether a policy file exists. Raises ConfigError where that cannot be determined: it may exist."""
     try:
         os.lstat(path)
     except FileNotFoundError:

@@ -1,11 +1,11 @@
-"""The policy: may this command run now? By the lists and rules of the configuration, and the freeze state.
+"""The policy: may this command run now? Lists and rules of the configuration decide, and the freeze state.
 
-Lists and rules both have to allow it. A command that no arguments could make allowed is refused before they are
-looked at. Where the rules depend on arguments, ``decide`` looks at them, and holds the file that they name: what was
-decided about is what is opened or executed.
+Lists and rules both have to allow it. A command that is refused whatever its arguments are is refused before they are
+validated. Where the rules depend on arguments, ``decide`` looks at them, and holds the file that they name open, so
+that the file that is opened or executed is the one that was decided about.
 
-While filesystems are frozen, the commands that the schema allows then are permitted and no others, whatever the lists
-and rules say: a host must always be able to thaw. The same holds while a required audit log cannot be written.
+While filesystems are frozen, exactly the commands that the schema allows then are permitted, whatever the lists and
+rules say: a host must always be able to thaw. The same holds while a required audit log cannot be written.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class Decision:
-    """Whether a request is allowed. ``rule`` is what decided.
+    """The decision about a request: whether it is allowed, and the ``rule`` that decided.
 
-    ``target`` is the file that a rule looked at, to be closed by the caller; None where none did.
+    ``target`` is the file that a rule looked at, which the caller closes; None where no rule did.
     """
 
     def __init__(self, allowed: bool, rule: str, target: Target | None = None) -> None:
@@ -49,9 +49,9 @@ class Policy:
         self.configure(allow, block, rules)
 
     def configure(self, allow: Iterable[str], block: Iterable[str], rules: Rules | None) -> None:
-        """Put lists and rules in force. An empty ``allow`` allows all; ``block`` forbids some of it.
+        """Put lists and rules in force. An empty ``allow`` allows all commands; ``block`` forbids some of them.
 
-        Without ``rules`` only the lists count. ``by_argument`` has the rules of the commands whose arguments decide.
+        Without ``rules`` only the lists decide. ``by_argument`` gets the rules that depend on arguments, by command.
         """
         self._allow = frozenset(allow)
         self._block = frozenset(block)
@@ -73,7 +73,7 @@ class Policy:
         self._unrecorded = failing
 
     def permits(self, command: str) -> bool:
-        """Return whether a command may run now, with some arguments at least."""
+        """Return whether a command may run now with at least some arguments."""
         return self._refusal(command) is None
 
     def check(self, command: str) -> str | None:
@@ -89,8 +89,8 @@ class Policy:
     def decide(self, command: Command, arguments: Mapping[str, Any], defaults: Mapping[str, object]) -> Decision:
         """Return what the rules decide about valid arguments.
 
-        ``defaults`` are those of arguments that were not given. No rule looks at what is longer than the kernel
-        takes: that fails with the kernel's error, which the target has.
+        ``defaults`` are the values of arguments that were not given. No rule looks at a path or an argument that is
+        longer than the kernel takes: the request fails with the kernel's error, which the target has.
         """
         too_long = _too_long(command, arguments)
         if too_long is not None:
@@ -106,10 +106,10 @@ class Policy:
         return Decision(rule.allow, rule.where, target)
 
     def review(self, command: Command, arguments: Mapping[str, Any] | None, path: str) -> str | None:
-        """Return the rule that would refuse now what was allowed before, or None.
+        """Return the rule that would refuse now a request that was allowed before, or None.
 
-        ``arguments`` are those of that request with defaults; None where they were too large to be kept, and
-        then a rule about one refuses. ``path`` is that of the file itself.
+        ``arguments`` are those of the request, with defaults; None where they were too large to be kept: then a rule
+        that depends on one refuses. ``path`` is that of the file itself.
         """
         forbidden = self._forbidden(command.name)
         if forbidden is not None:

@@ -2,12 +2,12 @@
 
 In all of them ``*`` stands for any text, and nothing else is special. In a path it stands for text without '/', and
 ``**`` stands for any components: one or more at the end, none or more in the middle. In a list each pattern is for
-one element, and a ``**`` at the end for any rest. A constraint says which of several patterns a value may match; one
-of no patterns is met by an argument that was not given, or is an empty list.
+one element, and a ``**`` at the end for any rest. A constraint is met by a value that matches one of its patterns;
+without patterns it is met by an argument that was not given, or is an empty list.
 
-What is between two stars is taken where it is found first: if the rest does not fit behind that, it fits behind no
-later place either. So nothing is tried twice, and the work grows with the text, however many stars there are. A
-regular expression would go back, and a host that sends the right text could hold the agent for minutes.
+The text between two stars is matched where it is found first: if the rest does not match after that place, it matches
+after no later one. So nothing is tried twice, and the work is linear in the text, however many stars there are. A
+regular expression would backtrack, and a host that sends the right text could hold the agent for minutes.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 Matcher = Callable[[str], bool]
-Constraint = Callable[[Any], bool]  # of an argument's value, None if it is not given
+Constraint = Callable[[Any], bool]  # called with an argument's value, None if it was not given
 
 
 class PatternError(Exception):
-    """A policy has something that is not a pattern: what is wrong, and what was expected."""
+    """A pattern of a policy is not valid; the text says what is wrong and what was expected."""
 
 
 def command_names(glob: str, known: Iterable[str]) -> list[str]:
@@ -31,7 +31,7 @@ def command_names(glob: str, known: Iterable[str]) -> list[str]:
 
 
 def text(pattern: str) -> Matcher:
-    """Return a function that says whether a text matches a pattern, where ``*`` stands for any text."""
+    """Return a function that returns whether a text matches ``pattern``, in which ``*`` stands for any text."""
     first, *middle = pattern.split("*")
     if not middle:
         return lambda value: value == pattern
@@ -67,10 +67,10 @@ def constraint(shape: Mapping[str, Any], patterns: object) -> Constraint:
 
 
 def paths(patterns: object, *, through_links: bool) -> Constraint:
-    """Return the constraint of a path without links, or None. Raises PatternError.
+    """Return the constraint of a path that has no links, or is None. Raises PatternError.
 
-    ``through_links``: a pattern also matches what its beginning leads to at the time. That is for what is forbidden:
-    a link that nobody has thought of must not be a way around a rule.
+    With ``through_links`` a pattern also matches the path to which its beginning leads at the time. That is for rules
+    that deny: a link that nobody has thought of must not be a way around one.
     """
     if not isinstance(patterns, list) or not patterns:
         raise PatternError(f"expected a list of paths, not {patterns!r}")
@@ -86,7 +86,7 @@ def paths(patterns: object, *, through_links: bool) -> Constraint:
 
 
 def real_pattern(pattern: str) -> str:
-    """Resolve the components before the first ``*``: /bin/* becomes /usr/bin/* where /bin is a link."""
+    """Resolve links before the first ``*`` of a pattern: /bin/* becomes /usr/bin/* where /bin is a link."""
     head, star, tail = pattern.partition("*")
     fixed, slash, begun = head.rpartition("/") if star else (pattern, "", "")
     real = os.path.realpath(fixed or "/")
@@ -166,7 +166,7 @@ def _components(path: str) -> list[str]:
 
 
 def _fit(run: Sequence[Matcher], components: Sequence[str], at: int) -> bool:
-    """Return whether the components at this place match a run, one by one."""
+    """Return whether the components from ``at`` on match a run, one by one."""
     return len(components) - at >= len(run) and all(
         fits(component) for fits, component in zip(run, components[at : at + len(run)], strict=True)
     )

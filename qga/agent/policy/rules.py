@@ -1,7 +1,7 @@
 """The reader of a policy file: which rules decide a command, and the line of each.
 
-The rule it keeps: the file is read whole or not at all. What is not understood (a key, a command, an argument, a
-pattern) is a PolicyError that says where it is and what was expected. Nothing is allowed for want of understanding.
+The rule it keeps: the file is accepted whole or not at all. An unknown key, command, argument or pattern is a
+PolicyError that says where it is and what was expected. Nothing is allowed because it was not understood.
 
 The file is TOML: ``default``, and a list of ``[[rule]]``, of which the first that matches decides.
 """
@@ -25,7 +25,7 @@ _AT_LINE = re.compile(r"(.*) \(at line (\d+), column \d+\)", re.DOTALL)
 _RULE = re.compile(r"\s*\[\[\s*(rule|\"rule\"|'rule')\s*\]\]")
 
 
-# What a rule that allows some programs leaves to the host where it does not name it.
+# What a rule that allows some programs leaves to the host if it does not mention the argument.
 _LEFT_OPEN = {
     "env": "without env the host chooses the program's environment; env = [] is none",
     "input-data": "without input-data the host chooses what the program reads, and a shell or an interpreter runs "
@@ -34,10 +34,11 @@ _LEFT_OPEN = {
 
 
 class PolicyError(Exception):
-    """The policy is not valid: a text for each problem, with file, line and what was expected."""
+    """The policy is not valid; its arguments are a text for each problem."""
 
     @property
     def problems(self) -> tuple[str, ...]:
+        """A text for each problem: file, line, what is wrong and what was expected."""
         return self.args
 
     def __str__(self) -> str:
@@ -46,14 +47,14 @@ class PolicyError(Exception):
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule. ``constraints`` are what the arguments must be, by name; ``where`` is file, line, and first words."""
+    """A rule. ``constraints`` are those of the arguments, by name; ``where`` is its file, line, and first words."""
 
     allow: bool
     where: str
     constraints: Mapping[str, Constraint]
 
     def matches(self, arguments: Mapping[str, object], defaults: Mapping[str, object]) -> bool:
-        """Return whether arguments meet the constraints; ``defaults`` are those of arguments that were not given."""
+        """Return whether arguments meet the constraints; ``defaults`` are for arguments that were not given."""
         return all(
             met(value if (value := arguments.get(name)) is not None else defaults.get(name))
             for name, met in self.constraints.items()
@@ -64,7 +65,7 @@ class Rule:
 class Rules:
     """A whole policy: ``chains`` has, for each command, the rules that may decide it, in order.
 
-    The last one of each has no constraints. ``warnings`` are lines for the log.
+    The last rule of each chain has no constraints. ``warnings`` are lines for the log.
     """
 
     chains: Mapping[str, tuple[Rule, ...]]
@@ -96,7 +97,7 @@ def load(path: str, commands: Mapping[str, Command]) -> Rules:
 
 
 class _Reader:
-    """The reader of one file. It goes on after a problem, so that all of them are reported."""
+    """The reader of one file. It goes on after a problem, so that all problems are reported."""
 
     def __init__(self, path: str, source: str, commands: Mapping[str, Command]) -> None:
         self._path = path
@@ -105,12 +106,15 @@ class _Reader:
         starts = [number for number, line in enumerate(self._lines) if _RULE.match(line)]
         listed = self._content.get("rule", [])
         self._listed = listed if isinstance(listed, list) else [listed]
-        self._starts = starts if len(starts) == len(self._listed) else []  # else they are written in another way
+        self._starts = (
+            starts if len(starts) == len(self._listed) else []
+        )  # else the rules are written in another form, whose lines are not found
         self._commands = commands
         self._problems: list[str] = []
         self._warnings: list[str] = []
 
     def rules(self) -> Rules:
+        """Return the policy that the file describes. Raises PolicyError with all problems."""
         for key in self._content:
             if key not in ("default", "rule"):
                 self._problem(None, key, f"unknown key {key!r}, expected default or [[rule]]")
@@ -136,7 +140,7 @@ class _Reader:
         return Rules(chains, tuple(self._warnings))
 
     def _rule(self, number: int, entry: Mapping[str, Any]) -> tuple[list[str], Rule]:
-        """Return the commands that a rule is for, and the rule."""
+        """Return the names of the commands that a rule is for, and the rule."""
         verdicts = [key for key in _VERDICTS if key in entry]
         verdict = verdicts[0] if len(verdicts) == 1 else ""
         globs = entry.get(verdict)
@@ -212,7 +216,10 @@ class _Reader:
         self._problems.append(f"{self._where(rule, key)}: {text}")
 
     def _where(self, rule: int | None, key: str) -> str:
-        """Return file and line of a key, in the rule with this number or outside all; at least those of the rule."""
+        """Return the file and line of a key, in the rule of this number or outside all rules.
+
+        That of the rule if the key is not found, and the number of the rule if its line is not known.
+        """
         if rule is not None and not self._starts:
             return f"{self._path}, rule {rule + 1}"
         first = 0 if rule is None else self._starts[rule]
@@ -223,9 +230,9 @@ class _Reader:
 
 
 def _check_words(shape: Mapping[str, Any], value: object) -> None:
-    """Raise PatternError where an argument is one of certain words, and a text for it is not.
+    """Raise PatternError where an argument is an enum, and a text in the policy matches none of its words.
 
-    No request would ever match that, so a rule that denies by it would deny nothing.
+    No request would ever match such a text, so a rule that denies by it would deny nothing.
     """
     texts = [branch for branch in shape.get("anyOf", [shape]) if branch.get("type") == "string"]
     if not texts or not all("enum" in branch for branch in texts) or not isinstance(value, list):
@@ -237,7 +244,7 @@ def _check_words(shape: Mapping[str, Any], value: object) -> None:
 
 
 def _chain(rules: list[Rule], end: Rule) -> tuple[Rule, ...]:
-    """Return the rules up to the first that always matches."""
+    """Return the rules up to the first that always matches, at the latest ``end``."""
     chain: list[Rule] = []
     for rule in (*rules, end):
         chain.append(rule)
@@ -247,6 +254,6 @@ def _chain(rules: list[Rule], end: Rule) -> tuple[Rule, ...]:
 
 
 def _follow(opening: str, chain: tuple[Rule, ...]) -> Rule:
-    """Return the rule of a command that takes a handle or pid: allowed if its opening can be allowed at all."""
+    """Return the rule of a command that takes a handle or pid: it is allowed if ``opening`` can be allowed at all."""
     decided = next((rule for rule in chain if rule.allow), chain[-1])
     return Rule(decided.allow, f"{decided.where} (this command follows {opening})", {})

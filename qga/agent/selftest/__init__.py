@@ -1,8 +1,8 @@
-"""The self-test: a table of checks, each of which only looks, and a report of what they found.
+"""The self-test: a table of checks, and a report of what they found.
 
-``--self-test`` makes all of them, ``--check-config`` those of the configuration. The rule it keeps: it changes
-nothing, and takes nothing away from an agent that runs. A port that no agent holds is opened for a moment, to see
-whether a host is there.
+``--self-test`` runs all of them, ``--check-config`` those of the configuration. The rule it keeps: it changes
+nothing, and does not disturb a running agent. A port that no agent holds is opened for a moment, to see whether a
+host is connected.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from qga.agent.selftest import configuration, guest, port, service
 from qga.agent.selftest.finding import OK, PROBLEM, WARNING, Finding, Subject, problem
 
 Check = Callable[[Subject], Iterator[Finding]]
-Checks = Sequence[tuple[str, Check]]  # by their names
-Report = list[tuple[str, Finding]]  # by the name of the check
+Checks = Sequence[tuple[str, Check]]  # each with its name
+Report = list[tuple[str, Finding]]  # each with the name of its check
 
 OF_CONFIGURATION: Checks = (
     ("configuration", configuration.configuration),
@@ -46,25 +46,25 @@ _EXIT = {OK: 0, WARNING: 1, PROBLEM: 2}
 
 
 def run(given: Given, environ: Mapping[str, str], checks: Checks | None = None) -> Report:
-    """Read the configuration and make the checks, by default all of them.
+    """Read the configuration and run the checks, by default all of them.
 
-    Where the configuration is not valid the report has only what is wrong with it: the other checks depend on it.
+    Where the configuration is not valid the report has only its problems: the other checks depend on it.
     """
     try:
         loaded = config.read(given, environ)
     except ConfigError as error:
         return [("configuration", problem(text, configuration.NO_START)) for text in error.problems]
-    return check_up(loaded, Host(run=run_helper, which=shutil.which), CHECKS if checks is None else checks)
+    return run_checks(loaded, Host(run=run_helper, which=shutil.which), CHECKS if checks is None else checks)
 
 
-def check_up(loaded: Loaded, host: Host, checks: Checks) -> Report:
-    """Make checks of a guest with an agent that is configured like this."""
+def run_checks(loaded: Loaded, host: Host, checks: Checks) -> Report:
+    """Run checks on a guest whose agent has this configuration."""
     subject = Subject(host, loaded.config, loaded.path, loaded.warnings)
     return [(name, finding) for name, check in checks for finding in _found(check, subject)]
 
 
 def _found(check: Check, subject: Subject) -> Iterable[Finding]:
-    """Return what a check finds. One that cannot be made is a finding as well, and keeps no other from being made."""
+    """Yield what a check finds. Never raises: that a check has failed to run is a finding as well."""
     try:
         yield from check(subject)
     except Exception as error:
@@ -77,7 +77,7 @@ def status(report: Report) -> int:
 
 
 def is_sound(report: Report) -> bool:
-    """Return whether nothing was found that is a problem."""
+    """Return whether no finding is a problem."""
     return all(finding.status != PROBLEM for _, finding in report)
 
 
@@ -91,7 +91,7 @@ def as_text(report: Report) -> str:
 
 
 def as_json(report: Report) -> str:
-    """Return the report as JSON: the exit status, and the findings with the members of as_text()."""
+    """Return the report as JSON: the exit status, and for each finding the members that as_text() shows."""
     findings = [
         {"check": name, "status": found.status, "what": found.what, **({"todo": found.todo} if found.todo else {})}
         for name, found in report
@@ -100,7 +100,7 @@ def as_json(report: Report) -> str:
 
 
 def as_lines(report: Report) -> str:
-    """Return the report as --check-config prints it: what was found, the worst first."""
+    """Return the report as --check-config prints it: a line for each finding, the worst first."""
     words = {PROBLEM: "problem", WARNING: "warning", OK: "OK"}
     found = [finding for _, finding in report]
     return "".join(f"{word}: {one.what}\n" for kind, word in words.items() for one in found if one.status == kind)

@@ -1,4 +1,4 @@
-"""Checks of the configuration, its policy, and where the agent writes; and who else can read or change them."""
+"""Checks of the configuration, the policy and the places where the agent writes, and of their permissions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def configuration(subject: Subject) -> Iterator[Finding]:
 
 
 def policy(subject: Subject) -> Iterator[Finding]:
-    """Check the policy, and which commands are allowed by it and the lists."""
+    """Check the policy, and name the commands that it and the lists allow."""
     config, commands = subject.config, schema.load()
     try:
         rules = reload.read_policy(config, commands)
@@ -50,7 +50,7 @@ def policy(subject: Subject) -> Iterator[Finding]:
 
 
 def _problems(check: Callable[[], object]) -> Iterator[Finding]:
-    """Make a finding of each problem that a check raises."""
+    """Yield a finding for each problem that a check raises."""
     try:
         check()
     except ConfigError as error:
@@ -59,7 +59,7 @@ def _problems(check: Callable[[], object]) -> Iterator[Finding]:
 
 
 def audit_log(subject: Subject) -> Iterator[Finding]:
-    """Check where the audit log goes: of the service, not of the terminal that runs this."""
+    """Check the destination of the audit log when the agent runs as a service, not in this terminal."""
     host, setting = subject.host, subject.config.audit_log
     if setting == "off":
         yield ok("no audit log is kept: audit-log is off")
@@ -86,7 +86,7 @@ def audit_log(subject: Subject) -> Iterator[Finding]:
 
 
 def permissions(subject: Subject) -> Iterator[Finding]:
-    """Check that only root can change what decides about the host, and only root can read what it did."""
+    """Check that only root can change the files that restrict the host, and only root can read its audit log."""
     host, config = subject.host, subject.config
     audit = config.audit_log if config.audit_log not in (None, "journal", "off") else None
     read = {"log": config.logfile, "audit log": audit}

@@ -1,4 +1,4 @@
-"""``--explain``: would this request be allowed, and by which rule?"""
+"""``--explain``: whether a request would be allowed, and by which rule."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ _LISTS = [option.key for option in OPTIONS if option.kind is NAMES]
 def explain(loaded: Loaded, environ: Mapping[str, str]) -> tuple[bool, str]:
     """Return whether the request of --explain is allowed while nothing is frozen, and lines that say why.
 
-    Raises RequestError for what is not a request, CommandNotFound for an unknown command; ConfigError, PolicyError.
+    Raises RequestError for a text that is not a request, CommandNotFound for an unknown command, and ConfigError and
+    PolicyError for what is wrong with the configuration.
     """
     wanted, commands = loaded.config, schema.load()
     policy = reload.complete(wanted, commands).policy(commands)

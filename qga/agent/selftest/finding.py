@@ -1,4 +1,4 @@
-"""What a check yields: findings, each of them a line of the report."""
+"""Findings: what a check yields, each a line of the report; and what a check looks at."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is checked: the guest, and the agent as it is configured by the file at ``path``."""
+    """The subject of the checks: the guest, and the agent as the file at ``path`` configures it."""
 
     host: Host
     config: Config
@@ -30,7 +30,7 @@ class Subject:
 
 
 def ok(what: str, todo: str = "") -> Finding:
-    """Return a finding that is not a fault; ``todo`` is what to do if it is not what is wanted."""
+    """Return a finding that is not a fault; ``todo`` is what to do if something else is wanted."""
     return Finding(OK, what, todo)
 
 

@@ -16,7 +16,7 @@ from qga.agent.state import marker
 from qga.protocol.errors import CommandError
 from qga.protocol.schema import INTERFACE_VERSION
 
-# Types that the kernel can freeze, on one block device: those with freeze_fs or freeze_super. Others say EOPNOTSUPP.
+# Types on one block device that the kernel can freeze: those with freeze_fs or freeze_super. Others fail: EOPNOTSUPP.
 _FREEZABLE = {
     "bcachefs",
     "btrfs",
@@ -50,7 +50,7 @@ def versions(subject: Subject) -> Iterator[Finding]:
 
 
 def freezing(subject: Subject) -> Iterator[Finding]:
-    """Check which filesystems guest-fsfreeze-freeze freezes, and why not the others."""
+    """Check which filesystems guest-fsfreeze-freeze freezes, and why it leaves others out."""
     host, config = subject.host, subject.config
     for name, state in _LEFT.items():
         if os.path.lexists(host.path(os.path.join(config.statedir, name))):

@@ -1,4 +1,4 @@
-"""Checks of the channel: does the port exist, which process holds it, is a host connected.
+"""Checks of the channel: whether the port exists, which process holds it, and whether a host is connected.
 
 The rule it keeps: a port that a process holds is not opened, and no byte is read from any.
 """
@@ -28,7 +28,7 @@ _STARTS_US = re.compile(r"^[^#]*qemu-ga\.service", re.MULTILINE)
 
 
 def kernel_and_udev(subject: Subject) -> Iterator[Finding]:
-    """Check the driver of the port, and the rule of udev that starts the agent."""
+    """Check the driver of the port, and the udev rule that starts the agent."""
     host = subject.host
     if subject.config.method == "virtio-serial":
         if os.path.isdir(host.path(_DRIVER)):
@@ -46,7 +46,7 @@ def kernel_and_udev(subject: Subject) -> Iterator[Finding]:
 
 
 def port(subject: Subject) -> Iterator[Finding]:
-    """Check the port of virtio-serial or isa-serial; of a socket, only whether it exists."""
+    """Check the port of virtio-serial or isa-serial, or whether the socket exists."""
     host, config = subject.host, subject.config
     if config.path is None or config.method == "vsock-listen":
         yield ok(f"{config.method} {config.path or '(a socket of systemd)'} is not checked")
@@ -119,13 +119,13 @@ def _hung_up(device: str) -> bool:
 
 
 def _holders(host: Host, device: str) -> list[tuple[int, str]]:
-    """Return the processes that have a device open, as far as this one may see, with their command lines."""
+    """Return the processes that have a device open, as far as this one may see them, with their command lines."""
     found = []
     for pid in sorted(int(name) for name in os.listdir(host.path("/proc")) if name.isdecimal()):
         directory = host.path(f"/proc/{pid}/fd")
         try:
             targets = {os.readlink(f"{directory}/{name}") for name in os.listdir(directory)}
-        except OSError:  # we may not see it, or it has ended
+        except OSError:  # it has ended, or may not be looked at
             continue
         if device in targets and pid != os.getpid():
             found.append((pid, _program(host, pid)))
@@ -140,7 +140,7 @@ def _program(host: Host, pid: int) -> str:
 
 
 def _is_ours(program: str) -> bool:
-    """Return whether a command line is of this agent, a Python program; QEMU's agent has the same name."""
+    """Return whether a command line is that of this agent, a Python program; QEMU's agent has the same name."""
     first, *rest = program.split(" ") or [""]
     return "python" in os.path.basename(first) and any("qemu-ga" in word or "qga" in word for word in rest)
 

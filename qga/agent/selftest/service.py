@@ -1,4 +1,4 @@
-"""Checks of what starts the agent, and what may keep it from working: systemd, SELinux, AppArmor."""
+"""Checks of systemd, which starts the agent, and of SELinux and AppArmor, which may keep it from working."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from qga.agent.linux.host import Host
 from qga.agent.selftest.finding import Finding, Subject, ok, problem, warning
 
 SERVICE = "qemu-ga.service"
-OTHERS = ("qemu-guest-agent.service",)  # of distributions, with QEMU's agent
+OTHERS = ("qemu-guest-agent.service",)  # units of distributions that start QEMU's agent
 
 _SHOWN = ("LoadState", "ActiveState", "SubState", "NRestarts", "MainPID", "User", "Result")
 _AUDIT_LOG = "/var/log/audit/audit.log"
-_TAIL = 4 * 1024 * 1024  # bytes of a log that are looked through
+_TAIL = 4 * 1024 * 1024  # bytes: how much of the end of a log is searched
 _DENIAL = re.compile(r'(avc:\s+denied|apparmor="DENIED").*(qemu-ga|qemu_ga|qemu-guest)')
 
 
 def service(subject: Subject) -> Iterator[Finding]:
-    """Check that systemd runs the agent, and no other agent beside it."""
+    """Check that systemd runs the agent and no other agent beside it."""
     host = subject.host
     if not os.path.isdir(host.path("/run/systemd/system")):
         yield ok("systemd is not the init here: what starts the agent is not checked")

@@ -1,4 +1,4 @@
-"""Going to the background: by python-daemon, with a starting process that waits until the daemon runs.
+"""The move to the background, by python-daemon, with a starting process that waits until the daemon runs.
 
 The rule it keeps: the exit status of the starting process is right. It is 0 once the daemon has its pid file and has
 called ready(), and 1, with the daemon's own error on stderr, if it failed before. The two are joined by a pipe, so
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from contextlib import AbstractContextManager
 
-UMASK = 0o077  # as the reference
+UMASK = 0o077  # as QEMU's agent
 READY_TIMEOUT = 60.0  # seconds; opening a channel takes milliseconds, a loaded guest at boot some seconds
 STANDARD_STREAMS = (0, 1, 2)
 
@@ -71,12 +71,13 @@ def daemonize(
     preserve: Iterable[int] = (),
     timeout: float = READY_TIMEOUT,
 ) -> Link:
-    """Fork and return in the daemon only: own session, in ``/``, umask 077, standard streams on /dev/null.
+    """Fork, and return in the daemon only, with the link to the starting process.
 
-    The starting process waits up to ``timeout`` seconds for a message of the link, then exits; its error
-    line starts with ``program``. ``pidfile`` is entered in the daemon and left at its normal exit. All
-    descriptors but ``preserve`` are closed. In the daemon, failures raise DaemonError or what ``pidfile``
-    raises, after having been reported.
+    The daemon has a session of its own, working directory ``/``, umask 077, and standard streams on /dev/null; all
+    descriptors but ``preserve`` are closed. ``pidfile`` is entered in the daemon and left at its normal exit. The
+    starting process waits up to ``timeout`` seconds for a message of the link, then exits; its error line starts with
+    ``program``. Raises DaemonError if it cannot fork. In the daemon an error (DaemonError, or one of ``pidfile``) is
+    sent by the link, then raised.
     """
     occupy_standard_streams()
     sys.stdout.flush()
@@ -118,7 +119,7 @@ def _detach(pidfile: AbstractContextManager[object] | None, preserve: list[int])
 
 
 def _wait_and_exit(program: str, reading: int, timeout: float) -> Never:
-    """Exit with the status of the daemon's start. Without clean-up: what is open belongs to the daemon now."""
+    """Exit with the status of the daemon's start, without clean-up: what is open belongs to the daemon now."""
     status = 1
     try:
         text = _receive(reading, timeout)
@@ -133,7 +134,7 @@ def _wait_and_exit(program: str, reading: int, timeout: float) -> Never:
 
 
 def _receive(reading: int, timeout: float) -> str | None:
-    """Return None if the daemon is ready, else why not."""
+    """Return None if the daemon is ready, else the reason why it is not."""
     deadline = time.monotonic() + timeout
     received = b""
     while not received.startswith(_READY):
@@ -148,7 +149,7 @@ def _receive(reading: int, timeout: float) -> str | None:
 
 
 def occupy_standard_streams() -> None:
-    """Open those of the descriptors 0 to 2 that are closed, or some other file would get their numbers."""
+    """Open /dev/null as each of the descriptors 0 to 2 that is closed, lest another file get its number."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) in STANDARD_STREAMS:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)

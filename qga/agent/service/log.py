@@ -1,16 +1,16 @@
-"""The log: lines go to the log file or stderr, the log of calls goes to syslog, and nothing is written while frozen.
+"""The log: lines go to the log file or stderr, the log of calls to syslog, and none is written while frozen.
 
 The rule it keeps: logging never stops the agent. It does not block on syslog, drops what cannot be written, and while
-the guest's filesystems are frozen keeps the lines in memory, because a write to a frozen filesystem would hang for
-ever. The one error is a log file that cannot be opened at the start.
+the guest's filesystems are frozen keeps the lines in memory, because a write to a frozen filesystem hangs. The one
+error is a log file that cannot be opened at the start.
 
-Levels are those of QEMU's agent by name: debug, info, message, warning, error, critical. Shown by default: warning
-and above. QEMU's agent shows warnings only with -v; but they are for the administrator (a key ignored, a start in
-frozen state) and none is written per request, so a host cannot fill a disk with them.
+Levels have the names of those of QEMU's agent: debug, info, message, warning, error, critical. By default warnings
+and above are shown. QEMU's agent shows warnings only with -v; but they are for the administrator (a key ignored, a
+start in frozen state) and none is written per request, so a host cannot fill a disk with them.
 
 The log of calls, a line for each command that is carried out, is ``logging.getLogger(CALLS)``, at info level: it
 goes to syslog, as that of QEMU's agent does, and with -v to the log as well. Where there is an audit log
-(qga/agent/audit), that takes the place of syslog.
+(qga/agent/audit), that replaces syslog.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 CALLS = "qga.calls"
 MESSAGE = 25  # between info and warning, as G_LOG_LEVEL_MESSAGE
 MAX_LINE = 8192  # characters; a raw request logged with --debug can be megabytes, and its beginning is enough
-MAX_HELD = 1000  # lines kept while frozen: at most 8 MB, hours in an idle guest
+MAX_HELD = 1000  # lines kept while frozen: at most 8 MB, those of hours in an idle guest
 
 LEVEL_NAMES = {
     logging.DEBUG: "debug",
@@ -62,7 +62,7 @@ class LogError(Exception):
 
 
 class LineFormatter(logging.Formatter):
-    """Makes ``<seconds>.<microseconds>: <level>: <message>``, or ``<N><level>: <message>`` for the journal.
+    """The format ``<seconds>.<microseconds>: <level>: <message>``, or ``<N><level>: <message>`` for the journal.
 
     It takes records that went through settled(). A traceback follows, each line indented.
     """
@@ -72,6 +72,7 @@ class LineFormatter(logging.Formatter):
         self._journal = journal
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record, and after it the lines of its traceback, if it has one."""
         level = LEVEL_NAMES.get(record.levelno, record.levelname.lower())
         head = f"<{PRIORITIES.get(record.levelno, 6)}>" if self._journal else ""
         stamp = "" if self._journal else f"{record.created:.6f}: "
@@ -83,7 +84,7 @@ class LineFormatter(logging.Formatter):
 class Log(logging.Handler):
     """The only handler: it passes each record to the outputs that it is for, or holds it while paused.
 
-    Made by setup(). ``logfile`` is opened at once, or on resume() if made paused: a log file on a frozen
+    Made by setup(). ``logfile`` is opened at once, or by resume() if made paused: a log file on a frozen
     filesystem must wait for the thaw.
     """
 
@@ -103,6 +104,7 @@ class Log(logging.Handler):
             self._main = self._open()
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write a record to the outputs that it is for, or hold it while paused; the logging module calls this."""
         if self._paused:
             self._lost += len(self._held) == MAX_HELD
             self._held.append(settled(record))
@@ -117,7 +119,10 @@ class Log(logging.Handler):
             self._syslog.send(record.created, PRIORITIES[logging.INFO], f"info: {_line(record)}")
 
     def call(self, line: object) -> None:
-        """Take a line of the log of calls. Most go to syslog only, past the logging module, which takes longer."""
+        """Write a line of the log of calls; its str() is the text.
+
+        A line that goes only to syslog does not pass through the logging module, which takes longer.
+        """
         if self._paused or self._main_level <= logging.INFO:
             logging.getLogger(CALLS).info("%s", line)
         elif self._syslog is not None and not self._syslog.absent:
@@ -128,9 +133,9 @@ class Log(logging.Handler):
         self._paused = True
 
     def resume(self) -> None:
-        """Write what was held, each line with its own time, and go on writing.
+        """Write the lines that were held, each with its own time, and go on writing.
 
-        A log file that can be opened only now and cannot: the log goes to stderr, with an error line.
+        If the log file was to be opened now and cannot be, the log goes to stderr, with an error line.
         """
         self._paused = False
         if self._main is None:
@@ -147,14 +152,14 @@ class Log(logging.Handler):
             self._write(record)
 
     def configure(self, logfile: str | None, *, verbose: bool, debug: bool) -> None:
-        """Change log file (None is stderr) and levels after a reload, and reopen()."""
+        """Change the log file (None is stderr) and the levels after a reload, and reopen()."""
         self._logfile, self._main_level = logfile, _set_levels(verbose, debug, syslog=self._syslog is not None)
         self.reopen()
 
     def reopen(self) -> None:
-        """Open the log file again, after it was rotated. If that fails the old one stays, with an error line.
+        """Open the log file again after it was rotated; if that fails the old one stays in use, with an error line.
 
-        While paused this is left to resume().
+        While paused, resume() will open it.
         """
         old = self._main
         if old is None:
@@ -170,7 +175,7 @@ class Log(logging.Handler):
         old.close()
 
     def close(self) -> None:
-        """Stop logging: remove this handler, close the log file and syslog."""
+        """Stop logging: remove this handler, and close the log file and the socket to syslog."""
         logging.getLogger().removeHandler(self)
         if self._main is not None:
             self._main.close()
@@ -193,7 +198,7 @@ class Log(logging.Handler):
 
 
 class _Lines(logging.StreamHandler[TextIO]):
-    """Writes lines to a stream. A line that cannot be written is lost: there is nowhere to report it."""
+    """An output that writes lines to a stream. One that cannot be written is lost: there is nowhere to report it."""
 
     def __init__(self, stream: TextIO, *, journal: bool, owned: bool = False) -> None:
         super().__init__(stream)
@@ -211,7 +216,7 @@ class _Lines(logging.StreamHandler[TextIO]):
 
 
 def installed() -> Log | None:
-    """Return the Log that setup() has installed, for those who pause, resume and reopen it."""
+    """Return the Log that setup() has installed, or None, to pause, resume and reopen it."""
     return next((handler for handler in logging.getLogger().handlers if isinstance(handler, Log)), None)
 
 
@@ -224,11 +229,11 @@ def setup(
     environ: Mapping[str, str] = os.environ,
     syslog: str | None = DEV_LOG,
 ) -> Log:
-    """Direct the logging module to ``logfile``, or stderr, and syslog, if any. Raises LogError.
+    """Direct the logging module to ``logfile`` (None is stderr) and ``syslog`` (None is none). Raises LogError.
 
-    ``verbose`` shows message and info lines as well, ``debug`` all. ``paused``: start as after pause().
+    ``verbose`` shows message and info lines as well, ``debug`` all. With ``paused`` it starts as after pause().
     """
-    # No line shows which code logged it, and to find that out costs more than the rest.
+    # No line shows which code logged it, and finding that out takes longer than all else.
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     level = _set_levels(verbose, debug, syslog=syslog is not None)
@@ -246,7 +251,7 @@ def _set_levels(verbose: bool, debug: bool, *, syslog: bool) -> int:
 
 
 def settled(record: logging.LogRecord) -> logging.LogRecord:
-    """Return a copy whose ``msg`` is the final text: one line of bounded length, control characters made visible.
+    """Return a copy whose ``msg`` is the final text: one line of bounded length, with control characters escaped.
 
     It does not refer to the objects that the record was made of.
     """
@@ -260,7 +265,7 @@ def settled(record: logging.LogRecord) -> logging.LogRecord:
 def _line(record: logging.LogRecord) -> str:
     try:
         text = record.getMessage()
-    except Exception:  # a format that does not fit its arguments is no reason to lose the line
+    except Exception:  # even if the format does not fit its arguments the line is logged
         text = f"{record.msg!r} {record.args!r}"
     return _legible(text)
 

@@ -1,11 +1,11 @@
 """The pid file: a locked file that shows which process runs, and keeps a second one from starting.
 
-The rule it keeps: the lock decides, never the file. A file left behind blocks nobody, a file whose lock is held is
-neither removed nor changed, and only the process that took the lock removes the file.
+The rule it keeps: the lock decides, never the file. A file left behind does not prevent a start, a file whose lock is
+held is neither removed nor changed, and only the process that took the lock removes the file.
 
-The lock is an open file description lock, fcntl(2) F_OFD_SETLK. It excludes the ordinary record lock of QEMU's agent
-and is excluded by it, but is not lost when this process closes some other descriptor of the same file, as it would if
-the host read the pid file through guest-file-open.
+The lock is an open file description lock, fcntl(2) F_OFD_SETLK. It and the ordinary record lock of QEMU's agent
+exclude each other. Unlike a record lock, it is not lost when this process closes another descriptor of the file, as
+it does after the host has read the pid file through guest-file-open.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # must be 0 for this kind of lock.
 _WRITE_LOCK = struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 _OPEN_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-_HELD = (errno.EAGAIN, errno.EACCES)  # fcntl(2): which of the two, is up to the filesystem
+_HELD = (errno.EAGAIN, errno.EACCES)  # fcntl(2): it depends on the filesystem which of the two
 
 
 class PidFileError(Exception):
@@ -55,7 +55,7 @@ class PidFile:
             raise PidFileError(f"Cannot write pid file '{self.path}': {error.strerror}") from None
 
     def release(self) -> None:
-        """Remove the file and drop the lock, if this process has it; not in a child that inherited it."""
+        """Remove the file and release the lock, if this process took it; a child that inherited it does nothing."""
         if self._descriptor is None or self._owner != os.getpid():
             return
         descriptor, self._descriptor = self._descriptor, None
@@ -63,7 +63,7 @@ class PidFile:
             if self._is_at_path(descriptor):
                 os.unlink(self.path)
         except OSError:
-            pass  # a read-only or vanished directory: a file without a lock blocks nobody
+            pass  # a read-only or vanished directory: a file without a lock does not prevent a start
         os.close(descriptor)
 
     def __enter__(self) -> PidFile:
@@ -76,11 +76,11 @@ class PidFile:
         self.release()
 
     def _lock(self) -> int:
-        """Open and lock, again if the file was removed by its last owner between the two."""
+        """Open and lock the file, and again if its last owner removed it between the two. Raises PidFileError."""
         while True:
             descriptor = os.open(self.path, _OPEN_FLAGS, 0o600)
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                # What is emptied and later removed must be a file: never a device that a typo named.
+                # It is emptied, and removed later, so it must be a regular file: never a device that a typo named.
                 os.close(descriptor)
                 raise PidFileError(f"Cannot write pid file '{self.path}': it is not a regular file")
             try:
@@ -95,7 +95,7 @@ class PidFile:
             os.close(descriptor)
 
     def _is_at_path(self, descriptor: int) -> bool:
-        """Return whether this is still the file that the path leads to."""
+        """Return whether the path still leads to the file of this descriptor."""
         try:
             return os.path.samestat(os.fstat(descriptor), os.stat(self.path))
         except FileNotFoundError:
@@ -103,6 +103,6 @@ class PidFile:
 
 
 def _holder(descriptor: int) -> str:
-    """Return which process holds the lock, as the file has it, for the error."""
+    """Return, for an error, which process holds the lock, by the content of the file."""
     pid = os.pread(descriptor, 20, 0).strip()
     return f" is held by process {int(pid)}" if pid.isdigit() else " is held by another process"

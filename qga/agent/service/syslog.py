@@ -1,4 +1,4 @@
-"""Sends lines to the local syslog daemon, as syslog(3) does.
+"""The sender of lines to the local syslog daemon, as syslog(3) sends them.
 
 The rule it keeps: it never blocks and never fails. syslog(3) itself waits for a daemon that does not read,
 and so does logging.handlers.SysLogHandler; here a line is lost if the daemon is absent, slow or restarting.
@@ -11,7 +11,7 @@ import time
 
 DEV_LOG = "/dev/log"
 IDENT = "qemu-ga"
-ABSENCE = 5.0  # seconds until a daemon that was absent is looked for again
+ABSENCE = 5.0  # seconds until it tries again to connect to a daemon that was absent
 FACILITY_USER = 1 << 3
 
 
@@ -30,7 +30,7 @@ class Syslog:
         return self._socket is None and time.monotonic() < self._absent_until
 
     def send(self, created: float, priority: int, text: str) -> None:
-        """Send one line. ``created`` in seconds since 1970, ``priority`` 0 to 7 as in syslog(3)."""
+        """Send one line, with ``created`` in seconds since 1970, and ``priority`` from 0 to 7 as in syslog(3)."""
         if self.absent:
             return
         if int(created) != self._second:
@@ -43,12 +43,13 @@ class Syslog:
                 self._sent(sock, line)
 
     def close(self) -> None:
+        """Close the socket, if it is open; the next line connects again."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
     def _sent(self, sock: socket.socket, line: bytes) -> bool:
-        """Send a line, which is lost if the daemon is slow. Returns False if the daemon has gone."""
+        """Send a line, which is lost if the daemon is slow, and return False if the daemon has gone."""
         try:
             sock.send(line)
         except BlockingIOError:

@@ -13,11 +13,11 @@ _FIRST_DESCRIPTOR = 3
 
 
 class ActivationError(Exception):
-    """systemd handed over something that the agent cannot listen on."""
+    """systemd passed something that the agent cannot listen on."""
 
 
 def inherited_socket(environ: MutableMapping[str, str]) -> socket.socket | None:
-    """Return the listening socket that this process was started with, or None; its variables are removed.
+    """Return the listening socket that systemd passed to this process, or None, and remove its variables.
 
     Raises ActivationError unless it is one stream socket, of AF_UNIX or AF_VSOCK.
     """
@@ -39,9 +39,9 @@ def inherited_socket(environ: MutableMapping[str, str]) -> socket.socket | None:
 
 
 class Notifier:
-    """Sends states ("READY=1") to systemd; does nothing where systemd does not listen.
+    """A sender of states ("READY=1") to systemd, by sd_notify(3); it does nothing where systemd does not listen.
 
-    Its socket is open from the start: an agent that has no descriptor left must still notify the watchdog.
+    Its socket is open from the start: an agent that has no more descriptors must still notify the watchdog.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -50,11 +50,13 @@ class Notifier:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) if address else None
 
     def __call__(self, state: str) -> None:
+        """Send a state. An error is ignored: the agent goes on without systemd."""
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.sendto(state.encode(), self._address)
 
     def close(self) -> None:
+        """Close the socket, if there is one. No state can be sent after that."""
         if self._socket is not None:
             self._socket.close()
 

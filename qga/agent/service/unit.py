@@ -13,16 +13,16 @@ from dataclasses import dataclass
 
 from qga.agent.config import Config
 
-USER = "qemu-ga"  # qemu-ga.sysusers makes it
+USER = "qemu-ga"  # created by qemu-ga.sysusers
 
 _FAMILIES = {"vsock-listen": " AF_VSOCK"}
 _DEVICES = {"virtio-serial": ("char-virtio-portsdev rw",), "isa-serial": ("char-ttyS rw",)}
 _GROUPS = {"isa-serial": "dialout"}
 
 _NEVER = "@cpu-emulation @debug @module @obsolete @raw-io @reboot @swap"
-# What hooks need: to become another user (which PAM writes to the kernel's audit log), to read and write that user's
-# files, to end what they have started.
-_OF_HOOKS = ("CAP_AUDIT_WRITE", "CAP_DAC_OVERRIDE", "CAP_KILL", "CAP_SETGID", "CAP_SETUID")
+# Hooks become another user (which PAM writes to the kernel's audit log), read and write that user's files, and end
+# what they have started.
+_HOOK_CAPABILITIES = ("CAP_AUDIT_WRITE", "CAP_DAC_OVERRIDE", "CAP_KILL", "CAP_SETGID", "CAP_SETUID")
 
 # For every profile but full, which needs whatever guest-exec may be used for.
 _ALWAYS = (
@@ -33,8 +33,8 @@ _ALWAYS = (
     "UMask=0077",
 )
 
-# Not root, and nothing that can be written but port, journal, D-Bus and log directory.
-_APART = (
+# Not root, and nothing writable but port, journal, D-Bus and log directory.
+_SANDBOX = (
     f"User={USER}",
     f"Group={USER}",
     f"RuntimeDirectory={USER}",
@@ -56,20 +56,20 @@ _APART = (
 
 @dataclass(frozen=True)
 class Limits:
-    """What a profile's unit may use: ``capabilities`` of capabilities(7), system ``calls``, address ``families``.
+    """The limits of a profile's unit: ``capabilities`` of capabilities(7), system ``calls``, address ``families``.
 
-    ``apart``: in a mount namespace of its own, and not root.
+    A ``sandboxed`` one runs in a mount namespace of its own, and not as root.
     """
 
     capabilities: tuple[str, ...]
     calls: tuple[str, ...]
     families: str
-    apart: bool = False
+    sandboxed: bool = False
     settings: tuple[str, ...] = ()
 
 
-# CAP_SYS_ADMIN freezes, thaws and trims; CAP_DAC_READ_SEARCH reaches mount points in anybody's directories. Where the
-# agent is not root, CAP_KILL lets it signal the init to shut down.
+# CAP_SYS_ADMIN is for freeze, thaw and trim; CAP_DAC_READ_SEARCH to reach mount points in directories of any user.
+# Where the agent is not root, CAP_KILL lets it signal init to shut down.
 LIMITS: dict[str, Limits] = {
     "managed": Limits(
         capabilities=(
@@ -92,28 +92,28 @@ LIMITS: dict[str, Limits] = {
     "backup": Limits(
         capabilities=("CAP_SYS_ADMIN", "CAP_DAC_READ_SEARCH"),
         calls=(f"~{_NEVER} @clock",),
-        families="AF_UNIX AF_NETLINK AF_INET AF_INET6",  # of hooks, to databases of this guest
+        families="AF_UNIX AF_NETLINK AF_INET AF_INET6",  # hooks connect to databases of this guest
         settings=("IPAddressDeny=any", "IPAddressAllow=localhost"),
     ),
     "info": Limits(
         capabilities=("CAP_KILL",),
         calls=("@system-service", "~@privileged @resources @clock"),
         families="AF_UNIX AF_NETLINK",
-        apart=True,
+        sandboxed=True,
         settings=("ProtectHome=read-only",),
     ),
     "confidential": Limits(
         capabilities=("CAP_KILL",),
         calls=("@system-service", "~@privileged @resources @clock"),
         families="AF_UNIX",
-        apart=True,
+        sandboxed=True,
         settings=("ProtectHome=yes", "ProtectHostname=yes", "ProcSubset=pid"),
     ),
 }
 
 
 def drop_in(config: Config, profile: str | None = None) -> str:
-    """Return the text of the drop-in, every line ended by a newline; by default for the profile in effect."""
+    """Return the text of the drop-in, by default for the profile in effect, with a newline after every line."""
     profile = profile or config.profile or "full"
     lines = [f"# Limits of qemu-ga.service for the profile {profile}, by qemu-ga --print-unit."]
     if profile == "full":
@@ -122,8 +122,8 @@ def drop_in(config: Config, profile: str | None = None) -> str:
     limits = LIMITS[profile]
     capabilities = " ".join(_capabilities(config, limits))
     lines += ["[Service]", f"CapabilityBoundingSet={capabilities}"]
-    if limits.apart:
-        lines += [f"AmbientCapabilities={capabilities}", *_APART, *_port(config), *_needed(config)]
+    if limits.sandboxed:
+        lines += [f"AmbientCapabilities={capabilities}", *_SANDBOX, *_port(config), *_needed(config)]
     lines += [*limits.settings, *_ALWAYS]
     families = limits.families + _FAMILIES.get(config.method, "")
     lines += [f"RestrictAddressFamilies={families}", "SystemCallFilter="]
@@ -132,15 +132,15 @@ def drop_in(config: Config, profile: str | None = None) -> str:
 
 
 def _capabilities(config: Config, limits: Limits) -> list[str]:
-    hooks = _OF_HOOKS if config.fsfreeze_hook is not None and not limits.apart else ()
+    hooks = _HOOK_CAPABILITIES if config.fsfreeze_hook is not None and not limits.sandboxed else ()
     return [*dict.fromkeys((*limits.capabilities, *hooks))]
 
 
 def _port(config: Config) -> list[str]:
     """Return lines that give the virtio port, which is root's, to the agent's user while the service runs.
 
-    Not by a rule of udev, which would open it also where the agent is root. ``+`` is with the rights of root and
-    without these limits, ``-`` because a port that was unplugged does not exist any more: systemd.service(5). The
+    A udev rule would open it also where the agent is root. ``+`` runs a command with the rights of root and without
+    these limits, ``-`` ignores its failure where the port was unplugged: systemd.service(5). The
     unit itself takes the port back at every start, in case this drop-in is replaced while the service runs.
     """
     if config.method != "virtio-serial" or config.path is None:
@@ -156,7 +156,7 @@ def _quoted(word: str) -> str:
 
 
 def _needed(config: Config) -> list[str]:
-    """Return lines for what an agent that is apart needs: its device, and the directories of its logs."""
+    """Return lines for what a sandboxed agent needs: its device, and the directories of its logs."""
     lines = [f"DeviceAllow={device}" for device in _DEVICES.get(config.method, ())]
     if config.method in _GROUPS:
         lines.append(f"SupplementaryGroups={_GROUPS[config.method]}")

@@ -301,7 +301,7 @@ def test_all_of_it_changes_nothing_and_says_a_line_each(host: Host, with_port: s
     write(host, "/proc/300/cmdline", AGENT)
     before = tree(Path(host.root))
     loaded = Loaded(Given(Action.SELF_TEST, None, {}), config.defaults(statedir="/"), ("a key is not known",))
-    report = selftest.check_up(loaded, host, selftest.CHECKS)
+    report = selftest.run_checks(loaded, host, selftest.CHECKS)
     assert tree(Path(host.root)) == before
     assert {name for name, _ in report} >= {name for name, _ in selftest.CHECKS if name not in ("permissions",)}
     lines = selftest.as_text(report).splitlines()
@@ -325,7 +325,7 @@ def test_a_check_that_breaks_is_a_problem_and_the_others_are_made(host: Host) ->
         raise ZeroDivisionError("by zero")
 
     checks = (("broken", broken), ("versions", guest.versions))
-    report = selftest.check_up(Loaded(Given(Action.SELF_TEST, None, {}), config.defaults()), host, checks)
+    report = selftest.run_checks(Loaded(Given(Action.SELF_TEST, None, {}), config.defaults()), host, checks)
     assert [(name, finding.status) for name, finding in report] == [("broken", "problem"), ("versions", "ok")]
 
 
