@@ -61,11 +61,11 @@ class App:
         reread: Callable[[Config], Settings] | None = None,
         called: Callable[[object], None] = log_call,
     ) -> None:
-        """Raises SchemaError where handlers and schema do not match, ConfigError for what the machine contradicts,
-        ActivationError for a socket of systemd that is of no use.
+        """Make the parts of the agent and connect them; its channel is opened by ``run``.
 
         ``reread`` is called at SIGHUP, with the configuration so far; without it, that ends the agent. ``called``
-        gets a line for each command that is carried out.
+        gets a line for each command that is carried out. Raises SchemaError where handlers and schema do not match,
+        ConfigError for what the machine contradicts, ActivationError for a socket of systemd that cannot be used.
         """
         self._loop = loop
         self._reread = reread
@@ -98,7 +98,7 @@ class App:
     def run(self, ready: Callable[[], None] = lambda: None) -> int:
         """Serve until a signal or the loss of the channel ends it; returns the exit status.
 
-        Whatever ends it, no filesystem stays frozen. ``ready`` is called when hosts can be served. Raises
+        However it ends, no filesystem stays frozen. ``ready`` is called when hosts can be served. Raises
         ChannelError before that.
         """
         gc.set_threshold(_NEW_CONTAINERS, *gc.get_threshold()[1:])

@@ -39,13 +39,16 @@ class Timer:
         self._callback: Callable[[], None] | None = callback
 
     def cancel(self) -> None:
+        """Drop the call, if it was not made yet."""
         self._callback = None
 
     @property
     def cancelled(self) -> bool:
+        """Whether the call will not be made any more: it was cancelled, or has been made."""
         return self._callback is None
 
     def fire(self) -> None:
+        """Make the call now, unless it was cancelled or has been made."""
         callback, self._callback = self._callback, None
         if callback is not None:
             callback()
@@ -75,6 +78,7 @@ class Loop:
         self.close()
 
     def close(self) -> None:
+        """Close all descriptors of the loop, and give the signals back the handlers that they had before."""
         signal.set_wakeup_fd(-1)
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
@@ -94,6 +98,7 @@ class Loop:
         self._watched[descriptor] = callback, events
 
     def forget(self, descriptor: int) -> None:
+        """Stop watching a descriptor, before it is closed; one that is not watched is left alone."""
         if self._watched.pop(descriptor, None) is not None and not self._end_pause(descriptor):
             self._epoll.unregister(descriptor)
 
@@ -110,6 +115,7 @@ class Loop:
         signal.siginterrupt(number, False)
 
     def stop(self) -> None:
+        """Have ``run`` return after the callbacks that are due."""
         self._stopped = True
 
     def run(self) -> None:

@@ -28,6 +28,8 @@ _NONE = object()
 
 
 class Session:
+    """The conversation with one peer, from its bytes to the replies; it ends when the peer is gone."""
+
     def __init__(self, dispatcher: Dispatcher, wake: Callable[[], None] = lambda: None) -> None:
         """``wake`` is called when the reply to a slow command is there."""
         self._dispatcher = dispatcher

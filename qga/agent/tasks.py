@@ -24,10 +24,12 @@ class Pending(Generic[T]):
         self._callbacks: list[Callable[[], None]] = []
 
     def resolve(self, result: T) -> None:
+        """Set the result and call the callbacks that wait for it."""
         self._result = result
         self._settle()
 
     def fail(self, error: BaseException) -> None:
+        """Set an exception in place of the result and call the callbacks that wait for it."""
         self._error = error
         self._settle()
 
@@ -57,7 +59,7 @@ class Pending(Generic[T]):
 
 
 class Task(Pending[T]):
-    """Runs a coroutine: at once as far as it goes, and on whenever what it awaits is done."""
+    """A coroutine that runs: at once as far as it goes, and on each time when what it awaits is done."""
 
     def __init__(self, coroutine: Coroutine[Pending[Any], None, T]) -> None:
         super().__init__()

@@ -18,7 +18,10 @@ __all__ = ["Channel", "ChannelError", "Peers", "open_channel"]
 
 
 class Channel(Protocol):
-    def close(self) -> None: ...
+    """An open channel, of any method."""
+
+    def close(self) -> None:
+        """Stop serving the host, and close all descriptors."""
 
 
 class ChannelError(Exception):
@@ -35,7 +38,7 @@ def open_channel(
     inherited: socket.socket | None = None,
     admits: Callable[[socket.socket], bool] = lambda connection: True,
 ) -> Channel:
-    """Open the channel; a listening socket that was ``inherited`` takes the place of method and path.
+    """Open the channel that ``method`` and ``path`` name, or serve a listening socket that was ``inherited``.
 
     ``on_lost`` is called with the reason when the channel itself, not only its peer, is gone. ``admits`` says
     whether a client of a socket may stay. Raises ChannelError.

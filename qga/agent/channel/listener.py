@@ -27,7 +27,10 @@ class Listener:
         new_session: NewSession,
         admits: Callable[[socket.socket], bool] = lambda connection: True,
     ) -> None:
-        """``sock`` listens already, and is closed with the listener. ``admits`` says whether a client may stay."""
+        """Accept clients of ``sock``, which listens already, and is closed with the listener.
+
+        ``admits`` says whether a client may stay.
+        """
         self._admits = admits
         self._loop = loop
         self._socket = sock
@@ -37,6 +40,7 @@ class Listener:
         self._await_client()
 
     def close(self) -> None:
+        """Close the socket, and the connection of its client."""
         if self._client is not None:
             self._client.close()
         else:
@@ -58,7 +62,7 @@ class Listener:
             if not self._admits(connection):
                 connection.close()
                 return
-        except OSError:  # it has gone meanwhile, and nobody is at the other end
+        except OSError:  # it has gone meanwhile
             connection.close()
             return
         connection.setblocking(False)

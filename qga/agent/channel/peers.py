@@ -24,8 +24,13 @@ class Record(Protocol):
 
 
 class Peers:
+    """The clients that a socket admits, by the user that the kernel names for each."""
+
     def __init__(self, users: Sequence[str], record: Record | None) -> None:
-        """``users`` are the only ones to admit, by name or number; an empty list admits all. Raises ConfigError."""
+        """Admit only ``users``, by name or number; an empty list admits all. Raises ConfigError.
+
+        ``record`` is given the last client that was admitted.
+        """
         self._uids = frozenset(map(_uid, users))
         self._record = record
         self._refused: set[int] = set()
@@ -39,7 +44,7 @@ class Peers:
         raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         pid, uid, _ = _CREDENTIALS.unpack(raw)
         if self._uids and uid not in self._uids:
-            # One warning a user: nobody must be able to fill the disk with them.
+            # One warning for each user: a client must not be able to fill the disk with them.
             level = logging.INFO if uid in self._refused else logging.WARNING
             self._refused.add(uid)
             log.log(level, "process %d of user %d is refused: socket-users does not list it", pid, uid)

@@ -22,7 +22,10 @@ class ReopeningChannel:
     """The agent's channel, by the configuration in force. To be opened, and to be closed."""
 
     def __init__(self, loop: Loop, ctx: Context, opened: Callable[[Callable[[str], None]], Channel]) -> None:
-        """``opened`` opens the channel; what it is given is to be called with the reason when the channel is lost."""
+        """Keep ``opened``, which opens the channel.
+
+        It is given a function to call, with the reason, when the channel is lost.
+        """
         self._loop = loop
         self._ctx = ctx
         self._opened = opened
@@ -30,14 +33,14 @@ class ReopeningChannel:
         self._waiting = False  # the log says so
 
     def open(self) -> None:
-        """Open it, now or later. Raises ChannelError where nobody wants it to be tried again (retry-path)."""
+        """Open the channel, and go on trying with ``retry-path``. Without it, raises ChannelError."""
         if self._ctx.config.retry_path:
             self._keep_trying()
         else:
             self._channel = self._opened(self._on_lost)
 
     def close(self) -> None:
-        """The agent ends."""
+        """Close the channel, as the agent ends."""
         if self._channel is not None:
             self._channel.close()
 
@@ -54,7 +57,10 @@ class ReopeningChannel:
             self._waiting = False
 
     def _on_lost(self, reason: str) -> None:
-        """The channel itself is gone: a port was unplugged, a serial line hung up."""
+        """Open the channel again after a pause, or end the agent where that is not configured.
+
+        The channel itself is gone, and not only its peer: a port was unplugged, a serial line hung up.
+        """
         self._channel = None
         config = self._ctx.config
         hung_up = config.method == "isa-serial"

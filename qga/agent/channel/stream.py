@@ -61,6 +61,7 @@ class Stream:
         self._wait_for(READ)
 
     def close(self) -> None:
+        """Drop the peer and close the descriptor; does nothing if it is closed already."""
         if not self._closed:
             self._closed = True
             self._forget_peer()

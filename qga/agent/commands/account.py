@@ -23,15 +23,27 @@ async def guest_set_user_password(ctx: Context, *, username: str, password: str,
 
 
 async def guest_ssh_get_authorized_keys(ctx: Context, *, username: str) -> dict[str, object]:
+    """Return the lines of the user's ~/.ssh/authorized_keys that hold a key: sshd(8).
+
+    The file is read by a process that has become the user, in a worker: a home on a server may be slow.
+    """
     return {"keys": await ctx.workers(lambda: sshkeys.list_keys(ctx.host, _user(ctx, username)))}
 
 
 async def guest_ssh_add_authorized_keys(ctx: Context, *, username: str, keys: list[str], reset: bool = False) -> None:
+    """Append to the user's ~/.ssh/authorized_keys the keys that it lacks, or with ``reset`` write it anew.
+
+    This is done as the user, and a new file takes the place of the old one in one step: rename(2).
+    """
     lines = _lines(keys)
     await ctx.workers(lambda: sshkeys.add_keys(ctx.host, _user(ctx, username), lines, reset=reset))
 
 
 async def guest_ssh_remove_authorized_keys(ctx: Context, *, username: str, keys: list[str]) -> None:
+    """Rewrite the user's ~/.ssh/authorized_keys without the lines that are exactly one of the keys.
+
+    This is done as the user. Where the file does not exist, nothing has to be done.
+    """
     lines = _lines(keys)
     await ctx.workers(lambda: sshkeys.remove_keys(ctx.host, _user(ctx, username), lines))
 

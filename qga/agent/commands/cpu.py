@@ -13,6 +13,11 @@ from qga.protocol.errors import CommandError
 
 
 def guest_get_vcpus(ctx: Context) -> list[dict[str, object]]:
+    """Return the processors that /sys/devices/system/cpu lists, by number.
+
+    One without a file ``online`` there cannot be taken offline. Source:
+    Documentation/ABI/testing/sysfs-devices-system-cpu.
+    """
     try:
         numbers = cpu.list_numbers(ctx.host)
     except OSError as error:
@@ -24,6 +29,11 @@ def guest_get_vcpus(ctx: Context) -> list[dict[str, object]]:
 
 
 async def guest_set_vcpus(ctx: Context, *, vcpus: list[dict[str, Any]]) -> int:
+    """Write to the ``online`` files of these processors, one by one, and return how many were done.
+
+    The first that fails ends it, and is an error only if it is the first of all. It is done in a worker: the kernel
+    moves the work of a processor elsewhere before it goes offline.
+    """
     return await ctx.workers(lambda: _set_vcpus(ctx, vcpus))
 
 
@@ -66,6 +76,7 @@ def _failed(number: int, call: str, error: OSError) -> CommandError:
 
 
 def guest_get_cpustats(ctx: Context) -> list[dict[str, object]]:
+    """Return the line of each processor in /proc/stat, in milliseconds: proc_stat(5)."""
     try:
         text = ctx.host.read("/proc/stat")
     except OSError as error:
@@ -74,6 +85,7 @@ def guest_get_cpustats(ctx: Context) -> list[dict[str, object]]:
 
 
 def guest_get_load(ctx: Context) -> dict[str, float]:
+    """Return the kernel's load averages: getloadavg(3)."""
     try:
         one, five, fifteen = ctx.host.load_average()
     except OSError as error:

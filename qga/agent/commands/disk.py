@@ -14,6 +14,10 @@ log = logging.getLogger(__name__)
 
 
 def guest_get_disks(ctx: Context) -> list[dict[str, object]]:
+    """Return the disks of /sys/block that have a size and a device file, each followed by its partitions.
+
+    A disk that goes while it is read is left out. Source: Documentation/ABI/testing/sysfs-block, udev's database.
+    """
     try:
         disks = block.list_disks(ctx.host)
         partitions = block.list_partitions(ctx.host)
@@ -56,6 +60,7 @@ def _disk(ctx: Context, disk: Device, devnode: str) -> dict[str, object]:
 
 
 def guest_get_diskstats(ctx: Context) -> list[dict[str, object]]:
+    """Return the counters of /proc/diskstats: Documentation/admin-guide/iostats.rst."""
     try:
         text = ctx.host.read("/proc/diskstats")
     except OSError as error:

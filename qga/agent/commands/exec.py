@@ -32,6 +32,11 @@ def guest_exec(
     input_data: str | None = None,
     capture_output: bool | str = False,
 ) -> dict[str, object]:
+    """Start a program, found as execvp(3) finds it, as a child of the agent, and return its pid.
+
+    The loop reads its output, which is kept for guest-exec-status. Without ``env`` it has the agent's environment.
+    Where the policy has judged the file, that very file is executed (``ctx.target``).
+    """
     stdin = None if input_data is None else base64.decode(input_data)
     asked = {"path": path, "arg": arg, "env": env, "input-data": input_data, "capture-output": capture_output}
     try:
@@ -44,6 +49,10 @@ def guest_exec(
 
 
 def guest_exec_status(ctx: Context, *, pid: int) -> dict[str, object]:
+    """Return how a program has ended, with its output, and forget it; or that it has not ended: waitpid(2).
+
+    Each stream has half of the room in the reply (``max-reply``), and what the other leaves of its half.
+    """
     program = ctx.programs.find(pid)
     if program is None:
         raise CommandError(f"PID {pid} does not exist")

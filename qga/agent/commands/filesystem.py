@@ -17,6 +17,10 @@ TRIM_LIMIT = 86400.0  # seconds: a large disk behind a slow network takes hours
 
 
 def guest_get_fsinfo(ctx: Context) -> list[dict[str, object]]:
+    """Return the filesystems that lie on a block device, the last mounted first, without those of ``exclude-fs``.
+
+    Source: /proc/self/mountinfo, proc(5); statvfs(3) for the sizes; sysfs for the disks below.
+    """
     found = (_filesystem(ctx, mount) for mount in reversed(_mounts(ctx)))
     return [filesystem for filesystem in found if filesystem is not None]
 
@@ -66,6 +70,10 @@ def _sizes(ctx: Context, mount: Mount) -> dict[str, int] | None:
 
 
 async def guest_fstrim(ctx: Context, *, minimum: int = 0) -> dict[str, object]:
+    """Discard the unused blocks of each filesystem that guest-get-fsinfo lists, by the FITRIM of linux/fs.h.
+
+    It is done in a worker, which may take TRIM_LIMIT seconds, and ends with the agent.
+    """
     return {"paths": await ctx.workers(lambda: _trim_all(ctx, minimum), TRIM_LIMIT, signal.SIGKILL)}
 
 

@@ -16,6 +16,10 @@ _UINT64 = 2**64
 
 
 def guest_get_memory_blocks(ctx: Context) -> list[dict[str, object]]:
+    """Return the blocks that /sys/devices/system/memory lists, by number.
+
+    The list is empty where the kernel has no memory hot-plug. Source: Documentation/ABI/testing/sysfs-devices-memory.
+    """
     try:
         blocks = memory.list_memory_blocks(ctx.host)
     except FileNotFoundError:
@@ -33,6 +37,10 @@ def guest_get_memory_blocks(ctx: Context) -> list[dict[str, object]]:
 
 
 async def guest_set_memory_blocks(ctx: Context, *, mem_blks: list[dict[str, Any]]) -> list[dict[str, object]]:
+    """Write to the ``state`` files of these blocks, one by one, and return the outcome of each.
+
+    It is done in a worker: the kernel moves the content of a block elsewhere before it goes offline.
+    """
     return await ctx.workers(lambda: _set_memory_blocks(ctx, mem_blks))
 
 
@@ -64,6 +72,7 @@ def _set_memory_block(ctx: Context, index: int, online: bool) -> dict[str, objec
 
 
 def guest_get_memory_block_info(ctx: Context) -> dict[str, int]:
+    """Return the size of a block in bytes, from ``block_size_bytes`` of /sys/devices/system/memory."""
     try:
         return {"size": memory.read_block_size(ctx.host)}
     except OSError as error:

@@ -13,10 +13,15 @@ from qga.protocol.errors import CommandError
 
 _TYPES = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
 _STATISTICS = tuple(name.replace("_", "-") for name in Statistics._fields)
-_HARDWARE_ADDRESS = 6  # bytes in a reply, whatever the network: as SIOCGIFHWADDR and QEMU's agent do
+_HARDWARE_ADDRESS = 6  # bytes in a reply, for any kind of network: as SIOCGIFHWADDR and QEMU's agent do
 
 
 def guest_network_get_interfaces(ctx: Context) -> list[dict[str, object]]:
+    """Return the kernel's interfaces with their addresses and counters: rtnetlink(7).
+
+    An IPv4 address whose label is not the name of its interface, such as ``eth0:1``, is an entry of its own.
+    ``exclude-nics`` leaves some out, ``primary-nics`` puts some first.
+    """
     try:
         links = [rtnetlink.parse_link(payload) for payload in ctx.host.rtnetlink(RTM_GETLINK)]
         addresses = [rtnetlink.parse_address(payload) for payload in ctx.host.rtnetlink(RTM_GETADDR)]
@@ -72,6 +77,7 @@ def _statistics(statistics: Statistics) -> dict[str, object]:
 
 
 def guest_network_get_route(ctx: Context) -> list[dict[str, object]]:
+    """Return the routes of /proc/net/route and /proc/net/ipv6_route: proc_pid_net(5)."""
     found: list[dict[str, object]] = []
     for route4 in routes.parse_ipv4(_read(ctx, routes.IPV4)):
         found.append({**route4._asdict(), "version": 4})

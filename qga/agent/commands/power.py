@@ -10,6 +10,10 @@ SUSPEND_LIMIT = 2400.0  # seconds, awake ones: three methods, each with a few he
 
 
 async def guest_shutdown(ctx: Context, *, mode: str = "powerdown") -> None:
+    """Start a shutdown by the first way that works: systemctl(1), or the programs of a classic init, shutdown(8).
+
+    An agent that is not root sends systemd a signal before it tries them: systemd(1).
+    """
     if mode not in power.SHUTDOWN_MODES:
         raise CommandError("mode is invalid (valid values are: halt|powerdown|reboot")
     refusals = await ctx.workers(lambda: power.shut_down(ctx.host, mode))
@@ -18,14 +22,17 @@ async def guest_shutdown(ctx: Context, *, mode: str = "powerdown") -> None:
 
 
 async def guest_suspend_disk(ctx: Context) -> None:
+    """Hibernate, by the first of pm-utils, systemd and /sys/power that can: ``SLEEP_METHODS`` of linux/power.py."""
     await _suspend(ctx, power.DISK)
 
 
 async def guest_suspend_ram(ctx: Context) -> None:
+    """Suspend to RAM, by the first of pm-utils, systemd and /sys/power that can: ``SLEEP_METHODS``."""
     await _suspend(ctx, power.RAM)
 
 
 async def guest_suspend_hybrid(ctx: Context) -> None:
+    """Suspend to RAM with an image on the disk, by the first of pm-utils, systemd and /sys/power that can."""
     await _suspend(ctx, power.HYBRID)
 
 

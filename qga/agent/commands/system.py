@@ -10,19 +10,23 @@ _FROM_OS_RELEASE = ("ID", "NAME", "PRETTY_NAME", "VERSION", "VERSION_ID", "VARIA
 
 
 def guest_get_host_name(ctx: Context) -> dict[str, object]:
+    """Return the node name of uname(2)."""
     return {"host-name": ctx.host.uname().nodename}
 
 
 def guest_get_users(ctx: Context) -> list[dict[str, object]]:
+    """Return the earliest login of each user, from utmp(5) or, where that is gone, from logind's files."""
     return [{"user": login.user, "login-time": login.time} for login in list_logins(ctx.host)]
 
 
 def guest_get_timezone(ctx: Context) -> dict[str, object]:
+    """Return the zone that $TZ or /etc/localtime names now, and its seconds east of UTC: tzset(3)."""
     zone, offset = ctx.host.timezone()
     return {"zone": zone, "offset": offset}
 
 
 def guest_get_osinfo(ctx: Context) -> dict[str, object]:
+    """Return the kernel of uname(2), and the names that os-release(5) has."""
     kernel = ctx.host.uname()
     release = read_os_release(ctx.host)
     named = {name.lower().replace("_", "-"): release[name] for name in _FROM_OS_RELEASE if name in release}

@@ -1,6 +1,7 @@
-"""Block devices as sysfs has them: their names, and what they lie on. (attachment.py: what they are attached to.)
+"""Block devices as sysfs has them: their names, and what they lie on.
 
-Source: Documentation/ABI/testing/sysfs-block; what udev knows is read from its database as sd-device(3) does.
+What they are attached to is found by attachment.py. Source: Documentation/ABI/testing/sysfs-block; what udev knows is
+read from its database as sd-device(3) does.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Device(NamedTuple):
 
     @property
     def virtual(self) -> bool:
+        """Whether it is made by software from other devices or files, and has no hardware of its own."""
         return _VIRTUAL in self.path
 
 

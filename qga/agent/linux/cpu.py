@@ -45,7 +45,10 @@ def read_processor(host: Host, number: int) -> Processor:
 
 
 def set_online(host: Host, number: int, online: bool) -> None:
-    """Raises OSError, EBUSY for one: the last processor."""
+    """Take a processor online or offline, by its ``online`` file.
+
+    Raises OSError, with EBUSY for the last processor.
+    """
     host.write(f"{CPUS}/cpu{number}/online", "1" if online else "0")
 
 

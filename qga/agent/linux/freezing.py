@@ -1,7 +1,7 @@
 """Freezing and thawing mounted filesystems: in which order, and what the kernel's answers mean.
 
-The rule it keeps: whoever calls this is never held up by the kernel. Each FIFREEZE and each FITHAW is made in a
-process of its own, which is waited for with a bound. What one that was given up freezes at last, it thaws again.
+The rule it keeps: the caller is never held up by the kernel. Each FIFREEZE and each FITHAW is made in a process of
+its own, which is waited for with a bound. One that was given up thaws again what it freezes at last.
 
 Source: ioctl_fifreeze(2), linux/fs.h.
 """
@@ -30,7 +30,7 @@ FITHAW = 0xC0045878  # _IOWR('X', 120, int)
 ORDER_WAIT = 2.0  # seconds to find the order: a loop device asks the server of its file
 UNDO_WAIT = 5.0  # seconds to undo a freeze that failed, before the reply is given
 
-# What cannot be frozen (vfat, squashfs), and what somebody else has frozen: it is his to thaw.
+# What cannot be frozen (vfat, squashfs), and what another program has frozen, which has to thaw it.
 _NOT_OURS = (errno.EOPNOTSUPP, errno.EBUSY)
 
 
@@ -105,7 +105,7 @@ def freeze(host: Host, mounts: Iterable[Mount], limit: float, begun: float, keep
 def thaw(
     host: Host, mounts: Iterable[Mount], keep: Sequence[int] = (), patience: float = UNDO_WAIT
 ) -> tuple[int, list[str]]:
-    """Thaw these, all at the same time, whoever has frozen them. Never raises.
+    """Thaw these, all at the same time, no matter which program has frozen them. Never raises.
 
     Returns how many of them were frozen, and the mount points of those that the kernel has not answered about in
     ``patience`` seconds.
@@ -131,6 +131,7 @@ class _Calls:
         self._under_way[self._host.begin(partial(_frozen, self._host, mount), self._keep)] = mount, True
 
     def thaw(self, mount: Mount) -> None:
+        """Begin to thaw a mount; where no process can be made for it, ``finish`` thaws it."""
         try:
             call = self._host.begin(partial(_thawed, self._host, mount), self._keep)
         except CommandError:
@@ -146,7 +147,7 @@ class _Calls:
         mount, freezing = self._under_way.pop(ready)
         try:
             return Answer(mount, freezing, *ready.answer())
-        except CommandError as error:  # it was killed, and nobody knows what it did
+        except CommandError as error:  # it was killed, and what it did is not known
             what = "freeze" if freezing else "thaw"
             return Answer(mount, freezing, freezing, f"failed to {what} {mount.mountpoint}: {error}")
 

@@ -13,7 +13,7 @@ from qga.agent.linux.ownership import not_only_roots
 from qga.protocol.errors import CommandError
 
 NO_TIMEOUT = 1_000_000.0  # seconds
-MAX_SAID = 4096  # bytes of its output, the end, that go into an error
+MAX_OUTPUT = 4096  # bytes of its output, the end, that go into an error
 
 # What editors and package managers leave lying about, in a directory of hooks.
 _LEFTOVER = re.compile(
@@ -51,9 +51,9 @@ def run_hook(host: Host, hook: str, event: str, timeout: float) -> None:
     outcome = host.run((hook, event), timeout=timeout or NO_TIMEOUT)
     if outcome.ok:
         return
-    said = outcome.output[-MAX_SAID:].decode(errors="replace")
+    output = outcome.output[-MAX_OUTPUT:].decode(errors="replace")
     ended = "has terminated abnormally" if outcome.signal else "has failed to execute fsfreeze hook"
-    raise CommandError(f"child process {ended}: {hook}: {outcome}{': ' if said else ''}{said}")
+    raise CommandError(f"child process {ended}: {hook}: {outcome}{': ' if output else ''}{output}")
 
 
 def _check(host: Host, path: str) -> None:

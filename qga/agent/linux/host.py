@@ -1,7 +1,7 @@
 """The guest that the agent runs in, as far as a test can replace it.
 
 Files are named from the guest's root and found below ``root`` (nothing, or a tree of a test); programs go
-through ``run``. Whatever else asks the machine goes through a method here.
+through ``run``. Every other question to the machine goes through a method here.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Outcome(NamedTuple):
 
     @property
     def ok(self) -> bool:
+        """Whether it exited with status 0."""
         return self.status == 0
 
     def __str__(self) -> str:
@@ -65,14 +66,14 @@ class Outcome(NamedTuple):
         """Raise CommandError, in QEMU's words, unless ``program`` exited with 0. ``action`` is what it was to do."""
         if self.ok:
             return
-        said = self.output.decode(errors="surrogateescape")
+        reason = self.output.decode(errors="surrogateescape")
         if self.signal is not None:
-            raise CommandError("child process has terminated abnormally" + (f": {said}" if said else ""))
+            raise CommandError("child process has terminated abnormally" + (f": {reason}" if reason else ""))
         if self.errno is not None:
-            said = f"failed to exec '{program}': {os.strerror(self.errno)}\n"
+            reason = f"failed to exec '{program}': {os.strerror(self.errno)}\n"
         elif self.timeout is not None:
-            said = f"{self}: {said}" if said else str(self)
-        raise CommandError(f"child process has failed to {action}: {said or self}")
+            reason = f"{self}: {reason}" if reason else str(self)
+        raise CommandError(f"child process has failed to {action}: {reason or self}")
 
 
 def signal_name(number: int) -> str:
@@ -89,10 +90,11 @@ def failed_call(error: OSError, otherwise: str) -> str:
 
 
 def read_text(path: str, *, once: bool = False) -> str:
-    """Return a whole file, by its real path. (open() takes four times as long for a line of sysfs.)
+    """Return the text of a whole file, by its real path.
 
-    ``once``: one read(2) has it all, as of any file of sysfs; Documentation/filesystems/sysfs.rst.
-    Raises OSError: with ``filename`` if open(2) failed, with ``filename2`` if read(2) did.
+    Python's open() takes four times as long for a line of sysfs. ``once``: one read(2) has it all, as of any file of
+    sysfs; Documentation/filesystems/sysfs.rst. Raises OSError: with ``filename`` if open(2) failed, with
+    ``filename2`` if read(2) did.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -108,15 +110,17 @@ def read_text(path: str, *, once: bool = False) -> str:
 
 
 class Run(Protocol):
-    """Runs a program found through PATH and waits for it, at most ``timeout`` seconds."""
+    """The way to run a helper: ``processes.run_helper``, or a test's own."""
 
-    def __call__(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = ...) -> Outcome: ...
+    def __call__(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = ...) -> Outcome:
+        """Run a program found through PATH and wait for it, at most ``timeout`` seconds."""
 
 
 class RunAs(Protocol):
-    """Carries out ``work`` in a process of that user, and returns its result. Raises CommandError."""
+    """The way to work as a user: ``processes.run_as``, or a test's own."""
 
-    def __call__(self, user: pwd.struct_passwd, work: Callable[[], bytes]) -> bytes: ...
+    def __call__(self, user: pwd.struct_passwd, work: Callable[[], bytes]) -> bytes:
+        """Carry out ``work`` in a process of that user, and return its result. Raises CommandError."""
 
 
 class Attempt(Protocol[T_co]):
@@ -132,12 +136,13 @@ class Attempt(Protocol[T_co]):
 
 
 class Begin(Protocol):
-    """Enters ``work`` in a process that can be given up, where the kernel may never return from it.
+    """The way to make a system call that the kernel may never return from: ``processes.begin``, or a test's own."""
 
-    The process keeps the descriptors ``keep`` open. Raises CommandError where no process can be made.
-    """
+    def __call__(self, work: Callable[[], AbstractContextManager[T]], keep: Sequence[int] = ()) -> Attempt[T]:
+        """Enter ``work`` in a process that can be given up.
 
-    def __call__(self, work: Callable[[], AbstractContextManager[T]], keep: Sequence[int] = ()) -> Attempt[T]: ...
+        The process keeps the descriptors ``keep`` open. Raises CommandError where no process can be made.
+        """
 
 
 def readable(calls: Iterable[Attempt[T]], seconds: float) -> Attempt[T] | None:
@@ -163,23 +168,26 @@ class ImmediateAttempt(Generic[T]):
             self._answer = stack.enter_context(work())
 
     def answer(self) -> T:
+        """Return the answer, which is there already."""
         return self._answer
 
     def give_up(self) -> None:
-        pass
+        """Do nothing: the call has ended."""
 
 
-def _run_as_nobody(user: pwd.struct_passwd, work: Callable[[], bytes]) -> bytes:
+def _cannot_run_as(user: pwd.struct_passwd, work: Callable[[], bytes]) -> bytes:
     raise CommandError(f"cannot become user '{user.pw_name}'")
 
 
 class Host:
+    """The guest: its files below ``root``, its programs, and its system calls."""
+
     def __init__(
         self,
         run: Run,
         which: Callable[[str], str | None],
         root: str = "",
-        run_as: RunAs = _run_as_nobody,
+        run_as: RunAs = _cannot_run_as,
         begin: Begin = ImmediateAttempt,
     ) -> None:
         self.run = run
@@ -237,7 +245,10 @@ class Host:
         os.kill(1, number)
 
     def uname(self) -> os.uname_result:
-        """Return names and versions of the system: uname(2)."""
+        """Return the name of the guest, and the name and versions of its kernel.
+
+        Source: uname(2).
+        """
         return os.uname()
 
     def timezone(self) -> tuple[str, int]:
@@ -247,7 +258,10 @@ class Host:
         return now.tm_zone, now.tm_gmtoff
 
     def rtnetlink(self, request: int) -> list[bytes]:
-        """Return the payloads of the kernel's answer to RTM_GETLINK or RTM_GETADDR: rtnetlink(7). Raises OSError."""
+        """Return the payloads of the kernel's answer to RTM_GETLINK or RTM_GETADDR.
+
+        Raises OSError. Source: rtnetlink(7).
+        """
         return rtnetlink.dump(request)
 
     def load_average(self) -> tuple[float, float, float]:
@@ -263,7 +277,10 @@ class Host:
         return (os.major(status.st_rdev), os.minor(status.st_rdev)) if stat.S_ISBLK(status.st_mode) else None
 
     def ioctl(self, descriptor: int, request: int, argument: bytearray | int = 0) -> int:
-        """Call ioctl(2), which overwrites a bytearray with the kernel's answer. Raises OSError."""
+        """Send a device or filesystem a request, which overwrites a bytearray with the kernel's answer.
+
+        Raises OSError. Source: ioctl(2).
+        """
         return fcntl.ioctl(descriptor, request, argument)
 
     def mounted_at(self, descriptor: int) -> tuple[int, tuple[int, int]] | None:
@@ -297,7 +314,7 @@ class Host:
         return text
 
     def write(self, path: str, text: str) -> None:
-        """Write an existing file in one write(2), as sysfs wants it. Raises OSError."""
+        """Write all of a text to an existing file in one system call, as sysfs wants it. Raises OSError."""
         descriptor = os.open(self.path(path), os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.write(descriptor, text.encode())

@@ -46,7 +46,10 @@ def read_memory_block(host: Host, number: int) -> MemoryBlock:
 
 
 def set_online(host: Host, number: int, online: bool) -> None:
-    """Raises OSError: EBUSY for memory that is in use."""
+    """Take a memory block online or offline, by its ``state`` file.
+
+    Raises OSError, with EBUSY for memory that is in use.
+    """
     host.write(f"{MEMORY}/memory{number}/state", "online" if online else "offline")
 
 

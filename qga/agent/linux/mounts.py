@@ -34,7 +34,7 @@ class Mount(NamedTuple):
     """A mount. ``major`` and ``minor`` name the device; ``source`` is what was mounted, mostly its file in /dev.
 
     ``parent`` is the ``id`` of the mount that it lies upon. One that is ``hidden`` cannot be reached by its mount
-    point: another was mounted over it, or over a directory on the way. Whoever opens that path meets the other, which
+    point: another was mounted over it, or over a directory on the way. To open that path is to open the other, which
     may be of a server that is dead. ``root`` is which directory of the filesystem is mounted there, ``options`` are
     the filesystem's own. ``others`` are the mounts of the same device: bind mounts, subvolumes.
     """
@@ -53,6 +53,7 @@ class Mount(NamedTuple):
 
     @property
     def device(self) -> tuple[int, int]:
+        """The major and minor number of its device."""
         return self.major, self.minor
 
     @property
@@ -113,7 +114,7 @@ def all_mounts(host: Host) -> list[Mount]:
     try:
         return [_with_device(host, mount) for mount in parse_mountinfo(host.read(_MOUNTINFO))]
     except OSError:
-        pass  # a kernel before 2.6.26, or one that somebody has hardened
+        pass  # a kernel before 2.6.26, or a hardened one
     try:
         lines = parse_mounts(host.read(_MOUNTS))
     except OSError as error:
@@ -165,7 +166,7 @@ class MountTree:
     """Which mount lies upon which: finds where a path leads without a call to the filesystems in between."""
 
     def __init__(self, mounts: Sequence[Mount]) -> None:
-        """``mounts`` are all that this process sees."""
+        """Take all mounts that this process sees."""
         known = {mount.id for mount in mounts}
         self._upon = {(mount.parent, mount.mountpoint): mount for mount in mounts if mount.parent != mount.id}
         self._root = next((m for m in mounts if m.parent == m.id or m.parent not in known), None)

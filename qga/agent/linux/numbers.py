@@ -11,7 +11,7 @@ def number(digits: str, base: int = 10) -> int:
     """Return the value of ASCII digits, with or without a minus sign, that fits into 64 bits.
 
     Raises ValueError for anything else. ``int`` alone takes spaces, underscores and the digits of every script, and
-    for more than 4,300 digits it raises where nobody expects it.
+    for more than 4,300 digits it raises where that is not expected.
     """
     if _NUMBER.fullmatch(digits) and -(1 << 63) <= (value := int(digits, base)) < 1 << 64:
         return value

@@ -49,7 +49,10 @@ def parse_health(log: bytes) -> dict[str, int]:
 
 
 def read_health(host: Host, devnode: str) -> dict[str, int]:
-    """Raises OSError, also where the disk refuses."""
+    """Return the health that a disk reports to the admin command Get Log Page.
+
+    Raises OSError, also where the disk refuses the command.
+    """
     import ctypes
 
     log = ctypes.create_string_buffer(LOG_SIZE)

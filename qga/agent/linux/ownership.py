@@ -1,8 +1,8 @@
 """Whether root alone decides what a path leads to: for what is run, or read as the owner's will.
 
 The rule it keeps: the path is walked as the kernel does, path_resolution(7), and every directory in which a name is
-looked up, every link that is followed and the file at the end must be root's, or the agent's own user's, and
-writable by nobody else. Each is looked at before the next, so nobody else can change one that was passed: what was
+looked up, every link that is followed and the file at the end must be root's, or the agent's own user's, and not
+writable by others. Each is looked at before the next, so no other user can change one that was passed: what was
 checked is what the path leads to afterwards. So a hook can be run by its path, and is: a script that is run by a
 descriptor, as /proc/self/fd/3, does not know its own name, by which QEMU's stock hook finds fsfreeze-hook.d.
 """
@@ -17,13 +17,13 @@ from qga.agent.linux.host import Host
 
 MAX_LINKS = 40  # as the kernel
 
-_OTHERS = stat.S_IWGRP | stat.S_IWOTH  # an ACL that lets anybody else write shows as the group's
+_OTHERS = stat.S_IWGRP | stat.S_IWOTH  # an ACL that lets another user write shows as the group's
 
 
 def not_only_roots(host: Host, path: str) -> str | None:
-    """Return who else than root can change a file, or put another in its place, and where; None if nobody can.
+    """Return how others than root can change a file, or put another in its place; None if they cannot.
 
-    What is not there is root's if nobody else can make it.
+    A file that does not exist is root's if others cannot create it.
     """
     try:
         return _walk(os.path.join(os.getcwd(), host.path(path)))
@@ -66,9 +66,9 @@ def _walk(path: str) -> str | None:
 def _refusal(path: str, status: os.stat_result) -> str | None:
     """Return why this file or directory is not root's alone, or None.
 
-    A sticky directory of root's passes: nobody else can rename or remove what is root's in it, unlink(2). But where
-    protected_hardlinks is off, proc_sys_fs(5), anybody can make a link to any file there, under a name of his choice.
-    So only a directory in it can be root's: directories have no hard links.
+    A sticky directory of root's passes: others cannot rename or remove what is root's in it, unlink(2). But where
+    protected_hardlinks is off, proc_sys_fs(5), every user can make a link to any file there, under a chosen name. So
+    only a directory in it can be root's: directories have no hard links.
     """
     if status.st_uid not in (0, os.geteuid()):
         return f"{path} belongs to user {status.st_uid}, expected root"

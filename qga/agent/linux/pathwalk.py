@@ -36,6 +36,7 @@ class Target:
         self._held: list[int] = []
 
     def close(self) -> None:
+        """Close all descriptors: the file's, and those of the directories that lead to it."""
         held, self._held = self._held, []
         for descriptor in held:
             os.close(descriptor)
@@ -82,7 +83,10 @@ def resolve(path: bytes) -> Target:
 
 
 def _walk(target: Target, path: bytes) -> None:
-    """Raises OSError, with ``path`` of the target set if it is known."""
+    """Walk a path, and set the file that it leads to, or the place for one, in ``target``.
+
+    Raises OSError; the target's ``path`` is set then too, if it is known.
+    """
     if not path or len(path) >= PATH_MAX:
         code = errno.ENAMETOOLONG if path else errno.ENOENT
         raise OSError(code, os.strerror(code))

@@ -14,7 +14,7 @@ def find_port(host: Host, path: str) -> str:
     """Return the device to open for ``path``.
 
     udev links /dev/virtio-ports/NAME to the device of the port that the host named NAME; where that link is
-    missing, the kernel still tells the name, in /sys/class/virtio-ports/vportNpM/name. Returns ``path`` itself where
+    missing, the kernel still has the name, in /sys/class/virtio-ports/vportNpM/name. Returns ``path`` itself where
     it exists, is not such a link, or no port has the name.
     """
     if not path.startswith(_LINKS) or os.path.exists(host.path(path)):

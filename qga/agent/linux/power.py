@@ -60,6 +60,8 @@ HYBRID = SleepMode(
 
 
 class SleepMethod(NamedTuple):
+    """A way to put the guest to sleep: ``probe`` checks that it can, ``act`` does it."""
+
     name: str
     probe: Callable[[Host, SleepMode], Refusal]
     act: Callable[[Host, SleepMode], Refusal]
@@ -69,7 +71,7 @@ def suspend(host: Host, mode: SleepMode) -> tuple[bool, list[str]]:
     """Put the guest to sleep by the first method that can.
 
     Returns, when the guest is awake again, no refusals; or, if every method failed, whether any of them was
-    supported and what each said: ``["pm-utils: not installed", …]``.
+    supported and the refusal of each: ``["pm-utils: not installed", …]``.
     """
     supported, refusals = False, []
     for method in SLEEP_METHODS:
@@ -84,10 +86,10 @@ def suspend(host: Host, mode: SleepMode) -> tuple[bool, list[str]]:
 
 
 def _sleeps(host: Host) -> tuple[str, int]:
-    """Differs before and after a sleep.
+    """Return a value that differs before and after a sleep.
 
-    The kernel counts suspensions to RAM; of the others the clock tells, if they took a second. It may also tell of a
-    hibernation that failed: the clock stands still while the kernel makes its image.
+    The kernel counts suspensions to RAM; the others show in the clock, if they took a second. A hibernation that
+    failed may show there, too: the clock stands still while the kernel makes its image.
     """
     try:
         count = host.read(_SLEEPS)
@@ -202,7 +204,10 @@ _SIGNALS = {"halt": 3, "powerdown": 4, "reboot": 5}
 
 
 def shut_down(host: Host, mode: str) -> list[str]:
-    """Start the shutdown. Returns nothing, or what each program said if all failed; ``mode`` is a key above."""
+    """Start the shutdown; returns no refusals, or if every way failed the refusal of each.
+
+    ``mode`` is a key of SHUTDOWN_MODES.
+    """
     verb, program, flag = SHUTDOWN_MODES[mode]
     commands = [(program,), ("/sbin/shutdown", "-h", flag, "+0", "hypervisor initiated shutdown")]
     refusals = []

@@ -1,7 +1,7 @@
 """A user's authorized SSH keys: ~/.ssh/authorized_keys, see sshd(8).
 
-All work on the files is done as the user, and no symbolic link is followed out of the home: whatever a user puts
-there, the agent reads and writes nothing that the user could not. It also makes homes work where root may do
+All work on the files is done as the user, and no symbolic link is followed out of the home: no matter what a user
+puts there, the agent reads and writes nothing that the user could not. So it also works in homes where root may do
 nothing (NFS), and sees the file as sshd(8) does, which reads it as the user too.
 """
 
@@ -168,7 +168,7 @@ def _replace(directory: int, data: bytes) -> None:
     descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
     try:
         with open(descriptor, "wb") as file:
-            os.fchmod(descriptor, 0o600)  # whatever the directory's default ACL made of it
+            os.fchmod(descriptor, 0o600)  # regardless of the directory's default ACL
             file.write(data)
             file.flush()
             os.fsync(descriptor)

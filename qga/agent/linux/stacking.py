@@ -1,7 +1,7 @@
 """What lies in what: the filesystems that have the files and disks in which other filesystems lie.
 
-It is found by numbers: a loop device says on which device its file lies, whatever the file is called by now and
-wherever that filesystem is mounted. Source: loop(4), Documentation/ABI/testing/sysfs-block, proc(5),
+It is found by numbers: a loop device says on which device its file lies, no matter what the file is called by now and
+where that filesystem is mounted. Source: loop(4), Documentation/ABI/testing/sysfs-block, proc(5),
 Documentation/filesystems/overlayfs.rst.
 """
 
@@ -30,7 +30,7 @@ class Stack:
     """What each filesystem of this guest lies in."""
 
     def __init__(self, host: Host) -> None:
-        """Raises CommandError where the mounts cannot be read."""
+        """Read the mounts of this process. Raises CommandError where they cannot be read."""
         self._host = host
         mounts = all_mounts(host)
         self._tree = MountTree(mounts)
@@ -141,7 +141,7 @@ def _device(host: Host, path: str) -> Iterator[int]:
 
 
 def innermost_first(stack: Stack, mounts: Sequence[Mount]) -> list[Mount]:
-    """Return the mounts from the last mounted to the first, but each before whatever it lies in.
+    """Return the mounts from the last mounted to the first, but each before those that it lies in.
 
     What lies in something unknown comes before the rest: it may well lie in one of them, and hardly they in it.
     """

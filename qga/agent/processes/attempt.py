@@ -1,7 +1,7 @@
-"""A system call that the kernel may not return from, in a process of its own: whoever waits for it can give it up.
+"""A system call that the kernel may not return from, in a process of its own, which the agent can give up.
 
 A process that is in such a call cannot be ended, not even by SIGKILL. The rule it keeps: that process has nothing
-open but its report and the descriptors that it was given to keep, and does not begin what nobody waits for any more.
+open but its report and the descriptors that it was given to keep, and does not begin what was given up already.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class ForkedAttempt(Generic[T]):
 def begin(work: Callable[[], AbstractContextManager[T]], keep: Sequence[int] = ()) -> ForkedAttempt[T]:
     """Enter ``work`` in a process of its own, which keeps the descriptors ``keep`` open; its value must suit marshal.
 
-    Where nobody reads its answer any more, it is left by BrokenPipeError, and has to undo what it did. Raises
+    Where its answer is not read any more, it is left by BrokenPipeError, and has to undo what it did. Raises
     NotStartedError.
     """
     _, reading = fork(partial(_carry_out, work, keep))
@@ -64,14 +64,14 @@ def _carry_out(work: Callable[[], AbstractContextManager[T]], keep: Sequence[int
         for number in _IGNORED:
             signal.signal(number, signal.SIG_IGN)
         close_all_but(report, *keep)
-        if not _nobody_reads(report):
+        if not _has_no_reader(report):
             with contextlib.ExitStack() as stack:
                 write_result(report, lambda: stack.enter_context(work()))
     finally:
         os._exit(0)
 
 
-def _nobody_reads(pipe: int) -> bool:
+def _has_no_reader(pipe: int) -> bool:
     poll = select.poll()
     poll.register(pipe, 0)  # an error is reported unasked: poll(2), POLLERR
     return bool(poll.poll(0))

@@ -134,7 +134,7 @@ def read_result(report: bytes, who: str) -> Any:
     Raises CommandError: the one that its work raised, or a WorkerDiedError where the report is not complete.
     """
     try:
-        records, failure, result = marshal.loads(report)  # noqa: S302, nobody else writes to that pipe
+        records, failure, result = marshal.loads(report)  # noqa: S302, only a fork of the agent writes to that pipe
     except (EOFError, ValueError, TypeError):
         raise WorkerDiedError(f"{who} ended without a result") from None
     for name, level, text in records:

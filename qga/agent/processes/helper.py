@@ -51,7 +51,7 @@ def run_helper(argv: Sequence[str], *, stdin: bytes = b"", timeout: float = DEFA
 
 
 def input_file(data: bytes) -> int:
-    """Return a descriptor to read the data from: a file in memory, so that nobody has to write it. Raises OSError."""
+    """Return a descriptor to read the data from: a file in memory, which no process has to fill. Raises OSError."""
     if not data:
         return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     descriptor = os.memfd_create("stdin")
@@ -173,7 +173,7 @@ def _outcome(report: bytes, timed_out: float | None) -> Outcome:
         return Outcome(errno=facts[b"errno"])
     if timed_out is not None:
         return Outcome(timeout=timed_out, output=output)
-    if b"status" not in facts:  # the attendant itself was killed: nobody knows
+    if b"status" not in facts:  # the attendant itself was killed: the status is not known
         return Outcome(errno=errno.ECHILD)
     status = facts[b"status"]
     if os.WIFSIGNALED(status):

@@ -32,6 +32,7 @@ class ProcessTree:
                 signal.pidfd_send_signal(descriptor, number)
 
     def close(self) -> None:
+        """Close the descriptors of all descendants."""
         for descriptor in self._held.values():
             os.close(descriptor)
         self._held.clear()

@@ -1,4 +1,4 @@
-"""Work that may take long, in a forked worker beside the loop. Its result comes to whoever awaits it."""
+"""Work that may take long, in a forked worker beside the loop. Its result comes to the coroutine that awaits it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _WHO = "the process that carried it out"
 
 
 class _EndedError(BaseException):
-    """SIGTERM has come: the worker ends, whatever it is doing, and undoes what it has begun on the way out."""
+    """SIGTERM has come: the worker ends, and undoes what it has begun on the way out."""
 
 
 class Workers:
@@ -115,6 +115,7 @@ class _Worker:
         self._timer = loop.call_later(limit, self._on_limit)
 
     def end_with_agent(self) -> None:
+        """Send it the signal that ends it with the agent, if it has one."""
         if self._orphaned is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, self._orphaned)
@@ -153,7 +154,7 @@ def _be_worker(work: Callable[[], Any], orphaned: int | None, agent: int, report
     """Do the work of the child. Does not return."""
     try:
         leave_the_agent()
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody collects its children
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel collects its children: sigaction(2)
         close_all_but(report, *range(3))
         null = os.open(os.devnull, os.O_RDWR)
         for standard in range(3):

@@ -33,14 +33,14 @@ class FreezeState:
     ``frozen`` is what guest-fsfreeze-status says. ``held`` is also true where nothing could be frozen but hooks were
     run with ``freeze``: they wait for a thaw, too. ``generation`` counts the freezes. ``deadline`` is when this one
     ends by itself, in seconds of CLOCK_MONOTONIC, or None. ``early`` is how the last one ended, if no host ended it
-    and none has heard of that. ``stuck`` are the mount points that the kernel has not answered about, where all else
-    is thawed and the hooks know it.
+    and none has got the error yet. ``stuck`` are the mount points that the kernel has not answered about, where all
+    else is thawed and the hooks know it.
     """
 
     def __init__(self, statedir: str | None = None, timeout: float = 0) -> None:
-        """``timeout``: seconds until a freeze ends by itself; 0 is never.
+        """Take over what an agent before this one has left; ``found`` has lines for the log about that.
 
-        Afterwards ``found`` has a line for the log about whatever an agent before this one has left.
+        ``timeout`` is in seconds, until a freeze ends by itself; 0 is never.
         """
         self._statedir = statedir
         self.timeout = timeout
@@ -111,7 +111,7 @@ class FreezeState:
     def note_early(self, why: str) -> None:
         """Note that the last filesystem was thawed before a host asked for it: the next thaw will be an error.
 
-        A worker calls this as well, as soon as it has thawed: the note is there, whoever is killed afterwards.
+        A worker calls this as well, as soon as it has thawed: the note is there even if one of them is killed next.
         """
         self.early = Early(marker.utc(time.time()), why)
         self._write(NOTE, self.early)
@@ -146,13 +146,13 @@ class FreezeState:
         """Lock the marker: no other process freezes or thaws, as one that a killed agent has left behind may.
 
         Waits for it at most ``patience`` seconds, and gives None where it has not ended by then. Otherwise, gives the
-        locked descriptors, for the processes that freeze: one that the kernel holds keeps them open, whoever ends.
+        locked descriptors, for the processes that freeze: one that the kernel holds keeps them open after the agent.
         """
         with contextlib.ExitStack() as stack:
             try:
                 flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
                 descriptor = os.open("" if self._statedir is None else self._path(MARKER), flags)
-            except OSError:  # there is none, so nobody has frozen anything
+            except OSError:  # there is none, so no agent has frozen anything
                 yield ()
                 return
             stack.callback(os.close, descriptor)

@@ -1,6 +1,6 @@
 """Freezes and thaws the guest: for a host, at the deadline of a freeze that no host ends, and when the agent ends.
 
-The rule it keeps: whatever is frozen is thawed. The state changes before a freeze begins and after a thaw has ended,
+The rule it keeps: all that is frozen is thawed. The state changes before a freeze begins and after a thaw has ended,
 so that an agent that is killed in between leaves its marker, and its successor thaws. What takes long, or may hang,
 is done in a worker (quiesce.py).
 """
@@ -44,7 +44,7 @@ class Freezer:
         self._wait_for_deadline()  # of hooks alone, which an agent before this one has run: nothing is frozen
 
     def configure(self, config: Config) -> None:
-        """From now on this counts. A freeze that has begun keeps its deadline."""
+        """Put a new configuration into force; a freeze that has begun keeps its deadline."""
         self._config = config
         self.state.timeout = config.fsfreeze_timeout
 
@@ -81,7 +81,7 @@ class Freezer:
     async def thaw(self) -> int:
         """Thaw for a host; returns how many filesystems were frozen. Raises CommandError.
 
-        Also what no agent has frozen, for nobody knows what one that was killed had.
+        What this agent has not frozen is thawed too: what one that was killed has frozen is not known.
         """
         async with self._lock:
             early = self.state.early
@@ -162,13 +162,13 @@ class Freezer:
         self._thaw_in(None if deadline is None else max(0.0, deadline - time.monotonic()))
 
     def _thaw_in(self, seconds: float | None) -> None:
-        """At that time, and no other."""
+        """Set the one timer of the deadline to so many seconds from now; None sets none."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if seconds is None else self._loop.call_later(seconds, self._on_deadline)
 
     def _on_deadline(self) -> None:
-        again = bool(self.state.stuck)  # that has been said
+        again = bool(self.state.stuck)  # the log says so already
         task = Task(self.thaw_overdue(self.state.generation))
 
         def check() -> None:

@@ -2,7 +2,7 @@
 
 A handle is never given twice, so the counter is on the disk before a handle goes out, where QEMU's agent keeps
 its own, ``[global] fd_counter`` in STATEDIR/qga.state: one agent goes on where the other stopped. Where that file
-says nothing that can be trusted, the counter goes on from the clock, beyond whatever was counted one by one.
+says nothing that can be trusted, the counter goes on from the clock, beyond all that was counted one by one.
 Descriptors are written to directly: nothing is buffered, and an error comes with the write that it belongs to.
 """
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 FIRST_HANDLE = 1000  # as QEMU
 STATE_FILE = "qga.state"
 MAX_READ = 48 * 1024 * 1024  # bytes in one guest-file-read, as QEMU
-NEW_FILE_MODE = 0o666  # whatever the umask, as QEMU
+NEW_FILE_MODE = 0o666  # regardless of the umask, as QEMU
 
 _READ_CHUNK = 16 * 1024 * 1024  # bytes asked of one read(2): a large count of a short file allocates no more
 
@@ -65,10 +65,13 @@ class OpenFile:
 
 
 class FileTable:
-    def __init__(self, statedir: str | None = None, limit: int = 0) -> None:
-        """Nothing is written yet: the state directory may be frozen. Without one the counter lives in memory.
+    """The files that hosts have opened, by their handles."""
 
-        ``limit``: handles that there may be at a time; 0 is any number.
+    def __init__(self, statedir: str | None = None, limit: int = 0) -> None:
+        """Read the counter, and write nothing yet: the state directory may be frozen.
+
+        Without a state directory the counter lives in memory. ``limit``: handles that there may be at a time; 0 is
+        any number.
         """
         self.limit = limit
         self._state = None if statedir is None else os.path.join(statedir, STATE_FILE)
@@ -169,9 +172,7 @@ class FileTable:
 def read(descriptor: int, count: int) -> tuple[bytes, bool]:
     """Read up to ``count`` bytes; returns them, and whether the end of the file was met.
 
-    Raises OSError only if nothing was read.
-
-    A FIFO or terminal gives what it has.
+    A FIFO or terminal gives what it has. Raises OSError only if nothing was read.
     """
     pieces: list[bytes] = []
     left = count
@@ -252,7 +253,7 @@ def _counter(content: bytes) -> int:
 def _beyond(content: bytes) -> int:
     """Return a handle that was never given, as far as can be known.
 
-    Nobody has opened a file each microsecond since 1970; and where the clock was set back, what is left of the
+    No agent has opened a file each microsecond since 1970; and where the clock was set back, what is left of the
     ``content`` may still say more. Below 2**53, the largest whole number that every JSON reader takes.
     """
     left = map(int, re.findall(rb"fd_counter=([0-9]{1,16})(?![0-9])", content))

@@ -2,7 +2,7 @@
 
 ``MARKER``: filesystems are frozen; QEMU's agent has the same file, and leaves it empty. ``HOOKS``: no filesystem is
 frozen, but hooks were run with ``freeze`` and wait for their ``thaw``. ``NOTE``: a freeze ended before a host ended
-it, and no host has heard of it yet.
+it, and no host has got the error yet.
 
 The rule it keeps: what cannot be understood counts as frozen, or as ended early. To thaw what is not frozen does no
 harm, and neither does an error too many; the reverse of either loses a backup or a guest.

@@ -1,7 +1,7 @@
 """The programs that guest-exec started: their output, and how they ended, until the host has fetched that.
 
-A program has exited when it was reaped and everything that holds its output has let go. What nobody fetches is
-dropped: the oldest first when there is too much of it, and whatever it is after an hour. One that the owner's policy
+A program has exited when it was reaped and everything that holds its output has let go. What no host fetches is
+dropped: the oldest first when there is too much of it, and all of it after an hour. One that the owner's policy
 does not allow any more is revoked: it is ended, and nothing of it is reported from then on.
 """
 
@@ -68,6 +68,7 @@ class Output:
         return len(kept)
 
     def data(self) -> bytes:
+        """Return the bytes that were kept."""
         return b"".join(self._pieces)
 
 
@@ -91,6 +92,7 @@ class Program:
 
     @property
     def exited(self) -> bool:
+        """Whether it was reaped, and every process that could write to its pipes has closed them."""
         return self.status is not None and not self.open
 
 
@@ -118,6 +120,7 @@ class Programs:
         self._expiring = False
 
     def limit(self, max_running: int, max_captured: int) -> None:
+        """Set how many programs may run, and how many bytes of output are kept of all together; 0 is any number."""
         self._max_running = max_running
         self._max_captured = max_captured or sys.maxsize
 
@@ -213,6 +216,7 @@ class Programs:
             os.close(descriptor)
 
     def forget(self, program: Program) -> None:
+        """Drop a program and its output: a host cannot fetch its status any more."""
         self._programs.remove(program)
         self._captured -= program.out.size + program.err.size
 

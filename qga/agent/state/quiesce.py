@@ -27,7 +27,7 @@ MOMENT = 0.001  # seconds, for a hook that has no time left: 0 is for ever
 # How many were frozen; whether hooks ran; and of one that failed how, and at which mount points the kernel has not
 # answered.
 Frozen = tuple[int, bool, "str | None", list[str]]
-# How many were thawed; the mount points that the kernel has not answered about; what the hooks said that failed.
+# How many were thawed; the mount points that the kernel has not answered about; the errors of the hooks that failed.
 Thawed = tuple[int, list[str], list[str]]
 
 _SOMEWHERE = ""  # a mount point that is not known
@@ -110,12 +110,12 @@ def _hooks(host: Host, config: Config) -> list[str]:
 
 
 def _thaw_hooks(host: Host, config: Config) -> list[str]:
-    """Run every hook with ``thaw``, in the reverse order; returns what those said that failed."""
+    """Run every hook with ``thaw``, in the reverse order; returns the errors of those that failed."""
     try:
         to_run = reversed(_hooks(host, config))
     except CommandError as error:
         return [str(error)]
-    return [said for hook in to_run if (said := _failure(host, config, hook)) is not None]
+    return [failure for hook in to_run if (failure := _failure(host, config, hook)) is not None]
 
 
 def _undo_hook(host: Host, config: Config, hook: str) -> None:
@@ -125,7 +125,7 @@ def _undo_hook(host: Host, config: Config, hook: str) -> None:
 
 
 def _failure(host: Host, config: Config, hook: str) -> str | None:
-    """Run a hook with ``thaw``; returns what it said if it failed."""
+    """Run a hook with ``thaw``; returns its error if it failed."""
     try:
         hooks.run_hook(host, hook, "thaw", config.fsfreeze_hook_timeout)
     except CommandError as error:

@@ -1,7 +1,7 @@
 """The files of the state directory, read with distrust: a crash, a full disk or an editor leaves anything there.
 
-The rule it keeps: whatever is found, reading it ends at once, takes bounded memory, and gives either the content or
-one DamagedError that says what is wrong. A damaged file is never thrown away: ``set_aside`` renames it.
+The rule it keeps: reading a file, with any content, ends at once, takes bounded memory, and gives either the content
+or one DamagedError that says what is wrong. A damaged file is never thrown away: ``set_aside`` renames it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import stat
 
 MAX_SIZE = 64 * 1024  # bytes; what an agent writes has some hundred
-MAX_DIGITS = 18  # of a whole number: what fits into 64 bits, whatever the digits are
+MAX_DIGITS = 18  # of a whole number: 64 bits hold every number of so many digits
 MAX_ASIDE = 3  # damaged files kept beside the one in use: enough to see what happens again and again
 
 
@@ -24,7 +24,7 @@ class DamagedError(Exception):
 def read(path: str, limit: int = MAX_SIZE) -> bytes | None:
     """Return a regular file's content, at most ``limit`` bytes, or None if there is none. Raises DamagedError."""
     try:
-        # Without O_NONBLOCK a FIFO would wait for somebody to write.
+        # Without O_NONBLOCK a FIFO would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None
