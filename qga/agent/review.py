@@ -29,10 +29,10 @@ def review_files(ctx: Context, audit: NoAudit) -> None:
     """
     command = ctx.schema.commands["guest-file-open"]
     for handle, file in ctx.files.opened():
-        rule = _refusal(ctx, command, file.asked, file.place())
+        rule = _refusal(ctx, command, file.arguments, file.place())
         if rule is None:
             continue
-        log.warning("handle %d of %s (mode %s) is closed: %s", handle, file.place(), file.asked["mode"], rule)
+        log.warning("handle %d of %s (mode %s) is closed: %s", handle, file.place(), file.arguments["mode"], rule)
         try:
             ctx.files.close(handle)
         except CommandError as error:
@@ -44,7 +44,7 @@ def review_programs(ctx: Context, audit: NoAudit) -> None:
     """End the programs that the policy would not start now, and forget those of them that have ended."""
     command = ctx.schema.commands["guest-exec"]
     for program in ctx.programs.started():
-        rule = _refusal(ctx, command, program.asked, program.file)
+        rule = _refusal(ctx, command, program.arguments, program.file)
         if rule is None:
             continue
         what = "is forgotten" if program.exited else "is ended"

@@ -38,11 +38,11 @@ def guest_exec(
     Where the policy has judged the file, that very file is executed (``ctx.target``).
     """
     stdin = None if input_data is None else base64.decode(input_data)
-    asked = {"path": path, "arg": arg, "env": env, "input-data": input_data, "capture-output": capture_output}
+    arguments = {"path": path, "arg": arg, "env": env, "input-data": input_data, "capture-output": capture_output}
     try:
         check_program(path, arg, env)
         argv = [c_string(text) for text in (path, *(arg or ()))]
-        pid = ctx.programs.start(argv, environment(env), stdin, _CAPTURES[capture_output], ctx.target, asked)
+        pid = ctx.programs.start(argv, environment(env), stdin, _CAPTURES[capture_output], ctx.target, arguments)
     except OSError as error:
         raise CommandError(f"Failed to execute child process “{path}” ({error.strerror})") from error
     return {"pid": pid}

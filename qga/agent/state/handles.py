@@ -51,11 +51,11 @@ MODES = {
 
 
 class OpenFile:
-    """An open file. ``asked`` are the arguments of guest-file-open, defaults included."""
+    """An open file. ``arguments`` are those of guest-file-open, defaults included."""
 
     def __init__(self, descriptor: int, path: str, mode: str, target: Target | None) -> None:
         self.descriptor = descriptor
-        self.asked = {"path": path, "mode": mode}
+        self.arguments = {"path": path, "mode": mode}
         self._opened_at = _place(descriptor) if target is None or target.path is None else target.path
 
     def place(self) -> str:

@@ -30,7 +30,7 @@ MAX_OUTPUT = 16 * 1024 * 1024  # bytes kept of each stream, as QEMU; the rest is
 MAX_FINISHED = 256  # records of programs that have ended and were not fetched
 MAX_KEPT = 64 * 1024 * 1024  # bytes of output that they may hold, beyond the newest's
 MAX_AGE = 3600.0  # seconds that one is kept
-MAX_ASKED = 16 * 1024  # characters of a program's arguments that are kept, to judge it again by a new policy
+MAX_ARGUMENTS = 16 * 1024  # characters of a program's arguments that are kept, to judge it again by a new policy
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 
 # What execvp(3) takes as a reason to look further along PATH; too many arguments, for one, is not.
@@ -75,12 +75,12 @@ class Output:
 class Program:
     """A program. ``status`` is its wait status (waitpid(2)), once it was reaped; ``open`` are its open pipes.
 
-    ``asked`` are the arguments of guest-exec, None where they have more than MAX_ASKED characters. ``file`` is the
+    ``arguments`` are those of guest-exec, None where they have more than MAX_ARGUMENTS characters. ``file`` is the
     path of what was executed, without links. ``ending`` is there once it was revoked while it ran.
     """
 
-    def __init__(self, asked: Mapping[str, Any]) -> None:
-        self.asked = asked if _size(asked) <= MAX_ASKED else None
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
+        self.arguments = arguments if _size(arguments) <= MAX_ARGUMENTS else None
         self.file = ""
         self.ending: ProcessTree | None = None
         self.pid = 0
@@ -131,13 +131,13 @@ class Programs:
         stdin: bytes | None = None,
         capture: Capture = NOTHING,
         target: Target | None = None,
-        asked: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, Any] | None = None,
     ) -> int:
         """Start a program; returns its pid. Raises OSError if it cannot be started.
 
         One without a slash in its name is found through PATH, of ``env`` or else the agent's; if there is a
         ``target``, that is the program, and its own name for itself. ``stdin`` is all that it can read; None stands
-        for /dev/null. ``asked`` are the arguments of the request. Raises CommandError if too many are running.
+        for /dev/null. ``arguments`` are those of the request. Raises CommandError if too many are running.
         """
         if self._max_running and sum(not program.exited for program in self._programs) >= self._max_running:
             raise CommandError(f"{self._max_running} programs are running already (max-execs): wait for one to end")
@@ -148,7 +148,7 @@ class Programs:
         else:
             # A program that does one thing or another by its name is to do what the rule was written for.
             files, argv = [target.as_path], [c_string(target.path or ""), *argv[1:]]
-        program = Program(asked or {})
+        program = Program(arguments or {})
         theirs: list[int] = []
         ours: dict[int, Output] = {}
         try:
@@ -289,9 +289,9 @@ class Programs:
         self._drop()
 
 
-def _size(asked: Mapping[str, Any]) -> int:
+def _size(arguments: Mapping[str, Any]) -> int:
     """Return how many characters the texts of a request have."""
-    texts = [text for value in asked.values() for text in (value if isinstance(value, list) else [value])]
+    texts = [text for value in arguments.values() for text in (value if isinstance(value, list) else [value])]
     return sum(len(text) for text in texts if isinstance(text, str))
 
 

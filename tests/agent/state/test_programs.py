@@ -393,15 +393,15 @@ class TestRevoked:
         os.kill(int(program.out.data()), signal.SIGKILL)
 
     def test_arguments_that_are_too_large_are_not_kept(self, runner: Runner) -> None:
-        small, large = (runner.start("true", "x" * size) for size in (10, programs.MAX_ASKED))
-        asked = {program.pid: program.asked for program in runner.ctx.programs.started()}
-        assert asked[small] == {
+        small, large = (runner.start("true", "x" * size) for size in (10, programs.MAX_ARGUMENTS))
+        arguments = {program.pid: program.arguments for program in runner.ctx.programs.started()}
+        assert arguments[small] == {
             "path": "true",
             "arg": ["x" * 10],
             "env": None,
             "input-data": None,
             "capture-output": False,
         }
-        assert asked[large] is None
+        assert arguments[large] is None
         for pid in (small, large):
             runner.wait(pid)
