@@ -1,0 +1,1 @@
+"""The daemon: it runs in the guest as root and answers the host."""

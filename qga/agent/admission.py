@@ -34,7 +34,7 @@ class Bound:
         self.validate(arguments)
 
     def call(self, ctx: Context, arguments: dict[str, Any]) -> object:
-        """Call the handler with the arguments as keywords, in which ``buf-b64`` is ``buf_b64``, and return its result."""
+        """Call the handler with the arguments as keywords: ``buf-b64`` is ``buf_b64``."""
         if self._keywords:
             arguments = {self._keywords.get(name, name): value for name, value in arguments.items()}
         return self.handler(ctx, **arguments)
