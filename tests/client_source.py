@@ -24,7 +24,7 @@ WORDS = {"int": "int", "uint64": "int", "bool": "bool", "str": "str", "number": 
 HEAD = "{doc}\n\nGenerated from schema/ by tests/client_source.py: change that, not this.\n"
 
 # Operations that are methods of the client as well: module, function.
-OPERATIONS = (("run", "run"), ("download", "download"), ("copy", "upload"))
+OPERATIONS = (("run", "run"), ("download", "download"), ("copy", "upload"), ("listing", "list_tree"))
 
 Entry = dict[str, Any]
 
@@ -155,6 +155,7 @@ class Source:
         lines += ["from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar\n"]
         lines += [
             "if TYPE_CHECKING:",
+            "    from qga.client.operations.listing import TreeEntry",
             "    from qga.client.operations.outcome import Outcome, Progress",
             "    from qga.client.operations.run import Completed",
             f"    from qga.client.replies import {', '.join(classes)}\n",

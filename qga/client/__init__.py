@@ -32,6 +32,7 @@ _HOMES = {
     "Completed": "operations.run",
     "Outcome": "operations.outcome",
     "Session": "session",
+    "TreeEntry": "operations.listing",
 }
 __all__ = sorted(_HOMES)
 
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from qga.client.files import GuestFile as GuestFile
     from qga.client.freezing import AsyncFreeze as AsyncFreeze
     from qga.client.freezing import Freeze as Freeze
+    from qga.client.operations.listing import TreeEntry as TreeEntry
     from qga.client.operations.outcome import Outcome as Outcome
     from qga.client.operations.run import Completed as Completed
     from qga.client.session import Session as Session

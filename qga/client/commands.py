@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 if TYPE_CHECKING:
+    from qga.client.operations.listing import TreeEntry
     from qga.client.operations.outcome import Outcome, Progress
     from qga.client.operations.run import Completed
     from qga.client.replies import (
@@ -562,6 +563,20 @@ class Commands:
             )
         )
 
+    def list_tree(self, path: str) -> list[TreeEntry]:
+        """List a directory of the guest and all below it.
+
+        The first entry is the directory itself, also where ``path`` is a symbolic link to it; every other entry
+        comes after the directory that it is in. Links below it are listed, and not followed.
+
+        The guest must have a sh, and find(1) with -printf or else stat(1) and readlink(1). Raises ClientError where
+        that fails, where ``path`` is not a directory, for a list that is not a tree's, and for one of more than 16
+        MiB or 500,000 entries.
+        """
+        from qga.client.operations.listing import list_tree
+
+        return self.carry_out(list_tree(path))
+
 
 class AsyncCommands:
     """``timeout``: seconds; by default the client's, or what suits the command."""
@@ -1081,3 +1096,17 @@ class AsyncCommands:
                 insecure=insecure,
             )
         )
+
+    async def list_tree(self, path: str) -> list[TreeEntry]:
+        """List a directory of the guest and all below it.
+
+        The first entry is the directory itself, also where ``path`` is a symbolic link to it; every other entry
+        comes after the directory that it is in. Links below it are listed, and not followed.
+
+        The guest must have a sh, and find(1) with -printf or else stat(1) and readlink(1). Raises ClientError where
+        that fails, where ``path`` is not a directory, for a list that is not a tree's, and for one of more than 16
+        MiB or 500,000 entries.
+        """
+        from qga.client.operations.listing import list_tree
+
+        return await self.carry_out(list_tree(path))

@@ -11,9 +11,8 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from qga.client import reading
+from qga.client import quoting, reading
 from qga.client.errors import OutOfStep
-from qga.client.operations import quoting
 from qga.protocol import wire
 
 MAX_NOISE = 1024 * 1024  # bytes without a newline that are kept before the session is synchronised

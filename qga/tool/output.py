@@ -70,7 +70,7 @@ def clean(text: str, keep: str = "") -> str:
 
 def note(text: object) -> None:
     """Print one sentence on stderr."""
-    from qga.client.operations.quoting import shown
+    from qga.client.quoting import shown
 
     words = shown(str(text))
     print(f"qga: {clean(words[:_MAX_NOTE])}{'…' if len(words) > _MAX_NOTE else ''}", file=sys.stderr)

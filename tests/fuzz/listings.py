@@ -10,10 +10,10 @@ from typing import Any, cast
 
 from qga.client.client import Client
 from qga.client.errors import ClientError
-from qga.client.operations import parts
+from qga.client.operations import listing, parts
+from qga.client.operations.listing import TreeEntry
 from qga.client.operations.outcome import Outcome
-from qga.client.operations.run import Completed
-from qga.tool.commands import listing, trees
+from qga.tool.commands import trees
 from qga.tool.commands.localtree import LocalTree
 from tests.fuzz.choices import Choices
 
@@ -71,8 +71,8 @@ class _Lister:
     def __init__(self, text: bytes) -> None:
         self._text = text
 
-    def run(self, argv: list[str], **_: Any) -> Completed:
-        return Completed(argv, 0, self._text, b"")
+    def list_tree(self, path: str) -> list[TreeEntry]:
+        return listing.parse(path, self._text)
 
     def download(self, source: str, target: str, *, dir_fd: int, **_: Any) -> Outcome:
         with parts.target(target, dir_fd) as place:

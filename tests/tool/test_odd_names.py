@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qga.client import Client, ClientError
-from qga.client.operations import quoting
+from qga.client import Client, ClientError, quoting
 from qga.testing import FakeGuest
 from qga.tool import exits
 from tests.client_agents import AGENTS_AND_BUSYBOX, agent

@@ -14,8 +14,9 @@ import time
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from qga.client import quoting
 from qga.client.errors import ClientError
-from qga.client.operations import devices, guest_tools, kinds, parts, placing, quoting, transfer
+from qga.client.operations import devices, guest_tools, kinds, parts, placing, transfer
 from qga.client.operations.files import File
 from qga.client.operations.outcome import Count, Outcome, Progress
 from qga.client.operations.sending import Sending

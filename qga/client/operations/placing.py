@@ -7,8 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from qga.client import quoting
 from qga.client.errors import ClientError, CommandFailed, OutOfStep
-from qga.client.operations import guest_tools, parts, quoting, run, scripts, times
+from qga.client.operations import guest_tools, parts, run, scripts, times
 
 _BATCH = 100  # directories or links of one program in the guest
 _COPY_RATE = 10e6  # bytes a second, where a part must be copied to another filesystem of the guest

@@ -9,8 +9,8 @@ from typing import Any
 
 import pybase64
 
+from qga.client import quoting
 from qga.client.errors import AgentTimeout, ClientError, MalformedReply
-from qga.client.operations import quoting
 from qga.client.operations.requests import Ask, Pause
 from qga.client.payload import decoded
 

@@ -11,8 +11,9 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
+from qga.client import quoting
 from qga.client.client import Client
-from qga.client.operations import guest_tools, kinds, parts, placing, quoting
+from qga.client.operations import guest_tools, kinds, parts, placing
 from qga.tool import output
 from qga.tool.commands import trees
 from qga.tool.commands.localtree import LocalTree

@@ -24,7 +24,7 @@ _PRIVATE = 0o700  # of a directory until all is in it
 class LocalTree:
     """``path`` is its user's own choice, and its links are followed; with ``name``, the root is that name in it.
 
-    What is not there is made. A link of that name is not followed. Names of methods are those of ``listing.Entry``.
+    What is not there is made. A link of that name is not followed. Names of methods are those of ``TreeEntry``.
     """
 
     def __init__(self, path: str, name: str = "") -> None:
@@ -62,10 +62,10 @@ class LocalTree:
             finally:
                 os.close(made)
 
-    def make_link(self, name: str, leads: str) -> None:
-        """Make a symbolic link, in place of a file or link that is there. Its text ``leads`` may be anything."""
+    def make_link(self, name: str, text: str) -> None:
+        """Make a symbolic link, in place of a file or link that is there. Its ``text`` may be anything."""
         with parts.named(self.shown(name)), self.opened_parent(name) as (above, last):
-            parts.Target(above, last, self.shown(name)).link(os.fsdecode(_encoded(leads)))
+            parts.Target(above, last, self.shown(name)).link(os.fsdecode(_encoded(text)))
 
     def settle(self, name: str, mode: int, modified: int, keep_setuid: bool) -> None:
         """Give a directory its permissions and time of change; but not the root that was typed and was there.

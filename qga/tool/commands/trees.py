@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from qga.client import quoting
 from qga.client.client import Client
-from qga.client.errors import ClientError
-from qga.client.operations import kinds, parts, placing, quoting, scripts, times
+from qga.client.operations import kinds, parts, placing, times
+from qga.client.operations.listing import TreeEntry
 from qga.client.operations.outcome import Outcome
 from qga.tool import output
-from qga.tool.commands import listing
 from qga.tool.commands.localtree import LocalTree
 
 
@@ -87,10 +87,10 @@ def from_guest(client: Client, source: str, tree: LocalTree, keep_setuid: bool) 
     Raises ClientError for a list that is not a tree's, and for what is in its way on this machine.
     """
     files: list[Job] = []
-    directories: list[listing.Entry] = []
-    links: list[listing.Entry] = []
+    directories: list[TreeEntry] = []
+    links: list[TreeEntry] = []
     skipped = 0
-    for entry in listing.parse(source, _listed(client, source)):
+    for entry in client.list_tree(source):
         inside = posixpath.join(source, entry.name)
         if entry.kind == "d":
             directories.append(entry)
@@ -107,7 +107,7 @@ def from_guest(client: Client, source: str, tree: LocalTree, keep_setuid: bool) 
 
     def finish() -> None:
         for one in links:
-            tree.make_link(one.name, one.leads)
+            tree.make_link(one.name, one.link_target)
         for one in reversed(directories):
             tree.settle(one.name, one.mode, one.modified, keep_setuid)
 
@@ -118,21 +118,6 @@ def download(client: Client, source: str, tree: LocalTree, name: str, **options:
     """Copy one file to its name in the tree; no link on the way there is followed, nor one that has its name."""
     with parts.named(tree.shown(name)), tree.opened_parent(name) as (directory, last):
         return client.download(source, last, dir_fd=directory, **options)
-
-
-def _listed(client: Client, source: str) -> bytes:
-    root = source if source.startswith("/") else f"./{source}"
-    words = [root, listing.FORMAT, scripts.alone("entries")]
-    listed = client.run(["sh", "-c", scripts.alone("list"), "sh", *words])
-    if listed.returncode or listed.truncated:
-        why = (
-            "the list of what is in it is too long"
-            if listed.truncated
-            else listed.stderr.decode(errors="replace").strip()
-        )
-        raise ClientError(f"{source}: {why}")
-    found: bytes = listed.stdout
-    return found
 
 
 def _change(client: Client, script: str, items: Sequence[Sequence[str]]) -> None:
