@@ -30,7 +30,7 @@ class AsyncClient(AsyncCommands):
     """
 
     def __init__(self, address: str | None = None, *, timeout: float | None = None) -> None:
-        """Raises AddressError; does not connect yet."""
+        """Parse the address, and connect later, with the first request. Raises AddressError."""
         self.address = transport.parse(address)
         self.timeout = timeout
         self._connection: AsyncConnection | AsyncLibvirtConnection | None = None
@@ -45,7 +45,7 @@ class AsyncClient(AsyncCommands):
         wait: float = 0,
         progress: connect.Progress | None = None,
     ) -> Self:
-        """As ``Client.connect``."""
+        """Return a client that an agent has answered, as ``Client.connect`` does."""
         client = cls(address, timeout=timeout)
         await client.carry_out(connect.connect(wait, progress))
         return client
@@ -65,13 +65,13 @@ class AsyncClient(AsyncCommands):
             self._connection = None
 
     async def call(self, command: str, /, *, timeout: float | None = None, **arguments: Any) -> Any:
-        """As ``Client.call``."""
+        """Return what any command returns, as ``Client.call`` does."""
         return await self._ask(command, {name.replace("_", "-"): value for name, value in arguments.items()}, timeout)
 
     async def call_raw(
         self, command: str, arguments: Mapping[str, Any] | None = None, *, timeout: float | None = None
     ) -> Any:
-        """As ``Client.call_raw``."""
+        """Return what a command returns for arguments as they are sent, as ``Client.call_raw`` does."""
         seconds = allowed(command, timeout, self.timeout)
         if command in SILENT:
             from qga.client.operations.silent import ask_silent
@@ -82,19 +82,19 @@ class AsyncClient(AsyncCommands):
         return await connection.collect(connection.submit(command, arguments or {}), deadline)
 
     def open(self, path: str, mode: str = "r") -> AsyncGuestFile:
-        """``async with client.open(path) as file:``, a file of the guest in a mode of fopen(3)."""
+        """Open a file of the guest in a mode of fopen(3): ``async with client.open(path) as file:``."""
         from qga.client.files import AsyncGuestFile
 
         return AsyncGuestFile(self, path, mode)
 
     def freeze(self, *, timeout: float | None = None, mountpoints: Iterable[str] | None = None) -> AsyncFreeze:
-        """``async with client.freeze():``, as ``Client.freeze``."""
+        """Freeze the guest's filesystems inside ``async with client.freeze():``, and thaw them whatever happens."""
         from qga.client.freezing import AsyncFreeze
 
         return AsyncFreeze(self, timeout, mountpoints)
 
     async def carry_out(self, operation: Awaitable[T]) -> T:
-        """As ``Client.carry_out``."""
+        """Do what the operation requests, one after the other. What goes wrong is raised in it."""
         steps = operation.__await__()
         try:
             request = steps.send(None)
@@ -150,7 +150,7 @@ class AsyncConnection(transport.StreamConnection):
 
     @classmethod
     async def open(cls, address: transport.Address, timeout: float) -> Self:
-        """Raises AgentUnreachable, AgentTimeout, AddressError."""
+        """Connect and synchronise within ``timeout`` seconds. Raises AgentUnreachable, AgentTimeout, AddressError."""
         connection = cls(address.text, await asyncio.to_thread(transport.open_stream, address, timeout))
         try:
             await connection.collect(connection.synchronise(), time.monotonic() + timeout)
@@ -179,6 +179,7 @@ class AsyncConnection(transport.StreamConnection):
             self._futures.pop(ticket, None)
 
     def flush(self) -> None:
+        """Send what the stream takes now; have the event loop say when there is room for the rest."""
         before = self.blocked
         super().flush()
         if self.blocked and not before:
@@ -187,10 +188,12 @@ class AsyncConnection(transport.StreamConnection):
             self._loop.remove_writer(self._descriptor)
 
     def wake(self, ticket: int) -> None:
+        """Resume the task that waits for this reply, if one does."""
         if (future := self._futures.get(ticket)) is not None and not future.done():
             future.set_result(None)
 
     def close(self, error: ClientError | None = None) -> None:
+        """Stop watching the stream and close it; what is under way fails with ``error``."""
         if not self.closed:
             self._loop.remove_reader(self._descriptor)
             self._loop.remove_writer(self._descriptor)
@@ -210,13 +213,17 @@ class AsyncLibvirtConnection(Connection):
 
     @classmethod
     async def open(cls, address: transport.Address, timeout: float) -> Self:
-        """Raises AgentUnreachable, AgentTimeout, AddressError."""
+        """Connect and ping within ``timeout`` seconds. Raises AgentUnreachable, AgentTimeout, AddressError."""
         from qga.client.libvirt import LibvirtConnection
 
         return cls(await asyncio.to_thread(LibvirtConnection, address, timeout))
 
     async def collect(self, ticket: int, deadline: float) -> Any:
-        """One that is given up while it waits for its turn is never sent; one that is under way keeps its turn."""
+        """Send a request when its turn has come, wait for its reply and return its value.
+
+        A request that is given up while it waits for its turn is never sent; one that is under way keeps its turn.
+        Raises AgentTimeout at ``deadline``, in seconds of the monotonic clock.
+        """
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 await self._turn.acquire()
@@ -232,6 +239,7 @@ class AsyncLibvirtConnection(Connection):
         return await asyncio.shield(work)
 
     def close(self, error: ClientError | None = None) -> None:
+        """Close the connection to libvirt as well; what waits for its turn fails with ``error``."""
         super().close(error)
         self._libvirt.close()
 

@@ -33,7 +33,7 @@ class Client(Commands):
     """
 
     def __init__(self, address: str | None = None, *, timeout: float | None = None) -> None:
-        """Raises AddressError; does not connect yet."""
+        """Parse the address, and connect later, with the first request. Raises AddressError."""
         self.address = transport.parse(address)
         self.timeout = timeout
         self._connection: BlockingConnection | LibvirtConnection | None = None
@@ -80,7 +80,7 @@ class Client(Commands):
     def call_raw(
         self, command: str, arguments: Mapping[str, Any] | None = None, *, timeout: float | None = None
     ) -> Any:
-        """As ``call``, with arguments as they are sent, None included.
+        """Return what a command returns, for arguments as they are sent, None included.
 
         shutdown and suspend return None once the agent is past them, has left, or has been silent for 5 s.
         """
@@ -100,7 +100,7 @@ class Client(Commands):
         return GuestFile(self, path, mode)
 
     def freeze(self, *, timeout: float | None = None, mountpoints: Iterable[str] | None = None) -> Freeze:
-        """``with client.freeze():`` holds the guest's filesystems still, and thaws them whatever happens."""
+        """Freeze the guest's filesystems inside ``with client.freeze():``, and thaw them whatever happens."""
         from qga.client.freezing import Freeze
 
         return Freeze(self, timeout, mountpoints)
@@ -160,7 +160,7 @@ class BlockingConnection(transport.StreamConnection):
     """
 
     def __init__(self, address: transport.Address, timeout: float) -> None:
-        """Raises AgentUnreachable, AgentTimeout, AddressError."""
+        """Connect and synchronise within ``timeout`` seconds. Raises AgentUnreachable, AgentTimeout, AddressError."""
         deadline = time.monotonic() + timeout
         super().__init__(address.text, transport.open_stream(address, timeout))
         self._poll = select.poll()

@@ -149,10 +149,9 @@ class Commands:
         return value
 
     def guest_get_diskstats(self, *, timeout: float | None = None) -> list[DiskStatsInfo]:
-        """Return the counters of the disks and partitions, in the kernel's order: Documentation/admin-
-        guide/iostats.rst.
+        """Return the counters of the disks and partitions, in the kernel's order.
 
-        Since QEMU 7.1.
+        They are described in Linux's Documentation/admin-guide/iostats.rst. Since QEMU 7.1.
         """
         value: list[DiskStatsInfo] = self._read("guest-get-diskstats", {}, timeout)
         return value
@@ -298,11 +297,10 @@ class Commands:
         return value
 
     def guest_fsfreeze_freeze(self, *, timeout: float | None = None) -> int:
-        """Flush and freeze every filesystem that lies on a block device and can be frozen, so that a snapshot of
-        the disks is consistent.
+        """Flush and freeze every filesystem that lies on a block device and can be frozen.
 
-        Returns how many were frozen. If one fails, none stays frozen. Until the thaw only a few commands are
-        allowed. Since QEMU 0.15.
+        A snapshot of the disks is consistent then. Returns how many were frozen. If one fails, none stays frozen.
+        Until the thaw only a few commands are allowed. Since QEMU 0.15.
         """
         value: int = self._ask("guest-fsfreeze-freeze", {}, timeout)
         return value
@@ -456,10 +454,10 @@ class Commands:
         return value
 
     def guest_set_time(self, time: int | None = None, *, timeout: float | None = None) -> None:
-        """Set the guest's clock and the hardware clock, or, without a time, the guest's clock from the hardware
-        clock.
+        """Set the guest's clock and the hardware clock.
 
-        If only the hardware clock cannot be set, that is just logged. Since QEMU 1.5.
+        Without a time, the guest's clock is set from the hardware clock. If only the hardware clock cannot be set,
+        that is just logged. Since QEMU 1.5.
 
         Args:
             time: Nanoseconds since 1970 in UTC. Unset: the time of the hardware clock.
@@ -679,10 +677,9 @@ class AsyncCommands:
         return value
 
     async def guest_get_diskstats(self, *, timeout: float | None = None) -> list[DiskStatsInfo]:
-        """Return the counters of the disks and partitions, in the kernel's order: Documentation/admin-
-        guide/iostats.rst.
+        """Return the counters of the disks and partitions, in the kernel's order.
 
-        Since QEMU 7.1.
+        They are described in Linux's Documentation/admin-guide/iostats.rst. Since QEMU 7.1.
         """
         value: list[DiskStatsInfo] = await self._read("guest-get-diskstats", {}, timeout)
         return value
@@ -832,11 +829,10 @@ class AsyncCommands:
         return value
 
     async def guest_fsfreeze_freeze(self, *, timeout: float | None = None) -> int:
-        """Flush and freeze every filesystem that lies on a block device and can be frozen, so that a snapshot of
-        the disks is consistent.
+        """Flush and freeze every filesystem that lies on a block device and can be frozen.
 
-        Returns how many were frozen. If one fails, none stays frozen. Until the thaw only a few commands are
-        allowed. Since QEMU 0.15.
+        A snapshot of the disks is consistent then. Returns how many were frozen. If one fails, none stays frozen.
+        Until the thaw only a few commands are allowed. Since QEMU 0.15.
         """
         value: int = await self._ask("guest-fsfreeze-freeze", {}, timeout)
         return value
@@ -990,10 +986,10 @@ class AsyncCommands:
         return value
 
     async def guest_set_time(self, time: int | None = None, *, timeout: float | None = None) -> None:
-        """Set the guest's clock and the hardware clock, or, without a time, the guest's clock from the hardware
-        clock.
+        """Set the guest's clock and the hardware clock.
 
-        If only the hardware clock cannot be set, that is just logged. Since QEMU 1.5.
+        Without a time, the guest's clock is set from the hardware clock. If only the hardware clock cannot be set,
+        that is just logged. Since QEMU 1.5.
 
         Args:
             time: Nanoseconds since 1970 in UTC. Unset: the time of the hardware clock.

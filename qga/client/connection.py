@@ -170,10 +170,10 @@ class Connection:
         self._waiting.clear()
 
     def flush(self) -> None:
-        """There may be something to send."""
+        """Let the driver know that there may be something to send."""
 
     def wake(self, ticket: int) -> None:
-        """This one's reply has come."""
+        """Let the driver know that the reply to a ticket has come."""
 
     def _hold(self, command: str, data: bytes, *, silent: bool, room: int = reading.MAX_REPLY) -> int:
         if self.closed:
@@ -227,7 +227,7 @@ class Connection:
         self._answer(number, _read(command, body))
 
     def _end(self, request: _Request) -> None:
-        """It is not under way any more."""
+        """Count a request as under way no longer."""
         self._bytes -= request.size
         self._strict -= not request.silent
 

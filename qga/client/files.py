@@ -29,21 +29,26 @@ class GuestFile(io.RawIOBase):
         self._file = client.carry_out(File(path, mode).open())
 
     def readable(self) -> bool:
+        """Return whether the mode allows reading."""
         return self._open.readable
 
     def writable(self) -> bool:
+        """Return whether the mode allows writing."""
         return self._open.writable
 
     def seekable(self) -> bool:
+        """Return True; in a file without positions, as a pipe, ``seek`` raises ClientError."""
         return True
 
     def readinto(self, buffer: Any, /) -> int:
+        """Read into a buffer by one request; return how many bytes came, 0 at the end of the file."""
         view = memoryview(buffer).cast("B")
         data = self._client.carry_out(self._open.read(len(view)))
         view[: len(data)] = data
         return len(data)
 
     def readall(self) -> bytes:
+        """Return all bytes up to the end of the file."""
         return b"".join(iter(lambda: self.read(self._open.limits.read) or b"", b""))
 
     def write(self, data: Any, /) -> int:
@@ -51,21 +56,25 @@ class GuestFile(io.RawIOBase):
         return self._client.carry_out(self._open.write(data))
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Move to an offset in bytes; return the new position, counted from the start."""
         return self._client.carry_out(self._open.seek(offset, whence))
 
     def tell(self) -> int:
+        """Return the position, in bytes from the start."""
         return self.seek(0, os.SEEK_CUR)
 
     def truncate(self, size: int | None = None, /) -> int:
+        """Raise io.UnsupportedOperation: agents have no command for it."""
         raise io.UnsupportedOperation("a guest agent cannot truncate a file")
 
     def flush(self) -> None:
+        """Have the guest write out what was written: guest-file-flush."""
         super().flush()
         if self._file is not None and self._file.writable:
             self._client.carry_out(self._file.flush())
 
     def close(self) -> None:
-        """Also the handle in the guest; an error of what was written late is raised here."""
+        """Close the file and its handle in the guest. Raises ClientError also for what was written before."""
         file, self._file = self._file, None  # so that flush, which close calls, has nothing to do
         super().close()
         if file is not None:
@@ -125,14 +134,17 @@ class AsyncGuestFile:
         return len(data)
 
     async def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to an offset in bytes; return the new position, counted from the start."""
         return await self._client.carry_out(self._file.seek(offset, whence))
 
     async def tell(self) -> int:
+        """Return the position, in bytes from the start."""
         return await self.seek(0, os.SEEK_CUR)
 
     async def flush(self) -> None:
+        """Have the guest write out what was written: guest-file-flush."""
         await self._client.carry_out(self._file.flush())
 
     async def close(self) -> None:
-        """Also the handle in the guest; an error of what was written late is raised here."""
+        """Close the file and its handle in the guest. Raises ClientError also for what was written before."""
         await self._client.carry_out(self._file.close())

@@ -49,7 +49,7 @@ class LibvirtConnection(Connection):
     numbered = False  # libvirt pairs the replies
 
     def __init__(self, address: Address, timeout: float) -> None:
-        """Raises AddressError, and the errors of a ping: libvirt connects to any domain that runs."""
+        """Connect and ping, as libvirt connects to any domain that runs. Raises ClientError."""
         super().__init__(address.text)
         self._address = address
         self._disconnect: Callable[[], object] = lambda: None
@@ -61,11 +61,12 @@ class LibvirtConnection(Connection):
         return self.ask(*self.pop(ticket), deadline)
 
     def ask(self, command: str, room: int, data: bytes, deadline: float) -> Any:
-        """The same, of a request that another connection has held."""
+        """Send a request that another connection has popped, wait for its reply and return its value."""
         reply = self._send(data.decode().rstrip(), max(1, math.ceil(deadline - time.monotonic())))
         return _value(command, room, reply)
 
     def close(self, error: ClientError | None = None) -> None:
+        """Close the connection to libvirt; what was not collected fails with ``error``."""
         super().close(error)
         self._disconnect()
 

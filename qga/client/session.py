@@ -137,6 +137,6 @@ def encode(command: str, arguments: Mapping[str, Any], number: int | None) -> by
 
 
 def _encode_write(command: str, handle: int, payload: bytes, number: int | None) -> bytes:
-    """The same of a guest-file-write, of base64 that is bytes: it is copied once, not four times."""
+    """Return the line of a guest-file-write whose base64 is bytes: they are copied once, not four times."""
     head = b'{"execute":"%s",' % command.encode() + (b'"id":%d,' % number if number is not None else b"")
     return b"".join((head, b'"arguments":{"handle":%d,"buf-b64":"' % handle, payload, b'"}}\n'))

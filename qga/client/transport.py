@@ -47,8 +47,11 @@ class Address(NamedTuple):
 class Stream(Protocol):
     """An open socket or serial port."""
 
-    def fileno(self) -> int: ...
-    def close(self) -> None: ...
+    def fileno(self) -> int:
+        """Return the descriptor, which does not block."""
+
+    def close(self) -> None:
+        """Close the descriptor."""
 
 
 class StreamConnection(Connection):
@@ -63,6 +66,7 @@ class StreamConnection(Connection):
         self._stream, self._descriptor = stream, stream.fileno()
 
     def flush(self) -> None:
+        """Send what the stream takes now; an error closes the connection."""
         if not self.closed:
             try:
                 self.blocked = not self.send(self._write)
@@ -85,6 +89,7 @@ class StreamConnection(Connection):
             self._lose(None)
 
     def close(self, error: ClientError | None = None) -> None:
+        """Close the stream; what is under way fails with ``error``."""
         if not self.closed:
             super().close(error)
             self._stream.close()

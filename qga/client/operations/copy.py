@@ -73,7 +73,10 @@ async def upload(
 
 @contextlib.contextmanager
 def _opened(source: str | BinaryIO, device: bool) -> Iterator[BinaryIO]:
-    """Raises OSError for what is not a file; a FIFO or a tape is not opened, which may wait or wind it."""
+    """Open the source of a copy, or take the file that is open already.
+
+    Raises OSError for what is not a file. A FIFO or a tape is refused before it is opened: that may wait, or wind it.
+    """
     if not isinstance(source, str):
         yield source
         return
@@ -90,7 +93,7 @@ def _check(source: str, found: os.stat_result, device: bool) -> None:
 
 
 def _size(file: BinaryIO, status: os.stat_result | None) -> int:
-    """In bytes; 0 if it is not known."""
+    """Return the size in bytes, 0 if it is not known."""
     if status is None or not stat.S_ISBLK(status.st_mode):
         return status.st_size if status else 0
     size = file.seek(0, os.SEEK_END)

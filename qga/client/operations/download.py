@@ -131,20 +131,23 @@ class _Receiving:
             raise
 
     async def pass_on(self, file: BinaryIO) -> None:
-        """Into what is not replaced: a stream, or a device."""
+        """Copy into what is not replaced: a stream, or a device."""
         same = await self._receive(file)
         file.flush()
         self._judge(same)
 
     def _judge(self, same: bool | None, *, unkept: bool = False) -> None:
-        """``same``: whether the hashes agree; None if nobody compared them."""
+        """Raise ClientError if the hashes differ; else note what could not be had.
+
+        ``same``: whether the hashes agree, None if unknown. ``unkept``: mode and times could not be kept.
+        """
         if same is False:
             raise ClientError(f"{self._source.path}: the copy's hash differs: did the file change meanwhile?")
         self.outcome.verified = bool(same)
         self.outcome.note_missing(unverified=self._verify and not same, unkept=unkept)
 
     async def _receive(self, file: BinaryIO) -> bool | None:
-        """All behind ``outcome.resumed``, which the file has. Return whether the hashes agree.
+        """Copy all behind ``outcome.resumed``, which the file has; return whether the hashes agree, None if unknown.
 
         The guest hashes while it is read: a file that changes meanwhile has another hash, and so it should.
         """

@@ -33,7 +33,7 @@ class File:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        """What was written is flushed; after an error the file is only closed, as far as that goes."""
+        """Flush what was written, and close the file; after an error only close it, as far as that goes."""
         if error is None and self.writable:
             await self.close()
         else:
@@ -42,10 +42,12 @@ class File:
 
     @property
     def readable(self) -> bool:
+        """Whether the mode allows reading."""
         return self.mode.startswith("r") or "+" in self.mode
 
     @property
     def writable(self) -> bool:
+        """Whether the mode allows writing."""
         return not self.mode.startswith("r") or "+" in self.mode
 
     @property
@@ -56,6 +58,7 @@ class File:
         return self._handle
 
     async def open(self) -> Self:
+        """Open the file in the guest, and keep its handle."""
         self.limits = await limits()
         self._handle = await Ask("guest-file-open", {"path": self.path, "mode": self.mode})
         return self
@@ -86,6 +89,7 @@ class File:
         return placed(reply["position"])
 
     async def flush(self) -> None:
+        """Have the guest write out what was written: guest-file-flush."""
         await Ask[None]("guest-file-flush", {"handle": self.handle})
 
     async def close(self) -> None:

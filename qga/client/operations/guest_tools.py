@@ -46,6 +46,7 @@ class Sum:
         self._pid: int | None = None
 
     async def start(self, path: str) -> None:
+        """Start hashing a whole file."""
         self._pid = await run.start([self.program, "--", path])
 
     async def start_of_beginning(self, path: str, size: int) -> None:
@@ -108,14 +109,15 @@ def _time(seconds: bytes, fraction: bytes | None) -> int:
 
 
 async def is_block_device(path: str) -> bool:
+    """Return whether a path in the guest is known to be of a block device."""
     status = await look(path)
     return status is not None and stat.S_ISBLK(status.mode)
 
 
 async def sync(path: str) -> bool:
-    """Have the guest write a file's data to its disk; all files' data, where its sync(1) does not take a path.
+    """Have the guest write the data of a file to its disk; return whether it did.
 
-    Return whether it did.
+    Where its sync(1) takes no path, that is the data of all files.
     """
     for words in (["sync", path], ["sync"]):
         done = await completed(words)

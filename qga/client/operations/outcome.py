@@ -28,6 +28,7 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
 
     def note_missing(self, *, unverified: bool = False, unkept: bool = False) -> None:
+        """Note that the hash was not compared, or that mode and times were not kept."""
         if unverified:
             self.notes.append(_UNVERIFIED)
         if unkept:
@@ -35,13 +36,17 @@ class Outcome:
 
 
 class Count:
-    """How much is there: calls ``progress``; what passes goes into ``digest``, and into ``file`` if there is one."""
+    """Count the bytes of a copy as they come: ``done``, of ``whole``.
+
+    ``progress`` is called with both; what is written goes into ``digest``, and into ``file`` if there is one.
+    """
 
     def __init__(self, done: int, whole: int, progress: Progress | None, digest: Any, file: Any = None) -> None:
         self.done, self._whole = done, whole
         self._progress, self._digest, self._file = progress, digest, file
 
     def write(self, data: bytes) -> None:
+        """Write to the file, all of it; hash and count it."""
         rest = memoryview(data)
         while rest:
             rest = rest[self._file.write(rest) :]
@@ -49,6 +54,7 @@ class Count:
         self.add(len(data))
 
     def hash(self, data: bytes) -> None:
+        """Take bytes into the digest, if there is one."""
         if self._digest is not None:
             self._digest.update(data)
 
@@ -61,6 +67,7 @@ class Count:
             left -= len(data)
 
     def add(self, count: int) -> None:
+        """Count bytes as done, and call ``progress``."""
         self.done += count
         if self._progress:
             self._progress(self.done, max(self.done, self._whole))

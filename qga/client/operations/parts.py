@@ -47,14 +47,15 @@ class Target:
             raise OSError(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL, why, self.path)
 
     def part(self, key: str) -> Part:
+        """Return the part beside the target that ``key`` names; nothing is made yet."""
         short = os.fsdecode(os.fsencode(self._name)[:200])
         return Part(self.directory, f".{short}.{key}.qga-part", self._name)
 
-    def link(self, leads: str) -> None:
+    def link(self, text: str) -> None:
         """Put a symbolic link with this text there."""
         self.check()
         part = self.part(key())
-        os.symlink(leads, part.name, dir_fd=self.directory)
+        os.symlink(text, part.name, dir_fd=self.directory)
         try:
             part.put()
         except OSError:
@@ -89,6 +90,7 @@ class Part:
         os.replace(self.name, self._becomes, src_dir_fd=self.directory, dst_dir_fd=self.directory)
 
     def remove(self) -> None:
+        """Remove the part, if it is there. Raises OSError."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.name, dir_fd=self.directory)
 

@@ -69,6 +69,7 @@ async def finish(place: Place, size: int, mode: int, modified: int | None) -> li
 
 
 async def remove(part: str) -> None:
+    """Remove a part in the guest, if it is there and the guest has rm(1)."""
     await guest_tools.completed(["rm", "-f", "--", part])
 
 

@@ -33,13 +33,15 @@ LONGER = {
 class Client(Protocol):
     """A client that blocks until an operation has ended."""
 
-    def carry_out(self, operation: Awaitable[T]) -> T: ...
+    def carry_out(self, operation: Awaitable[T]) -> T:
+        """Do what an operation requests, one after the other; return its result."""
 
 
 class AsyncClient(Protocol):
     """A client for asyncio."""
 
-    async def carry_out(self, operation: Awaitable[T]) -> T: ...
+    async def carry_out(self, operation: Awaitable[T]) -> T:
+        """Do what an operation requests, one after the other; return its result."""
 
 
 class Request(Generic[T]):

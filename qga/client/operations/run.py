@@ -93,7 +93,10 @@ async def wait(name: str, pid: int, timeout: float | None) -> dict[str, Any]:
 
 
 async def kill(pid: int) -> None:
-    """End it by SIGKILL, as far as that goes: the guest may not have kill(1), and the agent may be what hangs."""
+    """End a program by SIGKILL, as far as possible.
+
+    The guest may not have kill(1), and the agent itself may be what hangs: no error is raised.
+    """
     try:
         killer: dict[str, int] = await Ask("guest-exec", {"path": "kill", "arg": ["-KILL", str(pid)]}, KILLED)
         for one in (killer["pid"], pid):
@@ -112,7 +115,10 @@ def output(status: Mapping[str, Any], name: str) -> bytes:
 
 
 def returncode(status: Mapping[str, Any]) -> int:
-    """As subprocess has it: -N for a program that signal N ended. Windows has statuses of 32 bits."""
+    """Return the exit status as subprocess has it: -N for a program that signal N ended.
+
+    Windows has statuses of 32 bits. Raises MalformedReply.
+    """
     if "exitcode" in status:
         if not 0 <= status["exitcode"] < 1 << 32:
             raise MalformedReply("guest-exec-status", f"exitcode: expected 0 or more, got {status['exitcode']}")

@@ -23,7 +23,7 @@ def cat(client: Client, options: argparse.Namespace) -> None:
 
 
 def ls(client: Client, options: argparse.Namespace) -> None:
-    """List a directory by the guest's own ls(1)."""
+    """List a directory with the guest's own ls program."""
     done = client.run(["ls", *(["-l"] if options.long else []), "--", options.path.removeprefix(":")])
     sys.stdout.write(output.clean(done.stdout.decode(errors="replace"), "\n"))
     if done.truncated:
