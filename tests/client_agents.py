@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from qga.client import Client
 from tests.running import RunningAgent
 
-# With whom a test is run: make test-fast leaves out all but ours.
+# The agents that a test is run with: make test-fast leaves out all but ours.
 AGENTS = ["ours", pytest.param("debian", marks=pytest.mark.slow)]
 AGENTS_AND_BUSYBOX = [*AGENTS, pytest.param("busybox", marks=pytest.mark.slow)]
 
@@ -42,11 +43,20 @@ def busybox(directory: Path) -> Path:
 
 
 @contextmanager
+def listening(which: str, directory: Path, *blocked: str) -> Iterator[str]:
+    """Run an agent on a socket in a directory, without the commands ``blocked``; give its address once it answers."""
+    path = str(directory / "agent.sock")
+    with agent(which, directory, *blocked, path=path):
+        Client.connect(path, wait=10).close()
+        yield path
+
+
+@contextmanager
 def agent(
-    which: str, directory: Path, *options: str, path: Path | str, method: str = "unix-listen"
+    which: str, directory: Path, *blocked: str, path: Path | str, method: str = "unix-listen"
 ) -> Iterator[None]:
-    """Ready once inside, for unix-listen."""
-    words = ["-m", method, "-p", str(path), "-b", BLOCKED + "".join(f",{name}" for name in options)]
+    """Run an agent without the commands ``blocked``; ours listens once inside, for unix-listen."""
+    words = ["-m", method, "-p", str(path), "-b", BLOCKED + "".join(f",{name}" for name in blocked)]
     if which == "busybox":
         with RunningAgent(directory, *words, env={"PATH": str(busybox(directory))}):
             yield

@@ -29,7 +29,7 @@ from qga.client import (
 )
 from qga.protocol import schema
 from qga.testing import FakeGuest
-from tests.client_agents import AGENTS, agent
+from tests.client_agents import AGENTS, listening
 from tests.repository import REPOSITORY
 
 pytestmark = pytest.mark.forks
@@ -42,13 +42,11 @@ LOOKING = [
 
 @pytest.fixture(params=AGENTS)
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    path = tmp_path / "agent.sock"
-    with agent(request.param, tmp_path, path=path):
-        Client.connect(str(path), wait=10).close()
+    with listening(request.param, tmp_path) as path:
         yield f"unix:{path}"
 
 
-def test_every_looking_command_reads_a_real_reply(address: str) -> None:
+def test_every_read_only_command_reads_a_real_reply(address: str) -> None:
     with Client(address) as guest:
         supported = {command.name for command in guest.guest_info().supported_commands}
         for name in LOOKING:
@@ -195,9 +193,7 @@ def test_errors_are_of_one_family() -> None:
 def test_readmes_example_runs(which: str, tmp_path: Path) -> None:
     readme = (REPOSITORY / "README.md").read_text()
     example = readme.split("<!-- for programs -->\n```python\n")[1].split("```\n<!-- /for programs -->")[0]
-    path = tmp_path / "agent.sock"
-    with agent(which, tmp_path, path=path):
-        Client.connect(str(path), wait=10).close()
+    with listening(which, tmp_path) as path:
         env = {**os.environ, "QGA_CONNECT": f"unix:{path}"}
         done = subprocess.run([sys.executable, "-c", example], env=env, capture_output=True, text=True, check=True)
     assert "Linux\n" in done.stdout

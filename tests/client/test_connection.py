@@ -47,7 +47,7 @@ def test_noise_is_not_kept() -> None:
     assert connection._session._size <= 2 * MAX_NOISE
 
 
-def test_an_echo_is_told() -> None:
+def test_an_echo_is_recognised() -> None:
     connection = RecordedConnection()
     connection.synchronise()
     connection.replies(b"".join(connection.outgoing()))
@@ -80,7 +80,7 @@ def test_an_agent_without_ids_answers_in_order() -> None:
     assert replies == [Reply(number, at) for at, number in enumerate(numbers)]
 
 
-def test_silence_of_a_shutdown_is_told_by_the_next_reply() -> None:
+def test_a_silent_shutdown_ends_with_the_next_reply() -> None:
     connection = synchronised()
     quiet = send(connection, "guest-shutdown", silent=True)
     ping = send(connection, "guest-ping")

@@ -19,7 +19,7 @@ from qga.client.operations import parts
 from qga.testing import FakeGuest
 from qga.tool import parser
 from qga.tool.commands import cp
-from tests.client_agents import AGENTS, AGENTS_AND_BUSYBOX, agent
+from tests.client_agents import AGENTS, AGENTS_AND_BUSYBOX, agent, listening
 from tests.typing_at import TOOL
 
 pytestmark = [pytest.mark.forks, pytest.mark.slow]
@@ -29,8 +29,7 @@ WHEN = 1_600_000_000_123_456_789  # nanoseconds since 1970
 
 @pytest.fixture(params=AGENTS_AND_BUSYBOX)
 def guest(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Client]:
-    path = tmp_path / "agent.sock"
-    with agent(request.param, tmp_path, path=path), Client.connect(str(path), wait=10) as client:
+    with listening(request.param, tmp_path) as address, Client(address) as client:
         yield client
 
 
@@ -49,15 +48,15 @@ def leftovers(directory: Path) -> list[str]:
 def test_there_and_back(guest: Client, tmp_path: Path, size: int, request: pytest.FixtureRequest) -> None:
     whole = "busybox" in request.node.name  # its touch sets whole seconds, and that is said
     source = make(tmp_path / "a file -x'\n", size)
-    far, back = tmp_path / "far away", tmp_path / "back"
-    far.write_bytes(b"old")
+    target, back = tmp_path / "in the guest", tmp_path / "back"
+    target.write_bytes(b"old")
     seen: list[tuple[int, int]] = []
-    there = guest.upload(str(source), str(far), progress=lambda *now: seen.append(now))
-    again = guest.download(str(far), str(back))
+    there = guest.upload(str(source), str(target), progress=lambda *now: seen.append(now))
+    again = guest.download(str(target), str(back))
     assert len(there.notes) == whole
     assert all("whole seconds" in note for note in there.notes)
     assert again.notes == []
-    for outcome, path in ((there, far), (again, back)):
+    for outcome, path in ((there, target), (again, back)):
         assert (outcome.size, outcome.verified, outcome.atomic) == (size, True, True)
         assert path.read_bytes() == source.read_bytes()
         assert path.stat().st_mode & 0o7777 == 0o640
@@ -197,7 +196,7 @@ def test_what_a_killed_copy_left_is_removed(guest: Client, tmp_path: Path, monke
         assert all(path.exists() for path in others)
 
 
-def test_what_cannot_be_copied_is_told(guest: Client, tmp_path: Path) -> None:
+def test_what_cannot_be_copied_is_an_error(guest: Client, tmp_path: Path) -> None:
     source = make(tmp_path / "a", 10)
     (tmp_path / "d").mkdir()
     uploads: list[tuple[str, str, type[Exception]]] = [
@@ -220,7 +219,7 @@ def test_what_cannot_be_copied_is_told(guest: Client, tmp_path: Path) -> None:
 
 
 def write_and_flush(file: GuestFile) -> None:
-    """QEMU's agent tells of an error of a write when it flushes."""
+    """Write and flush: QEMU's agent reports an error of the write only then."""
     file.write(b"x" * 10)
     file.flush()
 
@@ -231,7 +230,7 @@ def test_an_error_names_the_target_and_not_its_part(guest: Client, tmp_path: Pat
     assert caught.value.filename == "/proc/never"
 
 
-def test_a_device_that_is_full_is_told(guest: Client) -> None:
+def test_a_full_device_is_an_error(guest: Client) -> None:
     full = guest.open("/dev/full", "w")
     with pytest.raises(CommandFailed, match="No space left"):
         write_and_flush(full)
@@ -299,12 +298,11 @@ def test_asyncio_copies_too(guest: Client, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("which", AGENTS)
 def test_without_programs_nothing_is_written_that_was_not_allowed(which: str, tmp_path: Path) -> None:
-    """A new file would be open to all, whatever its source is; of an old one nobody can tell."""
+    """A new file would be open to all, whatever its source is; of an old one nobody knows."""
     source, old = make(tmp_path / "a", 500_000), make(tmp_path / "old", 10)
     source.chmod(0o600)
     before = old.read_bytes()
-    path = tmp_path / "agent.sock"
-    with agent(which, tmp_path, "guest-exec", path=path), Client.connect(str(path), wait=10) as guest:
+    with listening(which, tmp_path, "guest-exec") as address, Client(address) as guest:
         for target in (tmp_path / "b", old):
             with pytest.raises(ClientError, match=r"the agent runs no programs.*insecure"):
                 guest.upload(str(source), str(target))
@@ -324,11 +322,11 @@ def test_without_programs_nothing_is_written_that_was_not_allowed(which: str, tm
 def test_a_connection_that_dies_in_a_copy(fake_guest: FakeGuest, tmp_path: Path, command: str) -> None:
     source = make(tmp_path / "a", 2 << 20)
     (tmp_path / "b").write_bytes(b"old")
-    fake_guest.files["/far"] = bytearray(source.read_bytes())
+    fake_guest.files["/source"] = bytearray(source.read_bytes())
     with Client(fake_guest.address) as guest:
         fake_guest.fault(command, disconnect=True)
-        download = partial(guest.download, "/far", f"{tmp_path}/b")
-        upload = partial(guest.upload, str(source), "/near", insecure=True)
+        download = partial(guest.download, "/source", f"{tmp_path}/b")
+        upload = partial(guest.upload, str(source), "/target", insecure=True)
         with pytest.raises(AgentUnreachable, match="closed the connection"):
             (download if command == "guest-file-read" else upload)()
         assert (tmp_path / "b").read_bytes() == b"old"

@@ -18,7 +18,7 @@ from qga.client.operations.requests import limits
 from qga.protocol import base64
 from qga.testing import FakeGuest
 from qga.tool import exits
-from tests.client_agents import AGENTS, agent
+from tests.client_agents import AGENTS, listening
 from tests.tool.test_tool import TOOL, qga
 
 pytestmark = [pytest.mark.forks, pytest.mark.slow]
@@ -28,10 +28,8 @@ ZERO, FULL = os.makedev(1, 5), os.makedev(1, 7)
 
 @pytest.fixture(params=AGENTS)
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    path = tmp_path / "agent.sock"
-    with agent(request.param, tmp_path, path=path):
-        Client.connect(str(path), wait=10).close()
-        yield str(path)
+    with listening(request.param, tmp_path) as path:
+        yield path
 
 
 @pytest.fixture
@@ -197,14 +195,14 @@ class TestDevice:
 class TestStream:
     @pytest.mark.parametrize("size", [0, 3_000_017])
     def test_there_and_back(self, address: str, tmp_path: Path, size: int) -> None:
-        data, far = os.urandom(size), tmp_path / "far"
-        there = subprocess.run([*TOOL, "-c", address, "cp", "-", f":{far}"], input=data, capture_output=True)
+        data, target = os.urandom(size), tmp_path / "in the guest"
+        there = subprocess.run([*TOOL, "-c", address, "cp", "-", f":{target}"], input=data, capture_output=True)
         assert (there.returncode, there.stderr) == (0, b"")
-        assert far.read_bytes() == data
-        far.chmod(0o640)
-        subprocess.run([*TOOL, "-c", address, "cp", "-", f":{far}"], input=data, check=True)
-        assert stat.S_IMODE(far.stat().st_mode) == 0o640
-        back = subprocess.run([*TOOL, "-c", address, "cp", f":{far}", "-"], capture_output=True)
+        assert target.read_bytes() == data
+        target.chmod(0o640)
+        subprocess.run([*TOOL, "-c", address, "cp", "-", f":{target}"], input=data, check=True)
+        assert stat.S_IMODE(target.stat().st_mode) == 0o640
+        back = subprocess.run([*TOOL, "-c", address, "cp", f":{target}", "-"], capture_output=True)
         assert (back.returncode, back.stdout, back.stderr) == (0, data, b"")
 
     def test_stdin_from_where_it_stands(self, address: str, tmp_path: Path) -> None:
@@ -273,8 +271,7 @@ def test_files_that_say_that_they_are_empty(address: str, tmp_path: Path) -> Non
 class TestWithoutPrograms:
     @pytest.fixture(params=AGENTS)
     def guest(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Client]:
-        path = tmp_path / "agent.sock"
-        with agent(request.param, tmp_path, "guest-exec", path=path), Client.connect(str(path), wait=10) as guest:
+        with listening(request.param, tmp_path, "guest-exec") as address, Client(address) as guest:
             yield guest
 
     def test_what_may_be_a_device_is_not_touched(self, guest: Client, tmp_path: Path) -> None:
@@ -343,14 +340,16 @@ class TestReplies:
         assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize(
-        "told",
+        "printed",
         [b"-1 81a4 0 0\n", b"1 181a4 0 0\n", b"1 81a4 nan 0\n", b"1 81a4 0 9223372036854775808\n",
          b"9223372036854775808 81a4 0 0\n", b"1" * 5000 + b" 81a4 0 0\n", b"", b"1 81a4 0\n",
          b"1 81a4 0 0\n1 81a4 0 0\n", b"\xff"],
     )  # fmt: skip
-    def test_what_stat_does_not_say(self, guest: Client, fake_guest: FakeGuest, tmp_path: Path, told: bytes) -> None:
+    def test_what_stat_does_not_say(
+        self, guest: Client, fake_guest: FakeGuest, tmp_path: Path, printed: bytes
+    ) -> None:
         """It is as if there was no stat: the bytes are copied, and a note says what was not kept."""
-        fake_guest.programs["stat"] = lambda words, data: (0, told, b"")
+        fake_guest.programs["stat"] = lambda words, data: (0, printed, b"")
         outcome = guest.download("/a", f"{tmp_path}/a")
         assert (tmp_path / "a").read_bytes() == b"x" * 100
         assert "mode and times were not kept" in outcome.notes[-1]

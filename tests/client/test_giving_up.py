@@ -134,7 +134,7 @@ def test_one_of_which_no_byte_had_room_is_never_sent() -> None:
 
 
 def test_an_agent_that_sends_without_end_does_not_keep_a_request_from_timing_out(tmp_path: Path) -> None:
-    """Blank lines and events are no replies: the deadline counts all the same."""
+    """Blank lines and events are not replies: the deadline counts all the same."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "agent.sock"))
         listener.listen()

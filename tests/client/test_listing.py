@@ -10,7 +10,7 @@ import pytest
 
 from qga.client import AsyncClient, Client, ClientError, TreeEntry
 from qga.client.operations import listing
-from tests.client_agents import AGENTS_AND_BUSYBOX, agent
+from tests.client_agents import AGENTS_AND_BUSYBOX, listening
 
 ROOT = (b"d", b"755", b"1600000000.5000000000", b"", b"")
 FILE = (b"f", b"644", b"1600000000.0", b"")  # and its name
@@ -109,7 +109,7 @@ class TestParse:
 @pytest.mark.forks
 @pytest.mark.parametrize("which", AGENTS_AND_BUSYBOX)
 def test_both_clients_list_a_tree(which: str, tmp_path: Path) -> None:
-    tree, address = tmp_path / "tree", str(tmp_path / "agent.sock")
+    tree = tmp_path / "tree"
     (tree / "d" / "empty").mkdir(parents=True)
     (tree / "d" / "a b\n").write_bytes(b"x")
     (tree / "d" / "a b\n").chmod(0o4640)
@@ -119,18 +119,18 @@ def test_both_clients_list_a_tree(which: str, tmp_path: Path) -> None:
     for path in (tree, *tree.rglob("*")):
         os.utime(path, ns=(0, 1_600_000_000_250_000_000), follow_symlinks=False)
 
-    async def awaited() -> list[TreeEntry]:
+    async def awaited(address: str) -> list[TreeEntry]:
         async with AsyncClient(address) as client:
             return await client.list_tree(str(tree))
 
-    with agent(which, tmp_path, path=address):
-        with Client.connect(address, wait=10) as client:
+    with listening(which, tmp_path) as address:
+        with Client(address) as client:
             found = client.list_tree(str(tree))
             assert client.list_tree(str(tmp_path / "to-tree")) == found
             for wrong in (tree / "pipe", tree / "missing"):
                 with pytest.raises(ClientError, match=f"^{wrong}: "):
                     client.list_tree(str(wrong))
-        assert asyncio.run(awaited()) == found
+        assert asyncio.run(awaited(address)) == found
     assert found[0].name == ""
     assert {entry.modified for entry in found} == {1_600_000_000_250_000_000}
     modes = {path: (tree / path).lstat().st_mode & 0o7777 for path in ("", "d", "d/empty", "link", "pipe")}

@@ -28,26 +28,26 @@ from qga.client import (
     CommandNotFound,
     transport,
 )
-from tests.client_agents import AGENTS, agent
+from tests.client_agents import AGENTS, agent, listening
 
 pytestmark = pytest.mark.forks
 
 
 @contextmanager
-def forwarded(path: Path, host: str) -> Iterator[int]:
+def forwarded(path: str, host: str) -> Iterator[int]:
     """A port that leads to the socket at ``path``, as a chardev that listens on TCP."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, 0), family=family) as listener:
         port: int = listener.getsockname()[1]
 
         def forward() -> None:
-            near, _ = listener.accept()
-            with near, socket.socket(socket.AF_UNIX) as far:
-                far.connect(str(path))
-                back = threading.Thread(target=pass_on, args=(far, near))
+            client, _ = listener.accept()
+            with client, socket.socket(socket.AF_UNIX) as agent:
+                agent.connect(path)
+                back = threading.Thread(target=pass_on, args=(agent, client))
                 back.start()
-                pass_on(near, far)
-                far.shutdown(socket.SHUT_RDWR)
+                pass_on(client, agent)
+                agent.shutdown(socket.SHUT_RDWR)
                 back.join()
 
         thread = threading.Thread(target=forward)
@@ -64,12 +64,13 @@ def pass_on(source: socket.socket, target: socket.socket) -> None:
 @pytest.mark.parametrize("which", AGENTS)
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_tcp(which: str, host: str, tmp_path: Path) -> None:
-    path = tmp_path / "agent.sock"
     (tmp_path / "a").write_bytes(os.urandom(1 << 20))
-    with agent(which, tmp_path, path=path):
-        Client.connect(str(path), wait=10).close()
-        with forwarded(path, host) as port, Client(f"tcp:[{host}]:{port}") as guest:
-            assert guest.upload(str(tmp_path / "a"), str(tmp_path / "b")).verified
+    with (
+        listening(which, tmp_path) as path,
+        forwarded(path, host) as port,
+        Client(f"tcp:[{host}]:{port}") as guest,
+    ):
+        assert guest.upload(str(tmp_path / "a"), str(tmp_path / "b")).verified
     assert (tmp_path / "b").read_bytes() == (tmp_path / "a").read_bytes()
 
 
@@ -121,7 +122,7 @@ while True:
 """
 
 
-def test_waiting_for_an_agent_tells_what_is_missing(tmp_path: Path) -> None:
+def test_waiting_for_an_agent_reports_what_is_missing(tmp_path: Path) -> None:
     path = tmp_path / "agent.sock"
     seen: list[str] = []
     with pytest.raises(AgentUnreachable, match="does the guest run"):
@@ -144,7 +145,7 @@ def test_a_socket_that_nobody_serves(tmp_path: Path) -> None:
         Client(str(tmp_path / "s")).guest_ping()
 
 
-def test_a_console_is_no_agent() -> None:
+def test_a_console_is_not_an_agent() -> None:
     master, slave = os.openpty()
     tty.setraw(slave)
     echo = subprocess.Popen(
@@ -192,7 +193,7 @@ def test_addresses(text: str, expected: tuple[str, str, str, int]) -> None:
         "libvirt:",
     ],
 )
-def test_what_is_no_address_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_an_address_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("QGA_CONNECT", raising=False)
     with pytest.raises(AddressError):
         Client(text or None)

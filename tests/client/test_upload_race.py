@@ -21,7 +21,7 @@ import pytest
 from qga.client import Client, ClientError
 from qga.client.operations import scripts
 from tests.attacker import UID, attacking, swap_directories, swap_parts
-from tests.client_agents import agent
+from tests.client_agents import agent, listening
 from tests.tool.test_tool import qga
 
 pytestmark = [
@@ -35,10 +35,8 @@ CONTENT = os.urandom(30_000)
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
-    path = tmp_path / "agent.sock"
-    with agent("ours", tmp_path, path=path):
-        Client.connect(str(path), wait=10).close()
-        yield str(path)
+    with listening("ours", tmp_path) as path:
+        yield path
 
 
 class Area:
@@ -210,7 +208,7 @@ def losing(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("shell", [["dash"], ["bash", "--posix"], ["busybox", "sh"]], ids=lambda words: words[0])
-def test_what_is_no_regular_file_is_not_written_into(
+def test_what_is_not_a_regular_file_is_not_written_into(
     area: Area, losing: dict[str, str], tmp_path: Path, shell: list[str]
 ) -> None:
     """set -C opens a device or a FIFO that is put there between rm and the open: a disk was written to."""

@@ -1,4 +1,4 @@
-"""The tool's smaller subcommands: what each asks of the agent, what it prints, and how it tells what went wrong."""
+"""Subcommands: what each sends to the agent, what it prints, and how it reports what went wrong."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class TestTrim:
 
 class TestPower:
     @pytest.mark.parametrize(("word", "mode"), [("shutdown", "powerdown"), ("reboot", "reboot"), ("halt", "halt")])
-    def test_asks_and_leaves(self, fake_guest: FakeGuest, word: str, mode: str) -> None:
+    def test_sends_and_returns(self, fake_guest: FakeGuest, word: str, mode: str) -> None:
         tool(fake_guest, word)
         assert ("guest-shutdown", {"mode": mode}) in fake_guest.requests
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from qga.client import Client
 from qga.tool import exits
-from tests.client_agents import AGENTS_AND_BUSYBOX, agent
+from tests.client_agents import AGENTS_AND_BUSYBOX, listening
 from tests.tool.test_tool import qga
 
 pytestmark = pytest.mark.forks
@@ -19,10 +18,8 @@ APPEND = "sh -c 'echo more >>$1' sh"
 
 @pytest.fixture(params=AGENTS_AND_BUSYBOX)
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    path = tmp_path / "agent.sock"
-    with agent(request.param, tmp_path, path=path):
-        Client.connect(str(path), wait=10).close()
-        yield str(path)
+    with listening(request.param, tmp_path) as path:
+        yield path
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from qga.tool import exits
-from tests.client_agents import AGENTS_AND_BUSYBOX, agent
+from tests.client_agents import AGENTS_AND_BUSYBOX, listening
 from tests.typing_at import NAP, TOOL, There, becomes, nothing_left, processes
 from tests.until import unchanged, until
 
@@ -29,9 +29,7 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[There]:
 
 @pytest.fixture(params=AGENTS_AND_BUSYBOX)
 def words(request: pytest.FixtureRequest, tmp_path: Path, there: There) -> Iterator[list[str]]:
-    path = str(tmp_path / "agent.sock")
-    with agent(request.param, tmp_path, path=path):
-        assert subprocess.run([*TOOL, "-c", path, "--wait", "10", "ping"]).returncode == 0
+    with listening(request.param, tmp_path) as path:
         yield [*TOOL, "-c", path, "exec"]
         assert becomes(lambda: not there.directories()), there.directories()
 

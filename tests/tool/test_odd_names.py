@@ -12,7 +12,7 @@ import pytest
 from qga.client import Client, ClientError, quoting
 from qga.testing import FakeGuest
 from qga.tool import exits
-from tests.client_agents import AGENTS_AND_BUSYBOX, agent
+from tests.client_agents import AGENTS_AND_BUSYBOX, listening
 from tests.tool.test_tool import TOOL, facts, qga
 
 pytestmark = pytest.mark.forks
@@ -33,10 +33,8 @@ ODD = (
 
 @pytest.fixture(params=AGENTS_AND_BUSYBOX)
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    path = tmp_path / "agent.sock"
-    with agent(request.param, tmp_path, path=path):
-        Client.connect(str(path), wait=10).close()
-        yield str(path)
+    with listening(request.param, tmp_path) as path:
+        yield path
 
 
 @pytest.mark.slow

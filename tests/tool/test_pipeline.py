@@ -41,7 +41,7 @@ def test_they_are_sent_in_order_and_each_is_answered(fake_guest: FakeGuest) -> N
     assert fake_guest.commands == asked
 
 
-def test_a_connection_that_breaks_is_no_answer(fake_guest: FakeGuest) -> None:
+def test_a_broken_connection_is_not_an_answer(fake_guest: FakeGuest) -> None:
     fake_guest.fault("guest-get-time", disconnect=True)
 
     async def work(client: AsyncClient) -> None:
@@ -55,7 +55,7 @@ def test_a_connection_that_breaks_is_no_answer(fake_guest: FakeGuest) -> None:
     carried_out(fake_guest, work)
 
 
-def test_a_refusal_for_now_is_told_from_others(fake_guest: FakeGuest) -> None:
+def test_a_temporary_refusal_is_distinguished_from_others(fake_guest: FakeGuest) -> None:
     fake_guest.block("guest-get-time")
 
     async def work(client: AsyncClient) -> None:
@@ -77,12 +77,12 @@ def test_when_cancelled_no_request_is_left(fake_guest: FakeGuest) -> None:
                 pipeline.send(client.guest_file_open("/no/such", "r"))
                 pipeline.send(client.guest_ping())
 
-        asking = asyncio.create_task(ask())
+        task = asyncio.create_task(ask())
         while "guest-ping" not in fake_guest.commands:
             await asyncio.sleep(0)
-        asking.cancel()
+        task.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asking
+            await task
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     carried_out(fake_guest, work)

@@ -24,7 +24,7 @@ from qga.tool.remote.guest.terminal import Screen
 from qga.tool.remote.guest_tty import GuestTerminal
 from qga.tool.remote.launch import Program
 from qga.tool.remote.local_tty import Escape
-from tests.client_agents import AGENTS, agent
+from tests.client_agents import AGENTS, agent, listening
 from tests.typing_at import NAP, SOON, TOOL, There, Typing, becomes, nothing_left, processes
 from tests.until import unchanged, until
 
@@ -41,10 +41,8 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[There]:
 
 @pytest.fixture(params=AGENTS)
 def address(request: pytest.FixtureRequest, tmp_path: Path, there: There) -> Iterator[str]:
-    path = tmp_path / "agent.sock"
-    with agent(request.param, tmp_path, path=path):
-        assert subprocess.run([*TOOL, "-c", str(path), "--wait", "10", "ping"]).returncode == 0
-        yield str(path)
+    with listening(request.param, tmp_path) as path:
+        yield path
 
 
 @pytest.fixture(params=["python3", "script"])
@@ -155,8 +153,7 @@ def test_a_signal_gives_the_terminal_back_and_ends_what_runs(address: str, by: s
 
 @pytest.mark.parametrize("moment", ["at once", "connected", "prepared", "shown"])
 def test_a_signal_while_it_begins(tmp_path: Path, by: str, there: There, moment: str) -> None:
-    path = str(tmp_path / "agent.sock")
-    with agent("ours", tmp_path, path=path), Typing(path, "shell", "--pty", by, *PLAIN) as at:
+    with listening("ours", tmp_path) as path, Typing(path, "shell", "--pty", by, *PLAIN) as at:
         if moment == "connected":
             until(lambda: any("socket:" in name for name in descriptors(at.process.pid)))
         elif moment == "prepared":
@@ -180,8 +177,7 @@ def descriptors(pid: int) -> list[str]:
 
 
 def test_a_lost_connection_is_one_sentence(tmp_path: Path, by: str) -> None:
-    path = str(tmp_path / "agent.sock")
-    with agent("ours", tmp_path, path=path):
+    with listening("ours", tmp_path) as path:
         at = Typing(path, "shell", "--pty", by, "--linger", "1s", *PLAIN)
         at.see(PROMPT)
     with at:
@@ -193,8 +189,7 @@ def test_a_lost_connection_is_one_sentence(tmp_path: Path, by: str) -> None:
 
 
 def test_a_hung_guest_can_be_left(tmp_path: Path) -> None:
-    path = str(tmp_path / "agent.sock")
-    with agent("ours", tmp_path, path=path), Typing(path, "shell", "--linger", "2s", *PLAIN) as at:
+    with listening("ours", tmp_path) as path, Typing(path, "shell", "--linger", "2s", *PLAIN) as at:
         at.see(PROMPT)
         (pid,) = (int(line) for line in subprocess.check_output(["pgrep", "-f", f"qga .*{path}"]).split())
         os.kill(pid, signal.SIGSTOP)

@@ -86,7 +86,7 @@ def test_all_disks_that_can_be_written_to(machine: str, fake_guest: FakeGuest, t
         (["--name", "x" * 300], exits.HOST, "QEMU refused the request"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(
+def test_an_impossible_snapshot_is_one_sentence(
     machine: str, fake_guest: FakeGuest, tmp_path: Path, words: list[str], status: int, said: str
 ) -> None:
     (tmp_path / "root-two.qcow2").touch()

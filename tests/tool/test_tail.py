@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from qga.client import Client
 from qga.tool import exits
-from tests.client_agents import AGENTS, agent
+from tests.client_agents import AGENTS, listening
 from tests.tool.test_tool import TOOL, qga
 
 pytestmark = [pytest.mark.forks, pytest.mark.slow]
@@ -22,10 +21,8 @@ pytestmark = [pytest.mark.forks, pytest.mark.slow]
 
 @pytest.fixture(params=AGENTS)
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    path = tmp_path / "agent.sock"
-    with agent(request.param, tmp_path, path=path):
-        Client.connect(str(path), wait=10).close()
-        yield str(path)
+    with listening(request.param, tmp_path) as path:
+        yield path
 
 
 CONTENTS = {

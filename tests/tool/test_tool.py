@@ -18,7 +18,7 @@ import pytest
 from qga.testing import FakeGuest
 from qga.tool import exits, parser, units
 from qga.tool.commands import status
-from tests.client_agents import AGENTS_AND_BUSYBOX, agent
+from tests.client_agents import AGENTS_AND_BUSYBOX, listening
 from tests.typing_at import nothing_left
 from tests.until import until
 
@@ -37,10 +37,8 @@ def qga(address: str, *words: str, **options: Any) -> subprocess.CompletedProces
 
 @pytest.fixture(params=AGENTS_AND_BUSYBOX)
 def address(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    path = tmp_path / "agent.sock"
-    with nothing_left(tmp_path, monkeypatch), agent(request.param, tmp_path, path=path):
-        assert qga(str(path), "--wait", "10", "ping").returncode == 0
-        yield str(path)
+    with nothing_left(tmp_path, monkeypatch), listening(request.param, tmp_path) as path:
+        yield path
 
 
 def test_ask(address: str) -> None:
@@ -236,7 +234,7 @@ def test_a_signal_thaws(fake_guest: FakeGuest, number: int) -> None:
     assert not fake_guest.frozen
 
 
-def test_what_only_a_fake_may_suffer(fake_guest: FakeGuest) -> None:
+def test_commands_that_only_a_fake_guest_may_get(fake_guest: FakeGuest) -> None:
     for command in ("guest-shutdown", "guest-suspend-ram", "guest-set-user-password", "guest-set-time"):
         fake_guest.answer(command, lambda **_: {})
     for words, expected in (
@@ -274,7 +272,7 @@ def test_a_ping_loads_little(fake_guest: FakeGuest) -> None:
     assert not loaded & {"asyncio", "jsonschema", "qemu", "rich", "serial", "shtab", "subprocess", "tempfile"}
 
 
-def test_replies_and_names_that_cannot_be(fake_guest: FakeGuest) -> None:
+def test_impossible_replies_and_names(fake_guest: FakeGuest) -> None:
     fake_guest.answer("guest-get-vcpus", lambda **_: [{"else": 1}])
     assert qga(fake_guest.address, "cpu").returncode == exits.OUT_OF_STEP
     assert qga(fake_guest.address, "cat", os.fsdecode(b":\xff")).returncode == exits.FAILED
@@ -329,7 +327,7 @@ def test_a_copy_that_broke_is_resumed(address: str, tmp_path: Path, up: bool) ->
     assert os.listdir(there) == ["big"]
 
 
-def test_a_bar_tells_how_far_a_copy_is(fake_guest: FakeGuest, tmp_path: Path) -> None:
+def test_a_bar_shows_the_progress_of_a_copy(fake_guest: FakeGuest, tmp_path: Path) -> None:
     fake_guest.files["/there"] = bytearray(8 << 20)
     leader, follower = pty.openpty()
     done = qga(fake_guest.address, "cp", ":/there", str(tmp_path / "here"), stderr=follower, capture_output=False)

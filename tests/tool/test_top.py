@@ -15,7 +15,7 @@ import pytest
 from qga.client import Client
 from qga.testing import FakeGuest
 from qga.tool.commands.sampling import Sample, rates, sample
-from tests.client_agents import AGENTS, agent
+from tests.client_agents import AGENTS, listening
 from tests.tool.test_tool import TOOL, qga
 
 pytestmark = pytest.mark.forks
@@ -56,10 +56,8 @@ def test_partitions_and_disks_never_used_are_left_out(fake_guest: FakeGuest) -> 
 
 @pytest.fixture(params=AGENTS)
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    path = tmp_path / "agent.sock"
-    with agent(request.param, tmp_path, path=path):
-        Client.connect(str(path), wait=10).close()
-        yield str(path)
+    with listening(request.param, tmp_path) as path:
+        yield path
 
 
 def test_for_programs_and_as_text(address: str) -> None:

@@ -71,7 +71,7 @@ class TestLocalTree:
 
 
 class Guest(NamedTuple):
-    """``tree``: in the guest. ``outside``: on the host, and nobody's business. ``target``: there, for the copies."""
+    """``tree``: in the guest. ``outside``: on the host, never to be touched. ``target``: there, for the copies."""
 
     address: str
     tree: Path
