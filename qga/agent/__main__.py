@@ -6,7 +6,7 @@ import sys
 def main() -> int:
     """Run the agent and return its exit status.
 
-    Until the agent's loop handles signals, ctrl-C ends it by SIGINT's default action, without a traceback.
+    Until the agent's loop handles signals, Ctrl-C ends the process by SIGINT's default action, without a traceback.
     """
     try:
         import signal
@@ -14,7 +14,7 @@ def main() -> int:
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
     except KeyboardInterrupt:
-        return 130  # as a shell reports an end by SIGINT
+        return 130  # what a shell reports for a process that SIGINT ended
     from qga.agent.cli import main as run
 
     return run()

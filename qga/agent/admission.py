@@ -1,6 +1,7 @@
-"""Admission: whether a request may be carried out, by envelope, command, policy and arguments, in QEMU's order.
+"""Admission: decides whether a request may be carried out.
 
-The rule it keeps: it decides, and carries nothing out.
+It checks the envelope, the command, the policy and the arguments, in QEMU's order. The rule it keeps: it decides, and
+carries nothing out.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _ENVELOPE = frozenset(("execute", "arguments", "id"))
 
 
 class Bound:
-    """A command with its handler. Its validator is compiled at its first call: to compile all at once takes long."""
+    """A command with its handler. The validator is compiled on first use: compiling all at start takes long."""
 
     def __init__(self, command: Command, handler: Handler) -> None:
         self.command = command
@@ -41,7 +42,7 @@ class Bound:
 
 
 class Admission:
-    """The admission of requests: it finds a request's command in the schema, and lets the policy decide."""
+    """The admission check: it finds a request's command in the schema and lets the policy decide."""
 
     def __init__(self, schema: Schema, policy: Policy, handlers: Mapping[str, Handler]) -> None:
         self._policy = policy
@@ -65,9 +66,9 @@ class Admission:
         return bound
 
     def judge(self, message: object) -> Decision:
-        """Decide about a message without carrying it out; the caller closes the target of the decision.
+        """Return whether a message would be allowed, without carrying it out; the caller closes the target.
 
-        Raises RequestError for what is not a valid request, and CommandNotFound where the command does not exist.
+        Raises RequestError if the message is not a valid request, and CommandNotFound if the command does not exist.
         """
         if not isinstance(message, dict):
             raise not_a_request(message)
@@ -81,7 +82,7 @@ class Admission:
         return Decision(True, call.rule or "no list, no policy file and no profile forbids it", call.target)
 
     def is_sync(self, message: object) -> bool:
-        """Return whether a client that sends this has given up waiting for earlier replies."""
+        """Return whether a message is a sync: a client that sends one has given up waiting for earlier replies."""
         name = message.get("execute") if isinstance(message, dict) else None
         bound = self._bound.get(name) if isinstance(name, str) else None
         return bound is not None and bound.command.sync
@@ -109,5 +110,7 @@ class Admission:
 
 
 def not_a_request(message: object) -> RequestError:
-    """Return the error about a message: the message itself if it is bad JSON, else that it is not an object."""
+    """Return the error for a message that is not a request.
+
+    For bad JSON the decoder has already put the error in place of the message; any other value is not an object."""
     return message if isinstance(message, RequestError) else RequestError("QMP input must be a JSON object")

@@ -1,4 +1,4 @@
-"""The composition root: makes the parts of the agent, opens its channel, serves hosts, and ends at a signal."""
+"""The composition root: builds the parts of the agent, opens the channel, serves hosts, and stops on a signal."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Python looks for cycles whenever there are 700 containers more than before. A request may have a million of them,
-# each in use, and each would be looked at again and again while it is decoded.
-_NEW_CONTAINERS = 10_000  # more than any request has but those of a hostile host, and some hundred kilobytes
+# By default Python searches for reference cycles after every 700 new containers. A request may contain a million
+# containers, all in use, and decoding it would examine each of them again and again.
+_NEW_CONTAINERS = 10_000  # more than any honest request has; they take some hundred kilobytes
 
-# The last ends QEMU's agent at once, as SIGHUP does, and leaves what it has frozen frozen.
+# SIGQUIT ends QEMU's agent at once, as SIGHUP does, and frozen filesystems stay frozen. This agent thaws them first.
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 class App:
-    """The agent, made of its rooms. ``run`` serves hosts until it is to end."""
+    """The agent with all its parts. ``run`` serves hosts until a signal ends it."""
 
     def __init__(
         self,
@@ -61,11 +61,12 @@ class App:
         reread: Callable[[Config], Settings] | None = None,
         called: Callable[[object], None] = log_call,
     ) -> None:
-        """Make the parts of the agent and connect them; its channel is opened by ``run``.
+        """Build the parts of the agent and connect them; ``run`` opens the channel.
 
-        ``reread`` is called at SIGHUP, with the configuration so far; without it, that ends the agent. ``called``
-        gets a line for each command that is carried out. Raises SchemaError where handlers and schema do not match,
-        ConfigError for what the machine contradicts, ActivationError for a socket of systemd that cannot be used.
+        ``reread`` is called on SIGHUP with the current configuration; without it, SIGHUP ends the agent. ``called``
+        is called with a line for each command that is carried out. Raises SchemaError if handlers and schema do not
+        match, ConfigError for settings that do not work on this machine, and ActivationError for a systemd socket
+        that cannot be used.
         """
         self._loop = loop
         self._reread = reread
@@ -96,15 +97,15 @@ class App:
         freeze.subscribe(self._on_freeze)
 
     def run(self, ready: Callable[[], None] = lambda: None) -> int:
-        """Serve until a signal or the loss of the channel ends it; returns the exit status.
+        """Serve hosts until a signal arrives or the channel is lost; return the exit status.
 
         However it ends, no filesystem stays frozen. ``ready`` is called when hosts can be served. Raises
-        ChannelError before that.
+        ChannelError if the channel cannot be opened.
         """
         gc.set_threshold(_NEW_CONTAINERS, *gc.get_threshold()[1:])
         try:
             self._audit.start()
-            if not self._freeze.frozen:  # else nothing may be written; the first file that is opened does it
+            if not self._freeze.frozen:  # while frozen, nothing may be written; opening a file repairs it later
                 self._context.files.repair()
             self._loop.on_signal(signal.SIGCHLD, self._children.reap)
             for number in _ENDING:
@@ -125,7 +126,7 @@ class App:
             self._notify.close()
 
     def _reload(self) -> None:
-        """Read the owner's files again; if they are not sound, keep the previous ones. Logs are reopened anyway."""
+        """Read configuration and policy again, keeping the current ones on any error. Reopen the logs in any case."""
         assert self._reread is not None
         self._notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         lines = installed()
@@ -149,7 +150,7 @@ class App:
         self._notify("READY=1")
 
     def _review_files(self) -> None:
-        """Close what the new policy does not allow to be open, once nothing is frozen."""
+        """Close the files that the new policy forbids, or wait for the thaw while filesystems are frozen."""
         self._review_due = self._freeze.frozen
         if not self._review_due:
             review.review_files(self._context, self._audit)
@@ -179,7 +180,7 @@ class App:
 
 
 def _audit(loop: Loop, config: Config, policy: Policy) -> NoAudit:
-    """Make the audit log, if there is to be one. Raises ConfigError."""
+    """Return the audit log, or a NoAudit if none is configured. Raises ConfigError."""
     where = sinks.destination(config.audit_log, os.environ)
     if where == "off":
         if config.audit_required:
@@ -195,11 +196,11 @@ def _audit(loop: Loop, config: Config, policy: Policy) -> NoAudit:
 
 
 def _which(program: str) -> str | None:
-    import shutil  # here: it brings every compression that Python knows
+    import shutil  # imported here: it pulls in every compression module of Python
 
     return shutil.which(program)
 
 
 def _hold_bytecode(frozen: bool) -> None:
-    """Write no compiled modules while frozen: an import would wait for the thaw for ever."""
+    """Stop Python from writing compiled modules while frozen: an import would wait for a thaw that never comes."""
     sys.dont_write_bytecode = frozen or bool(sys.flags.dont_write_bytecode)

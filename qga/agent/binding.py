@@ -1,4 +1,4 @@
-"""The binding of commands to handlers, by name and in both directions, when the agent starts."""
+"""The binding of commands to handlers at start: every command needs a handler, and every handler a command."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from qga.protocol.schema import Command, Schema, SchemaError
 
 Handler = Callable[..., object]
 
-_COROUTINE = 0x80  # of co_flags: the inspect module, which has a name for it, takes long to import
+_COROUTINE = 0x80  # a bit of co_flags (inspect.CO_COROUTINE; importing inspect takes too long)
 
 
 def bind(schema: Schema) -> dict[str, Handler]:
     """Return the handler of every command, by the command's name.
 
-    Raises SchemaError for a command without a handler, a handler without a command, and a wrong signature.
+    Raises SchemaError for a command without a handler, a handler without a command, or a wrong signature.
     """
     handlers: dict[str, Handler] = {}
     modules = {area: import_module(f"{qga.agent.commands.__name__}.{area}") for area in _areas()}
@@ -45,7 +45,7 @@ def bind(schema: Schema) -> dict[str, Handler]:
 def _areas() -> list[str]:
     """Return the names of the modules of qga.agent.commands.
 
-    They are read from the directory: pkgutil takes long to import.
+    The directory is read directly because importing pkgutil takes too long.
     """
     files = sorted(os.listdir(qga.agent.commands.__path__[0]))
     return [name.removesuffix(".py") for name in files if name.endswith(".py") and name != "__init__.py"]
@@ -58,7 +58,7 @@ def _handler_names(module: ModuleType) -> list[str]:
 def _check_signature(command: Command, handler: Handler) -> None:
     """Raise SchemaError unless a handler takes exactly the arguments of the schema, as keywords.
 
-    Those that the schema has as optional have defaults; a slow command has a coroutine.
+    Arguments that are optional in the schema must have defaults; the handler of a slow command must be a coroutine.
     """
     required = set(command.arguments.get("required", ()))
     expected = {name.replace("-", "_"): name in required for name in command.members}

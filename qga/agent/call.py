@@ -1,6 +1,6 @@
-"""One request on its way through the agent: what was sent, what was decided about it, and what came of it.
+"""One request on its way through the agent: what was sent, what was decided, and the outcome.
 
-The dispatcher makes it and fills it in; the audit log and the log of calls read it.
+The dispatcher creates a Call and fills it in; the audit log and the log of calls read it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Entry:
-    """The notes of the audit log on the beginning of a call: its number, the peer, and the time by two clocks.
+    """What the audit log notes when a call begins: its number, the peer, and the time by two clocks.
 
     ``started`` is in seconds since 1970, ``begun`` in seconds of time.perf_counter().
     """
@@ -29,14 +29,14 @@ class Entry:
 class Call:
     """A request, from the message to the reply.
 
-    ``message`` is the JSON object that was received, in ``size`` bytes; ``arguments`` are as it has them, not valid
-    before the dispatcher has checked them; ``command`` is None until it is found. ``rule`` is what allows or refuses
-    the call, ``target`` the file that a rule looked at, held open until the handler is done. ``entry`` is the audit
-    log's, None where none is kept. ``result`` is what the handler returned, and ``reply`` the line to send: None
-    where success is silent.
+    ``message`` is the JSON object that was received, in ``size`` bytes; ``arguments`` are unchecked until admission
+    has validated them; ``command`` is None until it is found. ``rule`` is what allows or refuses the call,
+    ``target`` the file that a rule looked at, held open until the handler returns. ``entry`` belongs to the audit
+    log and is None without one. ``result`` is what the handler returned, and ``reply`` the line to send, or None for
+    a command that does not answer on success.
 
-    It does not keep the error: an exception refers to the frames that it passed through, and those to the call. Such
-    a cycle would keep a large request in memory until the next garbage collection.
+    A call does not keep its error: an exception refers to the frames that it passed through, and they refer to the
+    call. That cycle would keep a large request in memory until the next garbage collection.
     """
 
     __slots__ = (

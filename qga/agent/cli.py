@@ -1,8 +1,8 @@
-"""The program: argv → Config → App, and the exit status.
+"""The program qemu-ga: reads its command line, carries out the action, and returns the exit status.
 
-The rule it keeps: a start that fails says why in one line on stderr, ``qemu-ga: …``, and exits with 1; there
-is never a traceback, except in the log with --debug. With -d the line comes from the starting process, which
-waits for the daemon.
+The rule it keeps: a start that fails says why in one line on stderr, ``qemu-ga: …``, and exits with 1. A
+traceback appears only in the log, with --debug. With -d the starting process waits for the daemon and prints the
+line.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the agent and return its exit status; ``argv`` is without the program's name."""
+    """Carry out what the command line asks for and return the exit status; ``argv`` excludes the program's name."""
     try:
         loaded = config.load(sys.argv[1:] if argv is None else argv, os.environ)
         return _ACTIONS[loaded.action](loaded)
     except (BrokenPipeError, KeyboardInterrupt):
-        return FAILED  # the reader has closed the pipe, or the user has interrupted
+        return FAILED  # the reader closed the pipe, or the user pressed Ctrl-C
     except Exception as error:
         print(f"{cmdline.PROGRAM}: {_words(error)}", file=sys.stderr)
         return FAILED
 
 
 def _run(loaded: config.Loaded) -> int:
-    """Check what can be checked while the caller waits, go to the background if configured, and serve."""
+    """Check the configuration while the caller waits, go to the background if configured, and serve."""
     from qga.agent.config import reload
     from qga.agent.processes import keep_descriptors
     from qga.agent.service.daemonize import daemonize, occupy_standard_streams
@@ -70,21 +70,21 @@ def _run(loaded: config.Loaded) -> int:
     if freeze.frozen:
         freeze.subscribe(lambda frozen: None if frozen else _acquire(pidfile))
     if activated:
-        os.environ["LISTEN_PID"] = str(os.getpid())  # until now it was the process that has just exited
+        os.environ["LISTEN_PID"] = str(os.getpid())  # systemd set it to the process that has just exited
     try:
         try:
             return _serve(found, source, commands, freeze, link.ready)
         finally:
             pidfile.release()
     except Exception as error:
-        link.failed(_words(error))  # last: who reads it may start another agent
+        link.failed(_words(error))  # last: whoever reads it may start another agent at once
         raise
 
 
 def _acquire(pidfile: PidFile) -> None:
-    """Take the pid file after the thaw, now that it can be written.
+    """Create the pid file after a thaw, now that it can be written.
 
-    If that fails the agent goes on: the host needs it.
+    If that fails, the agent continues: the host needs it.
     """
     from qga.agent.service.pidfile import PidFileError
 
@@ -114,7 +114,7 @@ def _serve(found: Settings, source: Source, commands: Schema, freeze: FreezeStat
     freeze.subscribe(lambda frozen: lines.pause() if frozen else lines.resume())
     for warning in (*freeze.found, *found.warnings):
         logger.warning("%s", warning)
-    # On a terminal SIGHUP means that it was closed and its user has left, so the agent ends.
+    # On a terminal, SIGHUP means that the terminal was closed and its user has left, so the agent ends.
     reread = None if os.isatty(0) else source.read
     try:
         with Loop() as loop:
@@ -203,7 +203,7 @@ def _show(text: str) -> int:
 
 
 def _words(error: Exception) -> str:
-    """Return one line about an error, with its type where it is not defined here: its text alone may say little."""
+    """Return one line about an error. For an error from outside qga it includes the type: the text may say little."""
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.strerror}: '{error.filename}'"

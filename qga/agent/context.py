@@ -1,4 +1,4 @@
-"""What a handler may use. It is passed to every handler; no module has state of its own."""
+"""The context: the parts of the agent that a handler may use. Every handler gets it; no module keeps global state."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class Context:
-    """The parts of the agent. ``workers`` is for what may take long: ``await ctx.workers(work)``.
+    """The parts of the agent. ``workers`` runs work that may take long: ``await ctx.workers(work)``.
 
-    ``target`` is the file that the policy has judged for this request: it must be used in place of its path. It is
-    None where no rule is about the file.
+    ``target`` is the file that the policy checked for this request; handlers must use it instead of the path. It is
+    None if no rule looked at the file.
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class Context:
         self.target: Target | None = None
 
     def about(self, target: Target) -> Context:
-        """Return the context of a request about this file."""
+        """Return a copy of the context for a request whose file the policy checked."""
         other = copy(self)
         other.target = target
         return other
 
     def configure(self, config: Config, rules: Rules | None) -> None:
-        """Put a new configuration into force. What is open and what runs is left to qga.agent.review."""
+        """Apply a new configuration. qga.agent.review deals with open files and running programs."""
         self.policy.configure(config.allow_rpcs, config.block_rpcs, rules)
         self.files.limit = config.max_handles
         self.programs.limit(config.max_execs, config.max_captured)
@@ -64,9 +64,9 @@ class Context:
         self.config = config
 
 
-_BESIDE_PAYLOAD = 512  # bytes of a reply: the members around it, and a short id
+_BESIDE_PAYLOAD = 512  # bytes of a reply that are not payload: the other members, and a short id
 
 
 def payload_room(config: Config) -> int:
-    """Return how many bytes fit into a reply in base64, by ``max-reply``."""
+    """Return how many bytes of payload, encoded in base64, fit into a reply of ``max-reply`` bytes."""
     return max(1, (config.max_reply - _BESIDE_PAYLOAD) // 4 * 3) if config.max_reply else sys.maxsize

@@ -1,6 +1,6 @@
-"""The dispatcher: a decoded message in, a reply out; by admission, handler and audit log.
+"""The dispatcher: it takes a decoded message through admission, handler and audit log, and returns the reply.
 
-The rule it keeps: only here do errors become replies, and no exception of a handler goes further.
+The rule it keeps: errors become replies only here, and no exception from a handler goes any further.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ log = logging.getLogger(__name__)
 
 
 def log_call(line: object) -> None:
-    """Log a call by the logging module; for an agent without a Log."""
+    """Log a call through the logging module; used where no agent log (``service.log``) is set up."""
     logging.getLogger(CALLS).info("%s", line)
 
 
 class Dispatcher:
-    """The dispatcher of an agent, which carries out requests and makes their replies. It never raises."""
+    """The agent's dispatcher: it carries out requests and builds their replies. It never raises."""
 
     def __init__(
         self,
@@ -42,9 +42,9 @@ class Dispatcher:
         audit: NoAudit | None = None,
         log_call: Callable[[object], None] = log_call,
     ) -> None:
-        """Pair the commands of the schema with ``handlers``, by name.
+        """Pair the schema's commands with ``handlers``, by name.
 
-        ``log_call`` gets an object for each command that is carried out; its str() is the line.
+        ``log_call`` is called with an object for each command that is carried out; str() of it is the line to log.
         """
         self._ctx = ctx
         self._audit = audit or NoAudit()
@@ -53,10 +53,10 @@ class Dispatcher:
         self.is_sync = self._admission.is_sync
 
     def handle(self, message: object, size: int = 0) -> bytes | Task[bytes | None] | None:
-        """Return the reply to one message, as a line; for a slow command, a task that returns it.
+        """Return the reply line for one message, or, for a slow command, a task that returns it.
 
-        The reply is None where success is silent. Neither this nor the task raises. ``size`` is the message's number
-        of bytes, for the audit log.
+        The reply is None for a command that does not answer on success. Neither this method nor the task raises.
+        ``size`` is the length of the message in bytes, for the audit log.
         """
         if not isinstance(message, dict):
             return self._refuse(message, size)
@@ -76,7 +76,7 @@ class Dispatcher:
 
     def _refuse(self, message: object, size: int) -> bytes:
         """Return the reply to a message that is not a request: bad JSON, or not an object."""
-        if size:  # without a size it came in a line with another message, which is recorded
+        if size:  # size 0: it shared a line with another message, and that one is recorded
             self._audit.malformed(message, size)
         return self._line({"error": not_a_request(message).wire()})
 
@@ -119,16 +119,16 @@ class Dispatcher:
         return self._end(call, answer)
 
     def _end(self, call: Call, error: QgaError | None) -> bytes | None:
-        """Hand the call to the audit log, before the host gets the reply."""
+        """Record the call in the audit log before the host gets the reply, and return that reply."""
         try:
             self._audit.end(call, error)
-        except Exception as bug:  # no request may end the agent
+        except Exception as bug:  # a request must never end the agent
             name = call.command and call.command.name
             log.error("the audit log has no record of %s: %s", name, type(bug).__name__)
         return call.reply
 
     def _line(self, body: dict[str, object], *, delimited: bool = False) -> bytes:
-        """Return the line of a reply, or of an error where it would be longer than ``max-reply`` allows."""
+        """Return the encoded reply, or an error in its place if it is longer than ``max-reply`` allows."""
         line = encode(body, delimited=delimited)
         limit = self._ctx.config.max_reply
         if not limit or len(line) <= limit:

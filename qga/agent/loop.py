@@ -1,10 +1,10 @@
-"""The loop: waits for descriptors, signals and timers, and calls back. It knows no protocol.
+"""The event loop: waits for descriptors, signals and timers, and runs their callbacks. It knows nothing of protocols.
 
-Signal handlers only record: the byte that the interpreter writes to the wake-up pipe ends the wait, and the loop
-acts. Without timers it sleeps until something happens: an idle agent does not wake up.
+Signal handlers only record the signal: the interpreter writes a byte to the wake-up pipe, which ends the wait, and
+the loop runs the callback. Without timers the loop sleeps until something happens: an idle agent never wakes up.
 
-A callback that raises does not end the loop, on which others rely: the error is logged, and its descriptor is not
-watched for a while, since it would be ready again at once.
+A callback that raises does not end the loop, since other callbacks rely on it: the error is logged, and the
+descriptor is not watched for a while, because it would be ready again at once.
 """
 
 from __future__ import annotations
@@ -39,28 +39,28 @@ class Timer:
         self._callback: Callable[[], None] | None = callback
 
     def cancel(self) -> None:
-        """Drop the call, if it was not made yet."""
+        """Cancel the call, unless it has already been made."""
         self._callback = None
 
     @property
     def cancelled(self) -> bool:
-        """Whether the call will not be made any more: it was cancelled, or has been made."""
+        """Whether the call will not be made: it was cancelled, or has already been made."""
         return self._callback is None
 
     def fire(self) -> None:
-        """Make the call now, unless it was cancelled or has been made."""
+        """Make the call now, unless it was cancelled or has already been made."""
         callback, self._callback = self._callback, None
         if callback is not None:
             callback()
 
 
 class Loop:
-    """The one loop of the process. A context manager: at its end it is closed, and signals are as they were."""
+    """The process's only event loop. As a context manager it closes itself and restores the signal handlers."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._watched: dict[int, tuple[Callable[[int], None], int]] = {}  # callback, and for which events
-        self._paused: dict[int, Timer] = {}  # of those, the ones not watched for a while
+        self._paused: dict[int, Timer] = {}  # those of _watched whose watching is paused
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()  # timers of the same moment fire in the order they were set
         self._signals: dict[int, Callable[[], None]] = {}
@@ -78,7 +78,7 @@ class Loop:
         self.close()
 
     def close(self) -> None:
-        """Close all descriptors of the loop, and give the signals back the handlers that they had before."""
+        """Close the loop's own descriptors and restore the previous signal handlers."""
         signal.set_wakeup_fd(-1)
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
@@ -87,7 +87,7 @@ class Loop:
         os.close(self._wake_write)
 
     def watch(self, descriptor: int, events: int, callback: Callable[[int], None]) -> None:
-        """Call back with the events (a mask of READ, WRITE, HANGUP, …) whenever they occur.
+        """Call ``callback`` with the events that occur (a mask of READ, WRITE, HANGUP, …), whenever they do.
 
         Level-triggered unless ``events`` has EDGE.
         """
@@ -98,28 +98,28 @@ class Loop:
         self._watched[descriptor] = callback, events
 
     def forget(self, descriptor: int) -> None:
-        """Stop watching a descriptor, before it is closed; one that is not watched is left alone."""
+        """Stop watching a descriptor; to be called before it is closed. Does nothing if it is not watched."""
         if self._watched.pop(descriptor, None) is not None and not self._end_pause(descriptor):
             self._epoll.unregister(descriptor)
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
-        """Call back once, in ``delay`` seconds of CLOCK_MONOTONIC."""
+        """Call ``callback`` once, in ``delay`` seconds of CLOCK_MONOTONIC."""
         timer = Timer(callback)
         heapq.heappush(self._timers, (time.monotonic() + delay, next(self._order), timer))
         return timer
 
     def on_signal(self, number: int, callback: Callable[[], None]) -> None:
-        """Call back, from the loop, after a signal has come: once for any number of the same signal."""
+        """Call ``callback`` from the loop after a signal arrives; several of the same signal may count as one."""
         self._signals[number] = callback
         self._previous.setdefault(number, signal.signal(number, self._record))
         signal.siginterrupt(number, False)
 
     def stop(self) -> None:
-        """Have ``run`` return after the callbacks that are due."""
+        """Make ``run`` return after the callbacks that are due."""
         self._stopped = True
 
     def run(self) -> None:
-        """Serve until ``stop`` is called."""
+        """Wait for events and run their callbacks until ``stop`` is called."""
         while not self._stopped:
             for descriptor, events in self._epoll.poll(self._wait()):
                 if descriptor in self._watched and descriptor not in self._paused:
@@ -151,18 +151,18 @@ class Loop:
             _call(self._signals[self._arrived.pop()])
 
     def _pause(self, descriptor: int) -> None:
-        """Stop watching a descriptor for a while, unless it is watched or forgotten before."""
+        """Stop watching a descriptor for FAULT_PAUSE; ``watch`` and ``forget`` end the pause earlier."""
         if descriptor in self._watched:
             callback, events = self._watched[descriptor]
             try:
                 self._epoll.unregister(descriptor)
-            except OSError:  # it is closed, and its number may soon be another's
+            except OSError:  # it is closed, and its number may soon be reused
                 del self._watched[descriptor]
                 return
             self._paused[descriptor] = self.call_later(FAULT_PAUSE, lambda: self.watch(descriptor, events, callback))
 
     def _end_pause(self, descriptor: int) -> bool:
-        """End the pause of a descriptor; returns whether there was one."""
+        """End the pause of a descriptor; return whether it was paused."""
         timer = self._paused.pop(descriptor, None)
         if timer is not None:
             timer.cancel()

@@ -1,8 +1,8 @@
-"""The review after a reload: handles and programs of a host are held to the new policy, as if requested now.
+"""The review after a reload: open handles and running programs must satisfy the new policy, as if requested now.
 
-The rule it keeps: no handle and no program outlives the permission for it. A handle that the new policy would not
-give is closed. A program that it would not start is ended, with the processes that it has started, and its output is
-discarded. Each is reported in the log and in the audit log. What cannot be judged is not permitted.
+The rule it keeps: no handle and no program outlives its permission. A handle whose file the new policy would not open
+is closed. A program that the new policy would not start is ended with all processes that it started, and its output
+is discarded. Each is reported in the log and in the audit log. Whatever cannot be judged counts as forbidden.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ log = logging.getLogger(__name__)
 
 
 def review_files(ctx: Context, audit: NoAudit) -> None:
-    """Close the handles that the policy would not give now.
+    """Close the handles of files that the policy would not open now.
 
-    Not to be called while filesystems are frozen: closing the last handle of a removed file writes to its filesystem.
+    Must not be called while filesystems are frozen: closing the last handle of a removed file writes to its
+    filesystem.
     """
     command = ctx.schema.commands["guest-file-open"]
     for handle, file in ctx.files.opened():
@@ -41,7 +42,7 @@ def review_files(ctx: Context, audit: NoAudit) -> None:
 
 
 def review_programs(ctx: Context, audit: NoAudit) -> None:
-    """End the programs that the policy would not start now, and forget those of them that have ended."""
+    """End the programs that the policy would not start now; forget those that have already ended."""
     command = ctx.schema.commands["guest-exec"]
     for program in ctx.programs.started():
         rule = _refusal(ctx, command, program.arguments, program.file)
@@ -54,8 +55,8 @@ def review_programs(ctx: Context, audit: NoAudit) -> None:
 
 
 def _refusal(ctx: Context, command: Command, arguments: Mapping[str, object] | None, path: str) -> str | None:
-    """Return the rule that would refuse a request now, or None. Never raises: what cannot be judged is refused."""
+    """Return the rule that would refuse a request now, or None. Never raises; an error while judging refuses, too."""
     try:
         return ctx.policy.review(command, arguments, path)
-    except Exception as error:  # the others are still to be judged, and the agent goes on
+    except Exception as error:  # the remaining ones must still be judged
         return f"it cannot be judged: {type(error).__name__}: {error}"

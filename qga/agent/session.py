@@ -1,12 +1,12 @@
-"""One peer: bytes in, bytes out. It owns no descriptor, and an incomplete request ends with it.
+"""The session with one peer: bytes in, bytes out. It owns no descriptor, and its end drops an incomplete request.
 
-Replies keep the order of the requests. While a worker carries out a slow command, what the peer sends is taken in: a
-sync that comes later says that the peer has given up waiting. It is answered, and the late reply is dropped.
+Replies are sent in the order of the requests. While a worker carries out a slow command, the session keeps reading: a
+sync that arrives meanwhile means that the peer has given up waiting. It is answered, and the late reply is dropped.
 
-A sync is looked for in the next MAX_MESSAGES messages and MAX_AHEAD bytes. A message can be many times as large in
-memory as it was on the wire (an error takes half a kilobyte, and each byte 0xFF is one), so both count. What does not
-fit stays undecoded, and unread at the peer's end, until there is room: nothing is lost, and the order stays. A sync
-that comes behind so much is seen when its turn comes.
+The session looks for a sync in the next MAX_MESSAGES messages and MAX_AHEAD bytes. Both are limited because a message
+can be many times as large in memory as on the wire (each byte 0xFF becomes an error of half a kilobyte). Whatever
+exceeds the limits stays undecoded, or unread in the channel, until there is room: nothing is lost, and the order is
+kept. A sync beyond the limits is noticed when its turn comes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from qga.protocol.wire import Decoder
 log = logging.getLogger(__name__)
 
 MAX_AHEAD = 256 * 1024  # bytes taken in while a slow command is carried out; a peer that sends more has to wait
-MAX_MESSAGES = 256  # decoded meanwhile: a host that waits for replies has sent one, and one that does not a few
+MAX_MESSAGES = 256  # decoded meanwhile: a host that waits for each reply sends one, a host that does not sends a few
 
 _NONE = object()
 
@@ -31,7 +31,7 @@ class Session:
     """The conversation with one peer, from its bytes to the replies; it ends when the peer is gone."""
 
     def __init__(self, dispatcher: Dispatcher, wake: Callable[[], None] = lambda: None) -> None:
-        """``wake`` is called when the reply to a slow command is there."""
+        """``wake`` is called when the reply to a slow command is ready."""
         self._dispatcher = dispatcher
         self._wake = wake
         self._decoder = Decoder()
@@ -39,28 +39,30 @@ class Session:
         self._ahead: deque[tuple[int, int, object]] = deque()  # the number of a read, and a message's size and value
         self._ahead_size = 0
         self._reads = 0
-        self._last_sync = 0  # the number of the read that has brought the latest sync
+        self._last_sync = 0  # the number of the read that brought the latest sync
         self._task: Task[bytes | None] | None = None
-        self._read = 0  # the number of the read that has brought the current request
+        self._read = 0  # the number of the read that brought the current request
 
     def close(self) -> None:
-        """Drop what belongs to a peer that is gone: replies that are due, and an incomplete request."""
+        """Drop everything that belongs to a peer that is gone: pending replies, and an incomplete request."""
         self._wake = lambda: None
         self._decoder, self._incoming, self._task = Decoder(), iter(()), None
         self._ahead.clear()
 
     @property
     def waiting(self) -> bool:
-        """Whether the reply to a slow command is due."""
+        """Whether the reply to a slow command is still pending."""
         return self._task is not None
 
     @property
     def full(self) -> bool:
-        """Whether nothing more may be received until a reply has come."""
+        """Whether nothing more may be received until the pending reply is ready."""
         return self._ahead_size > MAX_AHEAD or len(self._ahead) >= MAX_MESSAGES
 
     def receive(self, data: bytes) -> None:
-        """Take in bytes. Fetch the replies to them before receiving more, or while ``waiting``, unless ``full``."""
+        """Accept bytes from the peer.
+
+        Before the next call, fetch all replies; only while ``waiting`` may more be received, unless ``full``."""
         self._reads += 1
         self._incoming = self._decoder.feed(data)
         if self._task is not None:
@@ -68,7 +70,7 @@ class Session:
             self._look_ahead()
 
     def next_reply(self) -> bytes | None:
-        """Return the next reply, or None while there is none.
+        """Return the next reply, or None if none is ready.
 
         A request is carried out when its reply is fetched: a peer that does not read its replies gets nothing done.
         """
@@ -77,7 +79,7 @@ class Session:
                 if self._ahead:
                     self._read, size, message = self._ahead.popleft()
                 else:
-                    self._ahead_size = 0  # also where all of it is a part of one message
+                    self._ahead_size = 0  # even if the bytes were all part of one message
                     self._read, message = self._reads, next(self._incoming, _NONE)
                     if message is _NONE:
                         return None

@@ -1,6 +1,6 @@
-"""Unknown names: which known name is similar, and whether a name may be meant to restrict something.
+"""Unknown names: find a similar known name, and tell whether a name may be meant to restrict something.
 
-The rule it keeps: it only compares words; its callers decide what to do about them.
+The rule it keeps: this module only compares words; its callers decide what to do about them.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Words by which configurations, this one and others, restrict what may be done, by whom, and how much of it, or name
-# another file that does. They count anywhere in a name: "superusers" has one. Better to refuse one name too many than
-# to ignore a restriction.
+# Words that configuration files use for restrictions (what may be done, by whom, how much), or for other files that
+# contain restrictions. They count anywhere in a name: "superusers" contains "user". It is better to refuse one name
+# too many than to ignore a restriction.
 _RESTRICTING = (
     "access|allow|audit|auth|black|block|cap|command|conf|deni|deny|disabl|enabl|exclu|exec|file|filter|forbid|freez"
     "|group|guest|hidden|hide|hook|includ|key|limit|lock|max|min|network|only|password|peer|permi|polic|power|priv"
@@ -23,11 +23,11 @@ _RESTRICTING = (
 
 
 def similar(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """Return the known name that is most similar to ``word``, whatever its case and its hyphens, or None.
+    """Return the known name most similar to ``word``, ignoring case and hyphens, or None.
 
-    ``cutoff`` is how similar the two must be, from 0 to 1: difflib.get_close_matches.
+    ``cutoff`` is how similar the two must be, from 0 to 1, as in difflib.get_close_matches().
     """
-    from difflib import get_close_matches  # imported here: most starts do not need it
+    from difflib import get_close_matches  # imported here because it is rarely needed
 
     names = {_folded(name): name for name in known}
     close = get_close_matches(_folded(word), names, n=1, cutoff=cutoff)
@@ -41,7 +41,7 @@ def hint(word: str, known: Iterable[str]) -> str:
 
 
 def may_restrict(word: str) -> bool:
-    """Return whether a key of this name may be meant to restrict something."""
+    """Return whether a key with this name may be meant to restrict something."""
     return re.search(_RESTRICTING, word.casefold()) is not None
 
 

@@ -1,7 +1,7 @@
-"""Coroutines without a scheduler: one goes on as soon as the result that it awaits is there.
+"""Coroutines without a scheduler: a coroutine resumes as soon as the result that it awaits is ready.
 
-What takes long returns a Pending and resolves it later, from the loop. A Task runs a coroutine that awaits such
-results, and is a Pending itself.
+A function that takes long returns a Pending and resolves it later, from the loop. A Task runs a coroutine that awaits
+such results, and is a Pending itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Pending(Generic[T]):
-    """A result that is to come, or an exception in its place."""
+    """A result that will be set later, or an exception in its place."""
 
     def __init__(self) -> None:
         self.done = False
@@ -34,14 +34,14 @@ class Pending(Generic[T]):
         self._settle()
 
     def then(self, callback: Callable[[], None]) -> None:
-        """Call back when it is done: at once, if it is done already."""
+        """Call ``callback`` when the result is set, or now if it is set already."""
         if self.done:
             callback()
         else:
             self._callbacks.append(callback)
 
     def result(self) -> T:
-        """Return what it was resolved with, or raise what it failed with. Only when it is done."""
+        """Return the result, or raise the exception set in its place. To be called only when ``done``."""
         if self._error is not None:
             raise self._error
         return cast(T, self._result)
@@ -59,7 +59,7 @@ class Pending(Generic[T]):
 
 
 class Task(Pending[T]):
-    """A coroutine that runs: at once as far as it goes, and on each time when what it awaits is done."""
+    """A running coroutine: it runs at once up to its first unfinished await, and resumes when that result is set."""
 
     def __init__(self, coroutine: Coroutine[Pending[Any], None, T]) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class Task(Pending[T]):
 
 
 class Lock:
-    """``async with lock:`` one at a time, in the order in which they came."""
+    """A lock for coroutines: ``async with lock:`` admits one at a time, in order of arrival."""
 
     def __init__(self) -> None:
         self._taken = False

@@ -1,4 +1,4 @@
-"""Users of the guest: their passwords, and the SSH keys that open their accounts."""
+"""User accounts of the guest: passwords, and the SSH keys that may log in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qga.protocol.errors import CommandError
 
 
 async def guest_set_user_password(ctx: Context, *, username: str, password: str, crypted: bool) -> None:
-    """Set a password by chpasswd(8), which takes a line ``user:password``: what would break that line is refused."""
+    """Set a password with chpasswd(8), which reads a line ``user:password``; characters that break it are refused."""
     raw = base64.decode(password)
     if b"\n" in raw or b"\0" in raw:
         raise CommandError("forbidden characters in raw password")
@@ -25,15 +25,15 @@ async def guest_set_user_password(ctx: Context, *, username: str, password: str,
 async def guest_ssh_get_authorized_keys(ctx: Context, *, username: str) -> dict[str, object]:
     """Return the lines of the user's ~/.ssh/authorized_keys that hold a key: sshd(8).
 
-    The file is read by a process that has become the user, in a worker: a home on a server may be slow.
+    A process running as the user reads the file, in a worker: a home directory on a network server may be slow.
     """
     return {"keys": await ctx.workers(lambda: sshkeys.list_keys(ctx.host, _user(ctx, username)))}
 
 
 async def guest_ssh_add_authorized_keys(ctx: Context, *, username: str, keys: list[str], reset: bool = False) -> None:
-    """Append to the user's ~/.ssh/authorized_keys the keys that it lacks, or with ``reset`` write it anew.
+    """Add missing keys to the user's ~/.ssh/authorized_keys, or with ``reset`` replace all keys in it.
 
-    This is done as the user, and a new file takes the place of the old one in one step: rename(2).
+    A process running as the user writes a new file and moves it into place atomically: rename(2).
     """
     lines = _lines(keys)
     await ctx.workers(lambda: sshkeys.add_keys(ctx.host, _user(ctx, username), lines, reset=reset))
@@ -42,7 +42,7 @@ async def guest_ssh_add_authorized_keys(ctx: Context, *, username: str, keys: li
 async def guest_ssh_remove_authorized_keys(ctx: Context, *, username: str, keys: list[str]) -> None:
     """Rewrite the user's ~/.ssh/authorized_keys without the lines that are exactly one of the keys.
 
-    This is done as the user. Where the file does not exist, nothing has to be done.
+    A process running as the user does this. If the file does not exist, nothing is done.
     """
     lines = _lines(keys)
     await ctx.workers(lambda: sshkeys.remove_keys(ctx.host, _user(ctx, username), lines))
@@ -56,7 +56,7 @@ def _user(ctx: Context, name: str) -> struct_passwd:
 
 
 def _lines(keys: list[str]) -> list[bytes]:
-    """Return the keys as lines of the file. Raises CommandError for what is not exactly one line, or a comment."""
+    """Return the keys as lines of the file. Raises CommandError for a key of several lines and for a comment."""
     for key in keys:
         if key.startswith("#") or "\n" in key or "\0" in key:
             raise CommandError(f"invalid OpenSSH public key: '{key}'")

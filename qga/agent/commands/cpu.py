@@ -1,4 +1,4 @@
-"""Processors: list them, take them online and offline, and what they have been doing."""
+"""Processors: listing them, taking them online and offline, CPU times and load averages."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from qga.protocol.errors import CommandError
 
 
 def guest_get_vcpus(ctx: Context) -> list[dict[str, object]]:
-    """Return the processors that /sys/devices/system/cpu lists, by number.
+    """Return the processors listed in /sys/devices/system/cpu, ordered by number.
 
-    One without a file ``online`` there cannot be taken offline. Source:
+    A processor without a file ``online`` there cannot be taken offline. Source:
     Documentation/ABI/testing/sysfs-devices-system-cpu.
     """
     try:
@@ -29,10 +29,10 @@ def guest_get_vcpus(ctx: Context) -> list[dict[str, object]]:
 
 
 async def guest_set_vcpus(ctx: Context, *, vcpus: list[dict[str, Any]]) -> int:
-    """Write to the ``online`` files of these processors, one by one, and return how many were done.
+    """Write to the ``online`` files of these processors, one by one, and return how many succeeded.
 
-    The first that fails ends it, and is an error only if it is the first of all. It is done in a worker: the kernel
-    moves the work of a processor elsewhere before it goes offline.
+    It stops at the first failure, which is an error only for the first processor of the request. A worker does this:
+    the kernel moves a processor's tasks elsewhere before the processor goes offline, which takes time.
     """
     return await ctx.workers(lambda: _set_vcpus(ctx, vcpus))
 
@@ -68,7 +68,7 @@ def _read_processor(ctx: Context, number: int) -> Processor:
 
 
 def _failed(number: int, call: str, error: OSError) -> CommandError:
-    """Return the error in QEMU's words; ``call`` is the one that came after open(2)."""
+    """Return the error in QEMU's words; ``call`` is the system call after open(2)."""
     directory = f"{CPUS}/cpu{number}/"
     named = str(error.filename or "")
     path = directory if named and not named.endswith("/online") else f"{directory}/online"
@@ -76,7 +76,7 @@ def _failed(number: int, call: str, error: OSError) -> CommandError:
 
 
 def guest_get_cpustats(ctx: Context) -> list[dict[str, object]]:
-    """Return the line of each processor in /proc/stat, in milliseconds: proc_stat(5)."""
+    """Return the times of each processor from /proc/stat, in milliseconds: proc_stat(5)."""
     try:
         text = ctx.host.read("/proc/stat")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The guest's disks: which there are, and what they have been doing."""
+"""The guest's disks and their I/O statistics."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ log = logging.getLogger(__name__)
 
 
 def guest_get_disks(ctx: Context) -> list[dict[str, object]]:
-    """Return the disks of /sys/block that have a size and a device file, each followed by its partitions.
+    """Return the disks in /sys/block that have a size and a device file, each followed by its partitions.
 
-    A disk that goes while it is read is left out. Source: Documentation/ABI/testing/sysfs-block, udev's database.
+    A disk that disappears meanwhile is left out. Source: Documentation/ABI/testing/sysfs-block, udev's database.
     """
     try:
         disks = block.list_disks(ctx.host)
@@ -55,7 +55,7 @@ def _disk(ctx: Context, disk: Device, devnode: str) -> dict[str, object]:
             try:
                 members["smart"] = {"type": "nvme", **nvme.read_health(ctx.host, devnode)}
             except OSError as error:
-                log.debug("no health of %s: %s", devnode, error)
+                log.debug("cannot read the health of %s: %s", devnode, error)
     return members
 
 

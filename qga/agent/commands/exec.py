@@ -1,4 +1,4 @@
-"""Programs of the guest: started for the host, which fetches their status later."""
+"""Running programs in the guest: the host starts them and fetches their status later."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def guest_exec(
     input_data: str | None = None,
     capture_output: bool | str = False,
 ) -> dict[str, object]:
-    """Start a program, found as execvp(3) finds it, as a child of the agent, and return its pid.
+    """Start a program as a child of the agent and return its pid; execvp(3) describes how it is found.
 
-    The loop reads its output, which is kept for guest-exec-status. Without ``env`` it has the agent's environment.
-    Where the policy has judged the file, that very file is executed (``ctx.target``).
+    The loop reads the program's output and keeps it for guest-exec-status. Without ``env`` the program gets the
+    agent's environment. If the policy checked the file, exactly that file is executed (``ctx.target``).
     """
     stdin = None if input_data is None else base64.decode(input_data)
     arguments = {"path": path, "arg": arg, "env": env, "input-data": input_data, "capture-output": capture_output}
@@ -49,9 +49,9 @@ def guest_exec(
 
 
 def guest_exec_status(ctx: Context, *, pid: int) -> dict[str, object]:
-    """Return how a program has ended, with its output, and forget it; or that it has not ended: waitpid(2).
+    """Return a program's exit status and output, and forget it; or report that it still runs: waitpid(2).
 
-    Each stream has half of the room in the reply (``max-reply``), and what the other leaves of its half.
+    Each stream may use half of the room in the reply (``max-reply``), plus what the other does not use of its half.
     """
     program = ctx.programs.find(pid)
     if program is None:
@@ -69,7 +69,7 @@ def guest_exec_status(ctx: Context, *, pid: int) -> dict[str, object]:
 
 
 def _captured(stream: str, output: Output, room: int) -> dict[str, object]:
-    """Return what was captured of a stream, as much of it as ``room`` (bytes) in the reply allows."""
+    """Return the captured output of a stream, cut to ``room`` bytes."""
     if not output.size:
         return {}
     return {

@@ -1,4 +1,4 @@
-"""Files of the guest, by handles."""
+"""Reading and writing files of the guest by handle."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from qga.agent.state import handles
 from qga.protocol import base64
 from qga.protocol.errors import CommandError
 
-DEFAULT_COUNT = 4096  # bytes read where the host does not say, as QEMU
+DEFAULT_COUNT = 4096  # bytes to read if the host does not give a count, as in QEMU
 
 _WHENCE = {"set": os.SEEK_SET, "cur": os.SEEK_CUR, "end": os.SEEK_END}
 
 
 def guest_file_open(ctx: Context, *, path: str, mode: str = "r") -> int:
-    """Open a file with the flags that fopen(3) has for the mode, and O_NONBLOCK, and return a new handle.
+    """Open a file with fopen(3)'s flags for the mode plus O_NONBLOCK, and return a new handle.
 
-    Where the policy has judged the file, that very file is opened (``ctx.target``).
+    If the policy checked the file, exactly that file is opened (``ctx.target``).
     """
     return ctx.files.open(path, mode, ctx.target)
 
 
 def guest_file_close(ctx: Context, *, handle: int) -> None:
-    """Close the descriptor of a handle, which is gone afterwards, also where close(2) fails."""
+    """Close a handle; it is gone afterwards even if close(2) fails."""
     ctx.files.close(handle)
 
 
 def guest_file_read(ctx: Context, *, handle: int, count: int = DEFAULT_COUNT) -> dict[str, object]:
-    """Read up to ``count`` bytes from a handle, and no more than fit into a reply (``max-reply``): read(2).
+    """Read up to ``count`` bytes from a handle, but no more than fit into a reply (``max-reply``): read(2).
 
-    What a FIFO or a terminal does not have yet is not waited for.
+    A FIFO or a terminal gives only the data that is available; the agent never waits for more.
     """
     descriptor = ctx.files.descriptor(handle)
     if not 0 <= count <= handles.MAX_READ:
@@ -43,9 +43,9 @@ def guest_file_read(ctx: Context, *, handle: int, count: int = DEFAULT_COUNT) ->
 
 
 def guest_file_write(ctx: Context, *, handle: int, buf_b64: str, count: int | None = None) -> dict[str, object]:
-    """Write the first ``count`` bytes of the data, or all, to a handle, without a buffer in between: write(2).
+    """Write the first ``count`` bytes of the data, or all of it, to a handle, unbuffered: write(2).
 
-    A FIFO or a terminal without room for all of it takes a part: the reply has the number of bytes.
+    A FIFO or a terminal may take only a part; the reply has the number of bytes written.
     """
     descriptor = ctx.files.descriptor(handle)
     data = base64.decode(buf_b64)
@@ -60,7 +60,7 @@ def guest_file_write(ctx: Context, *, handle: int, buf_b64: str, count: int | No
 
 
 def guest_file_seek(ctx: Context, *, handle: int, offset: int, whence: int | str) -> dict[str, object]:
-    """Move the offset of a handle. ``whence`` is a name, or the number that lseek(2) has for it."""
+    """Move the offset of a handle. ``whence`` is a name, or the corresponding number of lseek(2)."""
     descriptor = ctx.files.descriptor(handle)
     origin = _WHENCE[whence] if isinstance(whence, str) else whence
     if origin not in _WHENCE.values():
@@ -72,5 +72,5 @@ def guest_file_seek(ctx: Context, *, handle: int, offset: int, whence: int | str
 
 
 def guest_file_flush(ctx: Context, *, handle: int) -> None:
-    """Check that the handle exists, and do nothing more: the agent does not buffer what it writes."""
+    """Check that the handle exists and do nothing else: the agent does not buffer writes."""
     ctx.files.descriptor(handle)

@@ -1,4 +1,4 @@
-"""The guest's mounted filesystems: what they are, and trimming them."""
+"""The guest's mounted filesystems: listing and trimming them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ TRIM_LIMIT = 86400.0  # seconds: a large disk behind a slow network takes hours
 
 
 def guest_get_fsinfo(ctx: Context) -> list[dict[str, object]]:
-    """Return the filesystems that lie on a block device, the last mounted first, without those of ``exclude-fs``.
+    """Return the filesystems on block devices, the last mounted first, except those in ``exclude-fs``.
 
-    Source: /proc/self/mountinfo, proc(5); statvfs(3) for the sizes; sysfs for the disks below.
+    Source: /proc/self/mountinfo, proc(5); statvfs(3) for the sizes; sysfs for the disks beneath.
     """
     found = (_filesystem(ctx, mount) for mount in reversed(_mounts(ctx)))
     return [filesystem for filesystem in found if filesystem is not None]
@@ -30,7 +30,7 @@ def _mounts(ctx: Context) -> list[Mount]:
 
 
 def _filesystem(ctx: Context, mount: Mount) -> dict[str, object] | None:
-    """Return a GuestFilesystemInfo; None where it has been unmounted meanwhile."""
+    """Return a GuestFilesystemInfo, or None if the filesystem has been unmounted meanwhile."""
     sizes = _sizes(ctx, mount)
     if sizes is None:
         return None
@@ -53,7 +53,7 @@ def _filesystem(ctx: Context, mount: Mount) -> dict[str, object] | None:
 
 
 def _sizes(ctx: Context, mount: Mount) -> dict[str, int] | None:
-    """Return sizes in bytes: statvfs(3). Empty where they cannot be read, and None where the mount has gone."""
+    """Return sizes in bytes: statvfs(3). Empty if they cannot be read, and None if it has been unmounted."""
     try:
         with opened(ctx.host, mount, os.O_PATH) as descriptor:
             stat = ctx.host.statvfs(descriptor)
@@ -70,9 +70,9 @@ def _sizes(ctx: Context, mount: Mount) -> dict[str, int] | None:
 
 
 async def guest_fstrim(ctx: Context, *, minimum: int = 0) -> dict[str, object]:
-    """Discard the unused blocks of each filesystem that guest-get-fsinfo lists, by the FITRIM of linux/fs.h.
+    """Discard the unused blocks of each filesystem that guest-get-fsinfo lists, with the ioctl FITRIM (linux/fs.h).
 
-    It is done in a worker, which may take TRIM_LIMIT seconds, and ends with the agent.
+    A worker does this; it may take TRIM_LIMIT seconds and ends with the agent.
     """
     return {"paths": await ctx.workers(lambda: _trim_all(ctx, minimum), TRIM_LIMIT, signal.SIGKILL)}
 
@@ -83,7 +83,7 @@ def _trim_all(ctx: Context, minimum: int) -> list[dict[str, object]]:
 
 
 def _trim(ctx: Context, mount: Mount, minimum: int) -> dict[str, object] | None:
-    """Trim a filesystem; returns its result, or None where it has been unmounted meanwhile."""
+    """Trim a filesystem and return the result, or None if it has been unmounted meanwhile."""
     outcome = trimming.trim(ctx.host, mount, minimum)
     if outcome is None:
         return None

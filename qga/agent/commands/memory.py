@@ -1,4 +1,4 @@
-"""Memory blocks: list them, take them online and offline."""
+"""Memory blocks: listing them, and taking them online and offline."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _UINT64 = 2**64
 
 
 def guest_get_memory_blocks(ctx: Context) -> list[dict[str, object]]:
-    """Return the blocks that /sys/devices/system/memory lists, by number.
+    """Return the blocks listed in /sys/devices/system/memory, ordered by number.
 
-    The list is empty where the kernel has no memory hot-plug. Source: Documentation/ABI/testing/sysfs-devices-memory.
+    The list is empty if the kernel lacks memory hotplug. Source: Documentation/ABI/testing/sysfs-devices-memory.
     """
     try:
         blocks = memory.list_memory_blocks(ctx.host)
@@ -39,7 +39,7 @@ def guest_get_memory_blocks(ctx: Context) -> list[dict[str, object]]:
 async def guest_set_memory_blocks(ctx: Context, *, mem_blks: list[dict[str, Any]]) -> list[dict[str, object]]:
     """Write to the ``state`` files of these blocks, one by one, and return the outcome of each.
 
-    It is done in a worker: the kernel moves the content of a block elsewhere before it goes offline.
+    A worker does this: the kernel moves a block's content elsewhere before the block goes offline, which takes time.
     """
     return await ctx.workers(lambda: _set_memory_blocks(ctx, mem_blks))
 

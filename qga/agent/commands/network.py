@@ -13,14 +13,14 @@ from qga.protocol.errors import CommandError
 
 _TYPES = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
 _STATISTICS = tuple(name.replace("_", "-") for name in Statistics._fields)
-_HARDWARE_ADDRESS = 6  # bytes in a reply, for any kind of network: as SIOCGIFHWADDR and QEMU's agent do
+_HARDWARE_ADDRESS = 6  # bytes in a reply, whatever the kind of network, as with SIOCGIFHWADDR and QEMU's agent
 
 
 def guest_network_get_interfaces(ctx: Context) -> list[dict[str, object]]:
     """Return the kernel's interfaces with their addresses and counters: rtnetlink(7).
 
     An IPv4 address whose label is not the name of its interface, such as ``eth0:1``, is an entry of its own.
-    ``exclude-nics`` leaves some out, ``primary-nics`` puts some first.
+    Interfaces in ``exclude-nics`` are left out, and those in ``primary-nics`` come first.
     """
     try:
         links = [rtnetlink.parse_link(payload) for payload in ctx.host.rtnetlink(RTM_GETLINK)]
@@ -34,7 +34,7 @@ def guest_network_get_interfaces(ctx: Context) -> list[dict[str, object]]:
     for address in addresses:
         link = address and by_index.get(address.ifindex)
         if address is None or link is None:
-            continue  # it came after the links were listed, or exclude-nics has its interface
+            continue  # its interface appeared after the links were listed, or is in exclude-nics
         name = address.label or link.name
         if name != link.name and _first_match(name, config.exclude_nics) is not None:
             continue
@@ -49,12 +49,12 @@ def guest_network_get_interfaces(ctx: Context) -> list[dict[str, object]]:
 
 
 def _first_match(name: str, globs: Sequence[str]) -> int | None:
-    """Return the number of the first pattern that a name matches, or None: fnmatch(3)."""
+    """Return the index of the first pattern that a name matches, or None: fnmatch(3)."""
     return next((number for number, glob in enumerate(globs) if fnmatchcase(name, glob)), None)
 
 
 def _rank(name: str, primary: Sequence[str]) -> int:
-    """Return a sorting key: the primary ones in the order of their patterns, then the rest as they came."""
+    """Return a sort key: primary interfaces in the order of their patterns, then the rest in their own order."""
     number = _first_match(name, primary)
     return len(primary) if number is None else number
 
@@ -88,7 +88,7 @@ def guest_network_get_route(ctx: Context) -> list[dict[str, object]]:
 
 
 def _read(ctx: Context, path: str) -> str:
-    """Return a table of routes; an empty one where the kernel does not have that version of IP."""
+    """Return the text of a routing table, which is empty if the kernel does not support that version of IP."""
     try:
         return ctx.host.read(path)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Sleep and shutdown. A success has no reply: the guest is gone, or was."""
+"""Suspend and shutdown. Success sends no reply: the guest is down, or was asleep until now."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from qga.agent.context import Context
 from qga.agent.linux import power
 from qga.protocol.errors import CommandError
 
-SUSPEND_LIMIT = 2400.0  # seconds, awake ones: three methods, each with a few helpers that may take SLEEP_TIMEOUT
+SUSPEND_LIMIT = 2400.0  # seconds awake: three methods, each with a few helpers that may take SLEEP_TIMEOUT
 
 
 async def guest_shutdown(ctx: Context, *, mode: str = "powerdown") -> None:
-    """Start a shutdown by the first way that works: systemctl(1), or the programs of a classic init, shutdown(8).
+    """Start a shutdown by the first method that works: systemctl(1), or the programs of a classic init, shutdown(8).
 
-    An agent that is not root sends systemd a signal before it tries them: systemd(1).
+    An agent that does not run as root first sends systemd a signal: systemd(1).
     """
     if mode not in power.SHUTDOWN_MODES:
         raise CommandError("mode is invalid (valid values are: halt|powerdown|reboot")
@@ -22,17 +22,17 @@ async def guest_shutdown(ctx: Context, *, mode: str = "powerdown") -> None:
 
 
 async def guest_suspend_disk(ctx: Context) -> None:
-    """Hibernate, by the first of pm-utils, systemd and /sys/power that can: ``SLEEP_METHODS`` of linux/power.py."""
+    """Hibernate by the first of pm-utils, systemd and /sys/power that works: ``SLEEP_METHODS`` in linux/power.py."""
     await _suspend(ctx, power.DISK)
 
 
 async def guest_suspend_ram(ctx: Context) -> None:
-    """Suspend to RAM, by the first of pm-utils, systemd and /sys/power that can: ``SLEEP_METHODS``."""
+    """Suspend to RAM by the first of pm-utils, systemd and /sys/power that works: ``SLEEP_METHODS``."""
     await _suspend(ctx, power.RAM)
 
 
 async def guest_suspend_hybrid(ctx: Context) -> None:
-    """Suspend to RAM with an image on the disk, by the first of pm-utils, systemd and /sys/power that can."""
+    """Suspend to RAM with an image on the disk, by the first of pm-utils, systemd and /sys/power that works."""
     await _suspend(ctx, power.HYBRID)
 
 

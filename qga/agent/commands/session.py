@@ -1,4 +1,4 @@
-"""The conversation itself: synchronise, ping, list the commands."""
+"""The session itself: synchronising with the host, ping, and listing the commands."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from qga.protocol.schema import INTERFACE_VERSION
 
 
 def guest_sync(ctx: Context, *, id: int) -> int:  # noqa: A002  the schema's name
-    """Return the id that the host has chosen, by which it knows this reply from late ones."""
+    """Return the id chosen by the host, which tells this reply from late ones."""
     return id
 
 
 def guest_sync_delimited(ctx: Context, *, id: int) -> int:  # noqa: A002  the schema's name
-    """Return the id that the host has chosen; the dispatcher puts a byte 0xFF before the reply."""
+    """Return the id chosen by the host; the dispatcher puts a byte 0xFF before the reply."""
     return id
 
 
 def guest_ping(ctx: Context) -> None:
-    """Do nothing: the reply itself says that the agent answers."""
+    """Do nothing: the reply itself shows that the agent is running."""
 
 
 def guest_info(ctx: Context) -> dict[str, object]:
-    """Return the commands of the schema, and for each whether the policy allows it now."""
+    """Return all commands of the schema, each with whether the policy allows it now."""
     return {
         "version": INTERFACE_VERSION,
         "supported_commands": [

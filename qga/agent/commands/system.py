@@ -1,4 +1,4 @@
-"""What the guest is: its name, its operating system, its time zone, its users."""
+"""Facts about the guest: host name, operating system, time zone, logged-in users."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ def guest_get_host_name(ctx: Context) -> dict[str, object]:
 
 
 def guest_get_users(ctx: Context) -> list[dict[str, object]]:
-    """Return the earliest login of each user, from utmp(5) or, where that is gone, from logind's files."""
+    """Return the earliest login of each user, from utmp(5) or, if that does not exist, from logind's files."""
     return [{"user": login.user, "login-time": login.time} for login in list_logins(ctx.host)]
 
 
 def guest_get_timezone(ctx: Context) -> dict[str, object]:
-    """Return the zone that $TZ or /etc/localtime names now, and its seconds east of UTC: tzset(3)."""
+    """Return the time zone set by $TZ or /etc/localtime, and its offset in seconds east of UTC: tzset(3)."""
     zone, offset = ctx.host.timezone()
     return {"zone": zone, "offset": offset}
 
 
 def guest_get_osinfo(ctx: Context) -> dict[str, object]:
-    """Return the kernel of uname(2), and the names that os-release(5) has."""
+    """Return the kernel's names from uname(2) and the distribution's from os-release(5)."""
     kernel = ctx.host.uname()
     release = read_os_release(ctx.host)
     named = {name.lower().replace("_", "-"): release[name] for name in _FROM_OS_RELEASE if name in release}

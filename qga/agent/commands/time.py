@@ -1,4 +1,4 @@
-"""The guest's clock, and the hardware clock that it starts from."""
+"""The guest's system clock and its hardware clock."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ HWCLOCK = "/sbin/hwclock"  # hwclock(8): where QEMU's agent expects it
 
 
 def guest_get_time(ctx: Context) -> int:
-    """Return the nanoseconds since 1970, in whole microseconds as QEMU's agent has them: clock_gettime(2)."""
+    """Return the nanoseconds since 1970, rounded down to microseconds as in QEMU's agent: clock_gettime(2)."""
     return ctx.host.clock() // 1000 * 1000
 
 
 async def guest_set_time(ctx: Context, *, time: int | None = None) -> None:
     """Set the clock, and the hardware clock from it; without ``time``, set the clock from the hardware clock.
 
-    Source: clock_settime(2), hwclock(8), which a worker runs: it waits for the next full second.
+    A worker runs hwclock(8), which waits for the next full second. Source: clock_settime(2), hwclock(8).
     """
     await ctx.workers(lambda: _set_time(ctx, time))
 

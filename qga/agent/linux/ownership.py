@@ -49,10 +49,10 @@ def _walk(path: str) -> str | None:
         try:
             status = os.lstat(at)
         except FileNotFoundError:
-            return f"others than root may make {at}" if shared else None
+            return f"users other than root may make {at}" if shared else None
         refusal = _refusal(at, status)
         if shared and refusal is None and not stat.S_ISDIR(status.st_mode):
-            refusal = f"others than root may put a file into {parent}, where {at} is"
+            refusal = f"users other than root may put a file into {parent}, where {at} is"
         if stat.S_ISLNK(status.st_mode):
             links += 1
             if links > MAX_LINKS:
@@ -76,4 +76,4 @@ def _refusal(path: str, status: os.stat_result) -> str | None:
         return None
     if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
         return None
-    return f"others than root may write to {path} (mode {stat.S_IMODE(status.st_mode):04o})"
+    return f"users other than root may write to {path} (mode {stat.S_IMODE(status.st_mode):04o})"

@@ -1,11 +1,12 @@
-"""The policy: may this command run now? Lists and rules of the configuration decide, and the freeze state.
+"""The policy: decides whether a command may run now, by the configured lists and rules and by the freeze state.
 
-Lists and rules both have to allow it. A command that is refused whatever its arguments are is refused before they are
-validated. Where the rules depend on arguments, ``decide`` looks at them, and holds the file that they name open, so
-that the file that is opened or executed is the one that was decided about.
+Both the lists and the rules must allow a command. A command that is refused whatever its arguments are is refused
+before the arguments are validated. Where the rules depend on arguments, ``decide`` checks them and holds open the
+file that they name, so that the handler opens or executes exactly the file that was checked.
 
-While filesystems are frozen, exactly the commands that the schema allows then are permitted, whatever the lists and
-rules say: a host must always be able to thaw. The same holds while a required audit log cannot be written.
+While filesystems are frozen, exactly those commands are permitted that the schema allows while frozen, whatever the
+lists and rules say: a host must always be able to thaw. While a required audit log cannot be written, only these
+commands are permitted, too.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 class Decision:
     """The decision about a request: whether it is allowed, and the ``rule`` that decided.
 
-    ``target`` is the file that a rule looked at, which the caller closes; None where no rule did.
+    ``target`` is the file that a rule looked at, which the caller closes, or None if no rule looked at one.
     """
 
     def __init__(self, allowed: bool, rule: str, target: Target | None = None) -> None:
@@ -49,9 +50,10 @@ class Policy:
         self.configure(allow, block, rules)
 
     def configure(self, allow: Iterable[str], block: Iterable[str], rules: Rules | None) -> None:
-        """Put lists and rules in force. An empty ``allow`` allows all commands; ``block`` forbids some of them.
+        """Apply new lists and rules. An empty ``allow`` allows all commands; ``block`` forbids those in it.
 
-        Without ``rules`` only the lists decide. ``by_argument`` gets the rules that depend on arguments, by command.
+        Without ``rules`` only the lists decide. ``self.by_argument`` is set to the rules that depend on arguments, by
+        command.
         """
         self._allow = frozenset(allow)
         self._block = frozenset(block)
@@ -65,15 +67,15 @@ class Policy:
         }
 
     def on_freeze(self, frozen: bool) -> None:
-        """Take note of a freeze or a thaw; FreezeState calls this."""
+        """Record that filesystems were frozen or thawed; FreezeState calls this."""
         self._frozen = frozen
 
     def on_audit_failure(self, failing: bool) -> None:
-        """Take note that the audit log fails or works again; Audit calls this where it is required."""
+        """Record that the audit log fails or works again; a required Audit calls this."""
         self._unrecorded = failing
 
     def permits(self, command: str) -> bool:
-        """Return whether a command may run now with at least some arguments."""
+        """Return whether a command may run now, at least with some arguments."""
         return self._refusal(command) is None
 
     def check(self, command: str) -> str | None:
@@ -90,7 +92,7 @@ class Policy:
         """Return what the rules decide about valid arguments.
 
         ``defaults`` are the values of arguments that were not given. No rule looks at a path or an argument that is
-        longer than the kernel takes: the request fails with the kernel's error, which the target has.
+        longer than the kernel accepts: the request then fails with the kernel's error, which is kept in the target.
         """
         too_long = _too_long(command, arguments)
         if too_long is not None:
@@ -106,10 +108,10 @@ class Policy:
         return Decision(rule.allow, rule.where, target)
 
     def review(self, command: Command, arguments: Mapping[str, Any] | None, path: str) -> str | None:
-        """Return the rule that would refuse now a request that was allowed before, or None.
+        """Return the rule that would now refuse a request that was allowed earlier, or None.
 
-        ``arguments`` are those of the request, with defaults; None where they were too large to be kept: then a rule
-        that depends on one refuses. ``path`` is that of the file itself.
+        ``arguments`` are those of the request, defaults included, or None if they were too large to keep: then any
+        rule that depends on them refuses. ``path`` is the real path of the file.
         """
         forbidden = self._forbidden(command.name)
         if forbidden is not None:
@@ -146,7 +148,7 @@ def refusal(command: str, rule: str | None) -> CommandNotFound:
 
 
 def _too_long(command: Command, arguments: Mapping[str, Any]) -> Target | None:
-    """Return a target with the kernel's error where a path or an argument is longer than it takes."""
+    """Return a target with the kernel's error if a path or an argument is too long for it, else None."""
     from qga.agent.linux import cstring, pathwalk
 
     try:
@@ -160,7 +162,7 @@ def _too_long(command: Command, arguments: Mapping[str, Any]) -> Target | None:
 
 
 def _target(command: Command, arguments: Mapping[str, Any]) -> Target:
-    """Return the file that the path of a request leads to."""
+    """Return the file to which a request's path leads."""
     from qga.agent.linux import execvp, pathwalk
     from qga.agent.linux.cstring import c_string
 

@@ -1,13 +1,15 @@
-"""The patterns of a policy: which texts, lists and paths match.
+"""The patterns of a policy: they match texts, lists and paths.
 
-In all of them ``*`` stands for any text, and nothing else is special. In a path it stands for text without '/', and
-``**`` stands for any components: one or more at the end, none or more in the middle. In a list each pattern is for
-one element, and a ``**`` at the end for any rest. A constraint is met by a value that matches one of its patterns;
-without patterns it is met by an argument that was not given, or is an empty list.
+In every pattern ``*`` stands for any text, and nothing else is special. In a path ``*`` stands for text without '/',
+and ``**`` stands for any components: one or more at the end, zero or more in the middle. In a list each pattern
+stands for one element, and ``**`` at the end stands for any remaining elements. A value that matches one of its
+patterns meets a constraint; a constraint without patterns is met only by an argument that was not given or is an
+empty list.
 
-The text between two stars is matched where it is found first: if the rest does not match after that place, it matches
-after no later one. So nothing is tried twice, and the work is linear in the text, however many stars there are. A
-regular expression would backtrack, and a host that sends the right text could hold the agent for minutes.
+The text between two stars is matched at its first occurrence: if the rest does not match after that place, it does
+not match after a later one either. So nothing is tried twice, and the work is linear in the length of the text,
+however many stars there are. A regular expression would backtrack, and a hostile host could block the agent for
+minutes.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ def command_names(glob: str, known: Iterable[str]) -> list[str]:
 
 
 def text(pattern: str) -> Matcher:
-    """Return a function that returns whether a text matches ``pattern``, in which ``*`` stands for any text."""
+    """Return a function that tells whether a text matches ``pattern``, in which ``*`` stands for any text."""
     first, *middle = pattern.split("*")
     if not middle:
         return lambda value: value == pattern
@@ -52,7 +54,7 @@ def text(pattern: str) -> Matcher:
 
 
 def constraint(shape: Mapping[str, Any], patterns: object) -> Constraint:
-    """Return the constraint of an argument of this shape (JSON Schema). Raises PatternError."""
+    """Return the constraint for an argument with this JSON Schema. Raises PatternError."""
     if not isinstance(patterns, list):
         raise PatternError(f"expected a list of what it may be, not {patterns!r}")
     if shape.get("type") == "array":
@@ -67,10 +69,10 @@ def constraint(shape: Mapping[str, Any], patterns: object) -> Constraint:
 
 
 def paths(patterns: object, *, through_links: bool) -> Constraint:
-    """Return the constraint of a path that has no links, or is None. Raises PatternError.
+    """Return the constraint for a path, called with a path without symbolic links or with None. Raises PatternError.
 
-    With ``through_links`` a pattern also matches the path to which its beginning leads at the time. That is for rules
-    that deny: a link that nobody has thought of must not be a way around one.
+    With ``through_links`` the links in a pattern are followed as well, each time it is compared. That is for rules
+    that deny: a link that nobody thought of must not be a way around them.
     """
     if not isinstance(patterns, list) or not patterns:
         raise PatternError(f"expected a list of paths, not {patterns!r}")
@@ -166,7 +168,7 @@ def _components(path: str) -> list[str]:
 
 
 def _fit(run: Sequence[Matcher], components: Sequence[str], at: int) -> bool:
-    """Return whether the components from ``at`` on match a run, one by one."""
+    """Return whether the components from index ``at`` on match a run, one by one."""
     return len(components) - at >= len(run) and all(
         fits(component) for fits, component in zip(run, components[at : at + len(run)], strict=True)
     )

@@ -1,9 +1,9 @@
-"""The reader of a policy file: which rules decide a command, and the line of each.
+"""The reader of a policy file: finds the rules that decide each command, and the line of each rule.
 
-The rule it keeps: the file is accepted whole or not at all. An unknown key, command, argument or pattern is a
-PolicyError that says where it is and what was expected. Nothing is allowed because it was not understood.
+The rule it keeps: the file is accepted as a whole or not at all. An unknown key, command, argument or pattern is a
+PolicyError that says where it is and what was expected. Nothing is allowed just because it was not understood.
 
-The file is TOML: ``default``, and a list of ``[[rule]]``, of which the first that matches decides.
+The file is TOML: ``default``, and a list of ``[[rule]]``; the first rule that matches decides.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _AT_LINE = re.compile(r"(.*) \(at line (\d+), column \d+\)", re.DOTALL)
 _RULE = re.compile(r"\s*\[\[\s*(rule|\"rule\"|'rule')\s*\]\]")
 
 
-# What a rule that allows some programs leaves to the host if it does not mention the argument.
+# Arguments that the host chooses freely if a rule that allows programs does not mention them.
 _LEFT_OPEN = {
     "env": "without env the host chooses the program's environment; env = [] is none",
     "input-data": "without input-data the host chooses what the program reads, and a shell or an interpreter runs "
@@ -47,14 +47,14 @@ class PolicyError(Exception):
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule. ``constraints`` are those of the arguments, by name; ``where`` is its file, line, and first words."""
+    """A rule. ``constraints`` are those of the arguments, by name; ``where`` is its file, line and first words."""
 
     allow: bool
     where: str
     constraints: Mapping[str, Constraint]
 
     def matches(self, arguments: Mapping[str, object], defaults: Mapping[str, object]) -> bool:
-        """Return whether arguments meet the constraints; ``defaults`` are for arguments that were not given."""
+        """Return whether the arguments meet all constraints; ``defaults`` replace arguments that were not given."""
         return all(
             met(value if (value := arguments.get(name)) is not None else defaults.get(name))
             for name, met in self.constraints.items()
@@ -92,12 +92,12 @@ def load(path: str, commands: Mapping[str, Command]) -> Rules:
         found = _AT_LINE.fullmatch(str(error))
         line = int(found[2]) if found else source.count("\n") + 1
         raise PolicyError(f"{path}, line {line}: expected TOML: {found[1] if found else error}") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets in brackets
+    except (ValueError, RecursionError) as error:  # a number with thousands of digits, or brackets nested too deeply
         raise PolicyError(f"{path}: expected TOML that can be read: {error}") from None
 
 
 class _Reader:
-    """The reader of one file. It goes on after a problem, so that all problems are reported."""
+    """The reader of one file. It continues after a problem, so that it reports all of them."""
 
     def __init__(self, path: str, source: str, commands: Mapping[str, Command]) -> None:
         self._path = path
@@ -108,7 +108,7 @@ class _Reader:
         self._listed = listed if isinstance(listed, list) else [listed]
         self._starts = (
             starts if len(starts) == len(self._listed) else []
-        )  # else the rules are written in another form, whose lines are not found
+        )  # if the rules are written in another TOML form, their lines are not known
         self._commands = commands
         self._problems: list[str] = []
         self._warnings: list[str] = []
@@ -140,7 +140,7 @@ class _Reader:
         return Rules(chains, tuple(self._warnings))
 
     def _rule(self, number: int, entry: Mapping[str, Any]) -> tuple[list[str], Rule]:
-        """Return the names of the commands that a rule is for, and the rule."""
+        """Return the names of the commands that a rule applies to, and the rule."""
         verdicts = [key for key in _VERDICTS if key in entry]
         verdict = verdicts[0] if len(verdicts) == 1 else ""
         globs = entry.get(verdict)
@@ -173,7 +173,7 @@ class _Reader:
         return names
 
     def _constraint(self, number: int, key: str, value: object, names: list[str], allow: bool) -> Constraint:
-        """Return the constraint of one argument, which every command of the rule must have."""
+        """Return the constraint for one argument, which every command of the rule must accept."""
         made: Constraint = bool
         for name in names:
             command = self._commands[name]
@@ -216,9 +216,9 @@ class _Reader:
         self._problems.append(f"{self._where(rule, key)}: {text}")
 
     def _where(self, rule: int | None, key: str) -> str:
-        """Return the file and line of a key, in the rule of this number or outside all rules.
+        """Return the file and line of a key, in the rule with this number or, for None, outside all rules.
 
-        That of the rule if the key is not found, and the number of the rule if its line is not known.
+        If the key is not found, it is the line of the rule; if that is not known either, the number of the rule.
         """
         if rule is not None and not self._starts:
             return f"{self._path}, rule {rule + 1}"
@@ -230,9 +230,9 @@ class _Reader:
 
 
 def _check_words(shape: Mapping[str, Any], value: object) -> None:
-    """Raise PatternError where an argument is an enum, and a text in the policy matches none of its words.
+    """Raise PatternError if an argument is an enum and a text in the policy matches none of its words.
 
-    No request would ever match such a text, so a rule that denies by it would deny nothing.
+    No request would ever match such a text, so a rule that denies it would deny nothing.
     """
     texts = [branch for branch in shape.get("anyOf", [shape]) if branch.get("type") == "string"]
     if not texts or not all("enum" in branch for branch in texts) or not isinstance(value, list):
@@ -244,7 +244,7 @@ def _check_words(shape: Mapping[str, Any], value: object) -> None:
 
 
 def _chain(rules: list[Rule], end: Rule) -> tuple[Rule, ...]:
-    """Return the rules up to the first that always matches, at the latest ``end``."""
+    """Return the rules up to the first that always matches; ``end`` is added as the last one."""
     chain: list[Rule] = []
     for rule in (*rules, end):
         chain.append(rule)
@@ -254,6 +254,6 @@ def _chain(rules: list[Rule], end: Rule) -> tuple[Rule, ...]:
 
 
 def _follow(opening: str, chain: tuple[Rule, ...]) -> Rule:
-    """Return the rule of a command that takes a handle or pid: it is allowed if ``opening`` can be allowed at all."""
+    """Return the rule for a command that takes a handle or pid: allowed if ``opening`` can be allowed at all."""
     decided = next((rule for rule in chain if rule.allow), chain[-1])
     return Rule(decided.allow, f"{decided.where} (this command follows {opening})", {})

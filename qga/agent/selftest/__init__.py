@@ -1,7 +1,7 @@
-"""The self-test: a table of checks, and a report of what they found.
+"""The self-test: a table of checks, and the report of their findings.
 
-``--self-test`` runs all of them, ``--check-config`` those of the configuration. The rule it keeps: it changes
-nothing, and does not disturb a running agent. A port that no agent holds is opened for a moment, to see whether a
+``--self-test`` runs all checks, ``--check-config`` those of the configuration. The rule it keeps: the self-test
+changes nothing and does not disturb a running agent. It briefly opens a port that no agent holds, to see whether a
 host is connected.
 """
 
@@ -20,8 +20,8 @@ from qga.agent.selftest import configuration, guest, port, service
 from qga.agent.selftest.finding import OK, PROBLEM, WARNING, Finding, Subject, problem
 
 Check = Callable[[Subject], Iterator[Finding]]
-Checks = Sequence[tuple[str, Check]]  # each with its name
-Report = list[tuple[str, Finding]]  # each with the name of its check
+Checks = Sequence[tuple[str, Check]]  # each check with its name
+Report = list[tuple[str, Finding]]  # each finding with the name of its check
 
 OF_CONFIGURATION: Checks = (
     ("configuration", configuration.configuration),
@@ -48,7 +48,7 @@ _EXIT = {OK: 0, WARNING: 1, PROBLEM: 2}
 def run(given: Given, environ: Mapping[str, str], checks: Checks | None = None) -> Report:
     """Read the configuration and run the checks, by default all of them.
 
-    Where the configuration is not valid the report has only its problems: the other checks depend on it.
+    If the configuration is not valid, the report has only its problems: the other checks depend on it.
     """
     try:
         loaded = config.read(given, environ)
@@ -58,13 +58,13 @@ def run(given: Given, environ: Mapping[str, str], checks: Checks | None = None) 
 
 
 def run_checks(loaded: Loaded, host: Host, checks: Checks) -> Report:
-    """Run checks on a guest whose agent has this configuration."""
+    """Run checks on a guest whose agent uses this configuration."""
     subject = Subject(host, loaded.config, loaded.path, loaded.warnings)
     return [(name, finding) for name, check in checks for finding in _found(check, subject)]
 
 
 def _found(check: Check, subject: Subject) -> Iterable[Finding]:
-    """Yield what a check finds. Never raises: that a check has failed to run is a finding as well."""
+    """Yield the findings of a check. Never raises: a check that fails to run is itself a finding."""
     try:
         yield from check(subject)
     except Exception as error:
@@ -72,7 +72,7 @@ def _found(check: Check, subject: Subject) -> Iterable[Finding]:
 
 
 def status(report: Report) -> int:
-    """Return the exit status of --self-test: that of the worst finding."""
+    """Return the exit status of --self-test, which the worst finding decides."""
     return max(_EXIT[finding.status] for _, finding in report)
 
 

@@ -1,4 +1,4 @@
-"""Checks of the configuration, the policy and the places where the agent writes, and of their permissions."""
+"""Checks of the configuration, the policy, the audit log and the state directory, and of file permissions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def configuration(subject: Subject) -> Iterator[Finding]:
 
 
 def policy(subject: Subject) -> Iterator[Finding]:
-    """Check the policy, and name the commands that it and the lists allow."""
+    """Check the policy, and report how many commands it and the lists allow."""
     config, commands = subject.config, schema.load()
     try:
         rules = reload.read_policy(config, commands)
@@ -59,7 +59,7 @@ def _problems(check: Callable[[], object]) -> Iterator[Finding]:
 
 
 def audit_log(subject: Subject) -> Iterator[Finding]:
-    """Check the destination of the audit log when the agent runs as a service, not in this terminal."""
+    """Check where the audit log goes when the agent runs as a service rather than in this terminal."""
     host, setting = subject.host, subject.config.audit_log
     if setting == "off":
         yield ok("no audit log is kept: audit-log is off")
@@ -99,10 +99,10 @@ def permissions(subject: Subject) -> Iterator[Finding]:
         refusal = not_only_roots(host, path)
         if refusal is not None:
             yield problem(
-                f"the {name} {path} can be changed by others than root: {refusal}", "chown root, chmod go-w"
+                f"the {name} {path} can be changed by users other than root: {refusal}", "chown root, chmod go-w"
             )
         elif name in read and mode & (stat.S_IRGRP | stat.S_IROTH):
-            yield warning(f"others than root can read the {name} {path} (mode {mode:04o})", f"chmod 600 {path}")
+            yield warning(f"users other than root can read the {name} {path} (mode {mode:04o})", f"chmod 600 {path}")
         else:
             sound.append(path)
     if sound:
@@ -114,7 +114,7 @@ def state_directory(subject: Subject) -> Iterator[Finding]:
     directory = subject.config.statedir
     if not os.path.isdir(subject.host.path(directory)):
         yield problem(
-            f"the state directory {directory} does not exist", f"mkdir -p {directory}: no file can be opened"
+            f"the state directory {directory} does not exist", f"mkdir -p {directory}: guest-file-open needs it"
         )
     elif not os.access(subject.host.path(directory), os.W_OK):
         yield warning(f"the state directory {directory} cannot be written to", "run the self-test as root")

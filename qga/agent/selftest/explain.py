@@ -1,4 +1,4 @@
-"""``--explain``: whether a request would be allowed, and by which rule."""
+"""``--explain``: reports whether a request would be allowed, and which rule decides."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _LISTS = [option.key for option in OPTIONS if option.kind is NAMES]
 
 
 def explain(loaded: Loaded, environ: Mapping[str, str]) -> tuple[bool, str]:
-    """Return whether the request of --explain is allowed while nothing is frozen, and lines that say why.
+    """Return whether the request given with --explain is allowed while nothing is frozen, and lines that say why.
 
-    Raises RequestError for a text that is not a request, CommandNotFound for an unknown command, and ConfigError and
-    PolicyError for what is wrong with the configuration.
+    Raises RequestError if the text is not a request, CommandNotFound for an unknown command, and ConfigError or
+    PolicyError if the configuration is not valid.
     """
     wanted, commands = loaded.config, schema.load()
     policy = reload.complete(wanted, commands).policy(commands)

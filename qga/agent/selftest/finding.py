@@ -1,4 +1,4 @@
-"""Findings: what a check yields, each a line of the report; and what a check looks at."""
+"""The findings that checks yield, each a line of the report, and the subject that they check."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Subject:
 
 
 def ok(what: str, todo: str = "") -> Finding:
-    """Return a finding that is not a fault; ``todo`` is what to do if something else is wanted."""
+    """Return a finding that is not a fault; ``todo`` is what to do if the reader wants something else."""
     return Finding(OK, what, todo)
 
 

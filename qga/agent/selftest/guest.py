@@ -16,7 +16,8 @@ from qga.agent.state import marker
 from qga.protocol.errors import CommandError
 from qga.protocol.schema import INTERFACE_VERSION
 
-# Types on one block device that the kernel can freeze: those with freeze_fs or freeze_super. Others fail: EOPNOTSUPP.
+# Types of filesystems on a single block device that the kernel can freeze, as they implement freeze_fs or
+# freeze_super. For others FIFREEZE fails with EOPNOTSUPP.
 _FREEZABLE = {
     "bcachefs",
     "btrfs",
@@ -40,7 +41,7 @@ _LEFT = {
 
 
 def versions(subject: Subject) -> Iterator[Finding]:
-    """Name the versions of agent, Python, kernel and distribution."""
+    """Report the versions of agent, Python, kernel and distribution."""
     name = read_os_release(subject.host).get("PRETTY_NAME", "an unknown distribution")
     release = subject.host.uname().release
     yield ok(
@@ -50,7 +51,7 @@ def versions(subject: Subject) -> Iterator[Finding]:
 
 
 def freezing(subject: Subject) -> Iterator[Finding]:
-    """Check which filesystems guest-fsfreeze-freeze freezes, and why it leaves others out."""
+    """Report which filesystems guest-fsfreeze-freeze freezes, and why it leaves others out."""
     host, config = subject.host, subject.config
     for name, state in _LEFT.items():
         if os.path.lexists(host.path(os.path.join(config.statedir, name))):
@@ -77,7 +78,7 @@ def freezing(subject: Subject) -> Iterator[Finding]:
 
 
 def hooks_valid(subject: Subject) -> Iterator[Finding]:
-    """Check that the hooks of a freeze exist, can be run, and can be changed by root only."""
+    """Check that the freeze hooks exist, can be executed, and can be changed only by root."""
     host, path = subject.host, subject.config.fsfreeze_hook
     if path is None:
         if os.path.exists(host.path(FSFREEZE_HOOK)):
@@ -104,7 +105,7 @@ def hooks_valid(subject: Subject) -> Iterator[Finding]:
 
 
 def sleeping(subject: Subject) -> Iterator[Finding]:
-    """Check which method would be used for each way to sleep; none is tried."""
+    """Report which method would be used for each suspend mode, without trying any."""
     for mode in (power.RAM, power.DISK, power.HYBRID):
         refusals: list[str] = []
         for method in power.SLEEP_METHODS:

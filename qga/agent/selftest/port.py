@@ -1,6 +1,6 @@
 """Checks of the channel: whether the port exists, which process holds it, and whether a host is connected.
 
-The rule it keeps: a port that a process holds is not opened, and no byte is read from any.
+The rule it keeps: a port that a process holds is never opened, and no byte is read from any port.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def port(subject: Subject) -> Iterator[Finding]:
         yield problem(f"{config.path} does not exist", todo)
         return
     if path != config.path:
-        yield warning(f"udev makes no link {config.path}, {path} is used instead", "check that udev runs")
+        yield warning(f"udev has not created the link {config.path}, {path} is used instead", "check that udev runs")
     if config.method == "unix-listen":
         yield ok(f"{path} exists")
         return
@@ -77,8 +77,8 @@ def port(subject: Subject) -> Iterator[Finding]:
         mode = stat.S_IMODE(os.stat(host.path(path)).st_mode)
         if mode & 0o077:
             yield warning(
-                f"others than its owner can open {device} (mode {mode:04o}): they could answer the host",
-                f"remove rules of udev that set GROUP or MODE of virtio-ports; chmod 600 {device}",
+                f"users other than its owner can open {device} (mode {mode:04o}): they could answer the host",
+                f"remove udev rules that set GROUP or MODE of virtio-ports; chmod 600 {device}",
             )
         yield _connected(host, device, held=bool(holders))
 
@@ -99,7 +99,7 @@ def _connected(host: Host, device: str, *, held: bool) -> Finding:
     if state is not None:
         connected = state[1] == "1"
     elif held:
-        return ok("whether a host is connected is not known: the agent holds the port, and debugfs is not mounted")
+        return ok("it is not known whether a host is connected: the agent holds the port, and debugfs is not mounted")
     else:
         try:
             connected = not _hung_up(device)
@@ -119,13 +119,13 @@ def _hung_up(device: str) -> bool:
 
 
 def _holders(host: Host, device: str) -> list[tuple[int, str]]:
-    """Return the processes that have a device open, as far as this one may see them, with their command lines."""
+    """Return pid and command line of each process that has a device open, as far as this process may see them."""
     found = []
     for pid in sorted(int(name) for name in os.listdir(host.path("/proc")) if name.isdecimal()):
         directory = host.path(f"/proc/{pid}/fd")
         try:
             targets = {os.readlink(f"{directory}/{name}") for name in os.listdir(directory)}
-        except OSError:  # it has ended, or may not be looked at
+        except OSError:  # the process has ended, or access is denied
             continue
         if device in targets and pid != os.getpid():
             found.append((pid, _program(host, pid)))
@@ -140,7 +140,7 @@ def _program(host: Host, pid: int) -> str:
 
 
 def _is_ours(program: str) -> bool:
-    """Return whether a command line is that of this agent, a Python program; QEMU's agent has the same name."""
+    """Return whether a command line is this agent's, a Python program; QEMU's own agent has the same name."""
     first, *rest = program.split(" ") or [""]
     return "python" in os.path.basename(first) and any("qemu-ga" in word or "qga" in word for word in rest)
 

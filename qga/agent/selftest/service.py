@@ -1,4 +1,4 @@
-"""Checks of systemd, which starts the agent, and of SELinux and AppArmor, which may keep it from working."""
+"""Checks of the agent's systemd service, and of denials by SELinux and AppArmor."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ OTHERS = ("qemu-guest-agent.service",)  # units of distributions that start QEMU
 
 _SHOWN = ("LoadState", "ActiveState", "SubState", "NRestarts", "MainPID", "User", "Result")
 _AUDIT_LOG = "/var/log/audit/audit.log"
-_TAIL = 4 * 1024 * 1024  # bytes: how much of the end of a log is searched
+_TAIL = 4 * 1024 * 1024  # bytes searched at the end of a log
 _DENIAL = re.compile(r'(avc:\s+denied|apparmor="DENIED").*(qemu-ga|qemu_ga|qemu-guest)')
 
 
 def service(subject: Subject) -> Iterator[Finding]:
-    """Check that systemd runs the agent and no other agent beside it."""
+    """Check that systemd runs this agent, and no other agent as well."""
     host = subject.host
     if not os.path.isdir(host.path("/run/systemd/system")):
-        yield ok("systemd is not the init here: what starts the agent is not checked")
+        yield ok("systemd is not the init system here: how the agent is started is not checked")
         return
     shown = _show(host, SERVICE)
     active, restarts = shown.get("ActiveState"), shown.get("NRestarts", "0")
@@ -44,7 +44,7 @@ def service(subject: Subject) -> Iterator[Finding]:
 
 
 def denials(subject: Subject) -> Iterator[Finding]:
-    """Check what SELinux or AppArmor has forbidden the agent, as far back as the logs go."""
+    """Report what SELinux or AppArmor has denied the agent, as far back as the logs go."""
     host = subject.host
     systems = {"SELinux": "/sys/fs/selinux/enforce", "AppArmor": "/sys/kernel/security/apparmor"}
     present = [name for name, path in systems.items() if os.path.exists(host.path(path))]

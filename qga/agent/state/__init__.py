@@ -1,1 +1,1 @@
-"""What outlives a request: open files by their handles, started programs, and the freeze."""
+"""State that outlives a request: open files and their handles, started programs, and the freeze."""

@@ -1,9 +1,9 @@
-"""The state of a freeze: whether the guest's filesystems are frozen, until when, and who has to know.
+"""The state of a freeze: whether the guest's filesystems are frozen, until when, and which parts must be notified.
 
-The rule it keeps: a marker file lies in the state directory exactly as long as the state is frozen. An agent that is
-killed leaves it behind, and its successor starts frozen: it writes nothing, thaws when a host asks for it, and by
-itself when the killed one would have. A freeze that ends before a host ends it leaves a note, and the next thaw is an
-error, whichever agent carries it out: what the host has copied is not consistent.
+The rule it keeps: a marker file exists in the state directory exactly as long as the state is frozen. An agent that
+is killed leaves it behind, and its successor starts frozen: it writes nothing, and thaws when a host asks for it, or
+at the deadline of the killed agent. A freeze that ends before a host ends it leaves a note, and the next thaw request
+fails, whichever agent handles it: what the host has copied is not consistent.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ _RESTARTED = "the guest was restarted while it was frozen"
 class FreezeState:
     """Whether filesystems are frozen. Without a state directory there is no marker, and nothing is frozen at first.
 
-    ``frozen`` is what guest-fsfreeze-status says. ``held`` is also true where nothing could be frozen but hooks were
-    run with ``freeze``: they wait for a thaw, too. ``generation`` counts the freezes. ``deadline`` is when this one
-    ends by itself, in seconds of CLOCK_MONOTONIC, or None. ``early`` is how the last one ended, if no host ended it
-    and none has got the error yet. ``stuck`` are the mount points that the kernel has not answered about, where all
-    else is thawed and the hooks know it.
+    ``frozen`` is what guest-fsfreeze-status says. ``held`` is also true if nothing could be frozen but hooks were run
+    with ``freeze``, because they wait for a thaw, too. ``generation`` counts the freezes. ``deadline`` is when this
+    freeze ends by itself, in seconds of CLOCK_MONOTONIC, or None. ``early`` describes a last freeze that ended
+    without a host, until a host has received the error. ``stuck`` lists the mount points whose thaw the kernel has
+    not answered yet, when everything else is thawed and the hooks have been run with ``thaw``.
     """
 
     def __init__(self, statedir: str | None = None, timeout: float = 0) -> None:
-        """Take over what an agent before this one has left; ``found`` has lines for the log about that.
+        """Take over what an earlier agent has left; ``found`` has lines for the log about it.
 
-        ``timeout`` is in seconds, until a freeze ends by itself; 0 is never.
+        ``timeout`` is the number of seconds after which a freeze ends by itself; 0 means never.
         """
         self._statedir = statedir
         self.timeout = timeout
@@ -53,17 +53,17 @@ class FreezeState:
         self.early = self._noted()
         self.frozen = self._was_left(MARKER)
         self.held = self.frozen or self._was_left(HOOKS)
-        if self.held and self.early is not None:  # it was to be thawed before, and that has not ended
+        if self.held and self.early is not None:  # an early thaw had begun and was not completed
             self.deadline = time.monotonic()
 
     def subscribe(self, callback: Callable[[bool], None]) -> None:
-        """Have ``callback(frozen)`` called at every change; and now, if the state is frozen."""
+        """Call ``callback(frozen)`` at every change, and now if the state is frozen."""
         self._subscribers.append(callback)
         if self.frozen:
             callback(True)
 
     def freeze(self) -> None:
-        """Become frozen, before the first hook runs: from here on nothing may be written."""
+        """Change to frozen, before the first hook runs: from now on nothing may be written."""
         log.warning("filesystems are about to be frozen; logging is held until they are thawed")
         self.generation += 1
         self.early = None
@@ -76,10 +76,10 @@ class FreezeState:
         self._change(True)
 
     def nothing_frozen(self, *, hooks: bool) -> None:
-        """Become thawed, after a freeze that froze no filesystem.
+        """Change to thawed, after a freeze that froze no filesystem.
 
-        ``hooks`` says whether some were run with ``freeze``. The snapshot may depend on what they hold, so they are
-        held until a thaw or the deadline.
+        ``hooks`` says whether hooks were run with ``freeze``. The snapshot may depend on what they have paused, so
+        they are run with ``thaw`` only at a thaw or at the deadline.
         """
         if not hooks:
             self.thaw()
@@ -93,9 +93,9 @@ class FreezeState:
         log.info("no filesystem was frozen; the hooks wait for a thaw")
 
     def stay(self, stuck: list[str], early: str | None = None) -> None:
-        """Stay frozen, after a thaw or a failed freeze that the kernel has not answered at ``stuck`` mount points.
+        """Stay frozen after a thaw or a failed freeze: the kernel has not answered about the mount points ``stuck``.
 
-        ``early`` is the reason of a thaw that no host asked for. It is not written to the disk yet: that might hang.
+        ``early`` is the reason for a thaw that no host asked for. It is not written to the disk yet: that might hang.
         """
         self.stuck = stuck
         if early is not None and self.early is None:
@@ -104,20 +104,20 @@ class FreezeState:
         self._change(True)
 
     def busy(self) -> bool:
-        """Return whether a process of an earlier freeze or thaw has not come back from the kernel yet."""
+        """Return whether a process of an earlier freeze or thaw is still waiting for the kernel."""
         with self.alone(0) as keep:
             return keep is None
 
     def note_early(self, why: str) -> None:
         """Note that the last filesystem was thawed before a host asked for it: the next thaw will be an error.
 
-        A worker calls this as well, as soon as it has thawed: the note is there even if one of them is killed next.
+        A worker also calls this as soon as it has thawed, so the note exists even if worker or agent is killed next.
         """
         self.early = Early(marker.utc(time.time()), why)
         self._write(NOTE, self.early)
 
     def forget_early(self) -> None:
-        """Remove the note: a host has got the error."""
+        """Remove the note, once a host has received the error."""
         self.early = None
         self._remove(NOTE)
 
@@ -128,9 +128,9 @@ class FreezeState:
         return f"it had been frozen for {self._given:g} s (fsfreeze-timeout)"
 
     def thaw(self, early: str | None = None) -> None:
-        """Become thawed, after the last filesystem and the hooks; ``early`` is why, if no host asked for it."""
+        """Change to thawed, after filesystems and hooks were; ``early`` is the reason if no host asked for it."""
         if early is not None:
-            self.early = self._noted()  # a worker knows better when that was
+            self.early = self._noted()  # the worker's note has the more accurate time
             if self.early is None:
                 self.note_early(early)
         self.deadline = self._given = None
@@ -143,25 +143,26 @@ class FreezeState:
 
     @contextlib.contextmanager
     def alone(self, patience: float) -> Iterator[tuple[int, ...] | None]:
-        """Lock the marker: no other process freezes or thaws, as one that a killed agent has left behind may.
+        """Lock the marker, so that no other process freezes or thaws, such as one that a killed agent left behind.
 
-        Waits for it at most ``patience`` seconds, and gives None where it has not ended by then. Otherwise, gives the
-        locked descriptors, for the processes that freeze: one that the kernel holds keeps them open after the agent.
+        Waits at most ``patience`` seconds for the lock, and yields None if another process still has it. Otherwise it
+        yields the locked descriptors, for the processes that freeze: one that is stuck in the kernel keeps them open
+        even after the agent has ended.
         """
         with contextlib.ExitStack() as stack:
             try:
                 flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
                 descriptor = os.open("" if self._statedir is None else self._path(MARKER), flags)
-            except OSError:  # there is none, so no agent has frozen anything
+            except OSError:  # no marker, so no agent has frozen anything
                 yield ()
                 return
             stack.callback(os.close, descriptor)
             yield (descriptor,) if _lock(descriptor, patience) else None
 
     def _was_left(self, name: str) -> bool:
-        """Return whether an agent before this one has left the guest so, and take over its deadline.
+        """Return whether an earlier agent of this boot left the file ``name``, and take over its deadline.
 
-        A freeze ends with its boot.
+        A freeze does not survive a reboot.
         """
         if self._statedir is None:
             return False
@@ -220,7 +221,7 @@ class FreezeState:
 
 
 def _lock(descriptor: int, patience: float) -> bool:
-    """Lock a file by flock(2), whose lock ends with the processes that hold it; returns whether that succeeded."""
+    """Lock a file with flock(2), whose lock ends with the processes that hold it; return whether it succeeded."""
     deadline = time.monotonic() + patience
     while True:
         try:

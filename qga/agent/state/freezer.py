@@ -1,8 +1,8 @@
-"""Freezes and thaws the guest: for a host, at the deadline of a freeze that no host ends, and when the agent ends.
+"""The freezer: freezes and thaws the guest for a host; it also thaws at the deadline and when the agent ends.
 
-The rule it keeps: all that is frozen is thawed. The state changes before a freeze begins and after a thaw has ended,
-so that an agent that is killed in between leaves its marker, and its successor thaws. What takes long, or may hang,
-is done in a worker (quiesce.py).
+The rule it keeps: everything that is frozen gets thawed. The state changes before a freeze begins and after a thaw
+has ended, so an agent that is killed in between leaves its marker, and its successor thaws. Work that takes long or
+may hang is done in a worker (quiesce.py).
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from qga.protocol.errors import CommandError
 
 log = logging.getLogger(__name__)
 
-FREEZE_LIMIT = 3600.0  # seconds, where nothing else bounds a freeze: a slow disk writes down much
+FREEZE_LIMIT = 3600.0  # seconds, if nothing else bounds a freeze: a slow disk may have much to write back
 THAW_LIMIT = 600.0  # seconds
-PATIENCE = 30.0  # seconds for a worker that a killed agent has left, and for a disk to thaw, which is busy then
-END_PATIENCE = 10.0  # the same, where the agent ends
+PATIENCE = 30.0  # seconds to wait for a killed agent's worker, and for the thaw of a busy disk
+END_PATIENCE = 10.0  # the same, when the agent ends
 END_LIMIT = 60.0  # seconds for the last thaw: systemd kills what has not ended after 90
 THAW_PAUSE = 10.0  # seconds between two tries to thaw at the deadline
-STUCK_PAUSE = 1.0  # seconds between two looks at whether the kernel has answered: they cost nothing
+STUCK_PAUSE = 1.0  # seconds between two checks whether the kernel has answered; they are cheap
 
 
 class Freezer:
-    """``state`` says what is frozen now, and until when. One freeze or thaw is carried out at a time, in turn."""
+    """Carries out one freeze or thaw at a time, in order. ``state`` says what is frozen now, and until when."""
 
     def __init__(self, loop: Loop, workers: Workers, host: Host, state: FreezeState, config: Config) -> None:
         self.state = state
@@ -41,22 +41,22 @@ class Freezer:
         self._lock = Lock()
         self._timer: Timer | None = None
         state.subscribe(lambda frozen: self._wait_for_deadline())
-        self._wait_for_deadline()  # of hooks alone, which an agent before this one has run: nothing is frozen
+        self._wait_for_deadline()  # subscribe() calls back only if frozen, not if only an earlier agent's hooks wait
 
     def configure(self, config: Config) -> None:
-        """Put a new configuration into force; a freeze that has begun keeps its deadline."""
+        """Apply a new configuration; a freeze that has begun keeps its deadline."""
         self._config = config
         self.state.timeout = config.fsfreeze_timeout
 
     async def freeze(self, mountpoints: Sequence[str] | None = None) -> int:
-        """Freeze these, or all; returns how many filesystems were frozen. Raises CommandError."""
+        """Freeze the filesystems at ``mountpoints``, or all; return how many were frozen. Raises CommandError."""
         async with self._lock:
             begun = time.monotonic()
             self.state.freeze()
             host, config, state = self._host, self._config, self.state
             limit = config.fsfreeze_timeout or FREEZE_LIMIT
             try:
-                # It ends by itself in time, but for hooks that are run with "thaw" then.
+                # The worker ends in time by itself, except for hooks that it runs with "thaw" after a failure.
                 count, hooks_ran, failure, stuck = await self._workers(
                     lambda: quiesce.freeze(host, config, state, mountpoints, begun, limit, min(PATIENCE, limit)),
                     limit + THAW_LIMIT,
@@ -79,23 +79,23 @@ class Freezer:
             return count
 
     async def thaw(self) -> int:
-        """Thaw for a host; returns how many filesystems were frozen. Raises CommandError.
+        """Thaw for a host; return how many filesystems were frozen. Raises CommandError.
 
-        What this agent has not frozen is thawed too: what one that was killed has frozen is not known.
+        Filesystems that this agent did not freeze are thawed, too: an agent that was killed may have frozen them.
         """
         async with self._lock:
             early = self.state.early
             if early is None:
                 return await self._thaw()
-            if self.state.held:  # an agent was killed after it had thawed, and before it had ended the freeze
+            if self.state.held:  # an agent was killed between its early thaw and the end of the freeze
                 await self._thaw()
             self.state.forget_early()
             raise CommandError(str(early))
 
     async def thaw_overdue(self, generation: int) -> None:
-        """Thaw what has been frozen for too long, unless that freeze has ended by now. Raises CommandError.
+        """End the freeze ``generation``, which has passed its deadline, unless it has already ended.
 
-        So is what the kernel had not answered about; not as long as it still does not, which has to be tried again.
+        This also finishes a thaw that the kernel had not answered. Raises CommandError; the caller tries again.
         """
         async with self._lock:
             state = self.state
@@ -114,7 +114,7 @@ class Freezer:
                 )
 
     def thaw_at_end(self) -> None:
-        """Thaw without the loop, as the agent ends: a guest with frozen filesystems cannot even be shut down."""
+        """Thaw without the loop when the agent ends: a guest with frozen filesystems cannot even be shut down."""
         if not self.state.held:
             return
         log.warning("the agent ends while the guest is frozen: thawing it")
@@ -133,7 +133,7 @@ class Freezer:
             log.error("thawing: %s", error)
 
     async def _thaw(self, early: str | None = None, *, hooks: bool = True) -> int:
-        """Thaw; ``early`` says why, if no host asked for it."""
+        """Thaw in a worker; ``early`` says why if no host asked for it. Raises CommandError."""
         host, config, state = self._host, self._config, self.state
 
         def work() -> quiesce.Thawed:
@@ -146,7 +146,7 @@ class Freezer:
         return self._settle(found, early)
 
     def _settle(self, found: quiesce.Thawed, early: str | None) -> int:
-        """Take over what a thaw has found; returns how many were thawed. Raises CommandError."""
+        """Update the state with the result of a thaw; return how many were thawed. Raises CommandError."""
         thawed, stuck, failures = found
         if stuck:
             self.state.stay(stuck, early)
@@ -162,7 +162,7 @@ class Freezer:
         self._thaw_in(None if deadline is None else max(0.0, deadline - time.monotonic()))
 
     def _thaw_in(self, seconds: float | None) -> None:
-        """Set the one timer of the deadline to so many seconds from now; None sets none."""
+        """Set the deadline's timer to ``seconds`` from now, replacing the previous one; None sets no timer."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if seconds is None else self._loop.call_later(seconds, self._on_deadline)

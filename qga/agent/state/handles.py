@@ -1,9 +1,9 @@
-"""The handles of guest-file-open: what they stand for, and the counter that numbers them.
+"""The handles of guest-file-open: the files they stand for, and the counter that numbers them.
 
-A handle is never given twice, so the counter is on the disk before a handle goes out, where QEMU's agent keeps
-its own, ``[global] fd_counter`` in STATEDIR/qga.state: one agent goes on where the other stopped. Where that file
-says nothing that can be trusted, the counter goes on from the clock, beyond all that was counted one by one.
-Descriptors are written to directly: nothing is buffered, and an error comes with the write that it belongs to.
+A handle is never used twice, so the counter is written to the disk before the host gets a handle. QEMU's agent keeps
+its own counter in the same place, ``[global] fd_counter`` in STATEDIR/qga.state, so either agent continues where the
+other stopped. If that file cannot be trusted, the counter continues from the clock, far beyond any number counted so
+far. Writes are not buffered, so an error is reported with the write that caused it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STATE_FILE = "qga.state"
 MAX_READ = 48 * 1024 * 1024  # bytes in one guest-file-read, as QEMU
 NEW_FILE_MODE = 0o666  # regardless of the umask, as QEMU
 
-_READ_CHUNK = 16 * 1024 * 1024  # bytes asked of one read(2): a large count of a short file allocates no more
+_READ_CHUNK = 16 * 1024 * 1024  # bytes per read(2): a large count for a short file allocates no more than this
 
 _REMOVED = " (deleted)"  # proc(5), /proc/pid/fd
 
@@ -59,7 +59,7 @@ class OpenFile:
         self._opened_at = _place(descriptor) if target is None or target.path is None else target.path
 
     def place(self) -> str:
-        """Return the path of the file itself: where it is now, or of one that was removed, where it was opened."""
+        """Return the file's real path: where it is now, or, if it was removed, where it was opened."""
         now = _place(self.descriptor)
         return now if now.startswith("/") and not now.endswith(_REMOVED) else self._opened_at
 
@@ -70,8 +70,8 @@ class FileTable:
     def __init__(self, statedir: str | None = None, limit: int = 0) -> None:
         """Read the counter, and write nothing yet: the state directory may be frozen.
 
-        Without a state directory the counter lives in memory. ``limit``: handles that there may be at a time; 0 is
-        any number.
+        Without a state directory the counter lives in memory. At most ``limit`` handles may be open at a time;
+        0 means no limit.
         """
         self.limit = limit
         self._state = None if statedir is None else os.path.join(statedir, STATE_FILE)
@@ -115,7 +115,7 @@ class FileTable:
         return [*self._files.items()]
 
     def close(self, handle: int) -> None:
-        """Close a handle, which is gone afterwards also where this raises CommandError."""
+        """Close a handle, which is gone afterwards even if this raises CommandError."""
         descriptor = self.descriptor(handle)
         del self._files[handle]
         try:
@@ -124,7 +124,7 @@ class FileTable:
             raise CommandError(f"failed to close handle: {error.strerror}") from error
 
     def repair(self) -> None:
-        """Keep a damaged state file aside and write a sound one. What fails now is tried again by ``open``."""
+        """Set a damaged state file aside and write a valid one. If that fails, ``open`` tries again."""
         if self._damaged:
             try:
                 self._commit(self._next)
@@ -132,7 +132,7 @@ class FileTable:
                 log.warning("cannot rewrite %s: %s", self._state, error.strerror)
 
     def _recall(self, state: str) -> None:
-        """Go on counting where the agent before this one stopped."""
+        """Continue counting where the previous agent stopped."""
         content = None
         try:
             content = statefile.read(state)
@@ -145,7 +145,7 @@ class FileTable:
             log.warning("%s %s: handles go on with %d, so that none is given twice", state, error, self._next)
 
     def _commit(self, counter: int) -> None:
-        """Write the counter to the disk in one step: a power cut leaves the old or the new one. Raises OSError."""
+        """Write the counter to the disk atomically: a power cut leaves the old or the new one. Raises OSError."""
         if self._state is None:
             return
         temporary = f"{self._state}.{os.getpid()}"
@@ -170,9 +170,9 @@ class FileTable:
 
 
 def read(descriptor: int, count: int) -> tuple[bytes, bool]:
-    """Read up to ``count`` bytes; returns them, and whether the end of the file was met.
+    """Read up to ``count`` bytes; return them, and whether the end of the file was reached.
 
-    A FIFO or terminal gives what it has. Raises OSError only if nothing was read.
+    A FIFO or terminal gives only what is available. Raises OSError only if nothing was read.
     """
     pieces: list[bytes] = []
     left = count
@@ -191,7 +191,7 @@ def read(descriptor: int, count: int) -> tuple[bytes, bool]:
 
 
 def write(descriptor: int, data: bytes) -> int:
-    """Write all, or as much as there is room for; returns how many bytes. Raises OSError if there was no room."""
+    """Write all, or as much as there is room for; return how many bytes. Raises OSError if there was no room."""
     rest = memoryview(data)
     while rest:
         try:
@@ -204,7 +204,7 @@ def write(descriptor: int, data: bytes) -> int:
 
 
 def _open(path: str, mode: str, flags: int, target: Target | None) -> int:
-    """Open a file; returns its descriptor. One that is made here gets NEW_FILE_MODE, one that exists keeps its mode.
+    """Open a file and return its descriptor. A new file gets NEW_FILE_MODE, an existing one keeps its mode.
 
     Raises OSError and CommandError.
     """
@@ -229,7 +229,7 @@ def _open(path: str, mode: str, flags: int, target: Target | None) -> int:
 
 
 def _place(descriptor: int) -> str:
-    """Return the kernel's name of an open file: its path, without links, or a word where it has none; proc(5)."""
+    """Return the kernel's name for an open file: its real path, or a word such as "pipe:[7]"; proc(5)."""
     try:
         return os.fsdecode(os.readlink(f"/proc/self/fd/{descriptor}"))
     except OSError:
@@ -251,10 +251,10 @@ def _counter(content: bytes) -> int:
 
 
 def _beyond(content: bytes) -> int:
-    """Return a handle that was never given, as far as can be known.
+    """Return a handle that was never used, as far as can be known.
 
-    No agent has opened a file each microsecond since 1970; and where the clock was set back, what is left of the
-    ``content`` may still say more. Below 2**53, the largest whole number that every JSON reader takes.
+    No agent has opened a file every microsecond since 1970; and if the clock was set back, the remaining ``content``
+    may have a higher number. The result is below 2**53: every JSON reader takes whole numbers up to there.
     """
     left = map(int, re.findall(rb"fd_counter=([0-9]{1,16})(?![0-9])", content))
     return max(FIRST_HANDLE, time.time_ns() // 1000, *(counter + 1 for counter in left if counter < 2**53))

@@ -1,11 +1,11 @@
-"""The files of a freeze: what it leaves in the state directory for the agent that comes after this one.
+"""The files of a freeze: what it leaves in the state directory for the next agent.
 
 ``MARKER``: filesystems are frozen; QEMU's agent has the same file, and leaves it empty. ``HOOKS``: no filesystem is
 frozen, but hooks were run with ``freeze`` and wait for their ``thaw``. ``NOTE``: a freeze ended before a host ended
-it, and no host has got the error yet.
+it, and no host has received the error yet.
 
-The rule it keeps: what cannot be understood counts as frozen, or as ended early. To thaw what is not frozen does no
-harm, and neither does an error too many; the reverse of either loses a backup or a guest.
+The rule it keeps: a file that cannot be understood counts as frozen, or as ended early. Thawing what is not frozen
+does no harm, and neither does one error too many; a missing thaw loses the guest, and a missing error the backup.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _BOOT_ID = "/proc/sys/kernel/random/boot_id"  # random(4)
 
 
 class EmptyError(DamagedError):
-    """There is a file, and nothing in it: QEMU's agent leaves it so."""
+    """The file is empty, which is how QEMU's agent leaves it."""
 
 
 class Held(NamedTuple):
-    """A freeze, as its agent wrote it down.
+    """A freeze, as recorded by its agent.
 
-    ``boot`` names the boot that it was made in. ``deadline`` is when it ends by itself, in seconds of
-    CLOCK_MONOTONIC, or None; ``timeout`` the seconds that it was given, or None where they are not known.
+    ``boot`` identifies the boot in which it began. ``deadline`` is when it ends by itself, in seconds of
+    CLOCK_MONOTONIC, or None; ``timeout`` is the fsfreeze-timeout in seconds, or None if it is not known.
     """
 
     boot: str
@@ -85,9 +85,9 @@ def read_early(path: str) -> Early | None:
 
 
 def write(path: str, content: Held | Early) -> None:
-    """Write one of the three to the disk, in one step. Raises OSError.
+    """Write one of the three files to the disk atomically. Raises OSError.
 
-    If the disk is full, what lies there afterwards is damaged: that still says that something is frozen.
+    If the disk is full, a damaged file remains, which still says that something is frozen.
     """
     if os.path.isdir(path) and not os.path.islink(path):
         statefile.set_aside(path)
@@ -103,7 +103,7 @@ def write(path: str, content: Held | Early) -> None:
 
 
 def remove(path: str) -> None:
-    """Remove one of the three, if it is there; one that is damaged is set aside. Raises OSError."""
+    """Remove one of the three files, if it exists; a damaged one is set aside. Raises OSError."""
     away: Callable[[str], object] = os.unlink
     try:
         (read_early if os.path.basename(path) == NOTE else read_held)(path)
@@ -121,7 +121,7 @@ def utc(seconds: float) -> str:
 
 
 def boot_id() -> str:
-    """Return the name of this boot, or nothing where the kernel has none."""
+    """Return the kernel's id of this boot, or an empty text if it cannot be read."""
     try:
         with open(_BOOT_ID, encoding="ascii") as file:
             return file.read().strip()
@@ -130,7 +130,7 @@ def boot_id() -> str:
 
 
 def _seconds(left: dict[str, object], key: str) -> float | None:
-    """Return a number of seconds, or None where there is none. Raises DamagedError."""
+    """Return a number of seconds, or None if the member is missing or null. Raises DamagedError."""
     value = left.get(key)
     if value is None:
         return None

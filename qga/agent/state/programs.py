@@ -1,8 +1,8 @@
-"""The programs that guest-exec started: their output, and how they ended, until the host has fetched that.
+"""The programs that guest-exec started: their output and exit status, until the host has fetched them.
 
-A program has exited when it was reaped and everything that holds its output has let go. What no host fetches is
-dropped: the oldest first when there is too much of it, and all of it after an hour. One that the owner's policy
-does not allow any more is revoked: it is ended, and nothing of it is reported from then on.
+A program counts as exited when it was reaped and no process holds its output open any more. Results that no host
+fetches are dropped: the oldest first when there are too many, and all of them after an hour. A program that the
+policy no longer allows is revoked: it is ended, and nothing is reported about it from then on.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from qga.protocol.errors import CommandError
 if TYPE_CHECKING:
     from qga.agent.linux.pathwalk import Target
 
-MAX_OUTPUT = 16 * 1024 * 1024  # bytes kept of each stream, as QEMU; the rest is read and thrown away
-MAX_FINISHED = 256  # records of programs that have ended and were not fetched
-MAX_KEPT = 64 * 1024 * 1024  # bytes of output that they may hold, beyond the newest's
-MAX_AGE = 3600.0  # seconds that one is kept
-MAX_ARGUMENTS = 16 * 1024  # characters of a program's arguments that are kept, to judge it again by a new policy
+MAX_OUTPUT = 16 * 1024 * 1024  # bytes kept of each stream, as in QEMU; the rest is read and discarded
+MAX_FINISHED = 256  # programs that have ended and whose status was not fetched
+MAX_KEPT = 64 * 1024 * 1024  # bytes of output that they may hold; the newest is kept even beyond that
+MAX_AGE = 3600.0  # seconds that a program's result is kept
+MAX_ARGUMENTS = 16 * 1024  # characters; longer arguments are not kept for the review by a new policy
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 
-# What execvp(3) takes as a reason to look further along PATH; too many arguments, for one, is not.
+# Errors at which execvp(3) tries the next directory of PATH; E2BIG, for one, is not among them.
 _TRIES_THE_NEXT = (errno.EACCES, errno.ENOENT, errno.ESTALE, errno.ENOTDIR, errno.ENODEV, errno.ETIMEDOUT)
-_PIPE_SIZE = 1024 * 1024  # bytes, what an unprivileged process may ask for: a chatty program waits less
+_PIPE_SIZE = 1024 * 1024  # bytes, the most that an unprivileged process may set: programs wait less
 _READ_SIZE = 256 * 1024  # bytes at a time, so that one program's output does not hold up the rest
 
 
@@ -51,7 +51,7 @@ NOTHING = Capture()
 
 
 class Output:
-    """One captured stream: what came, up to MAX_OUTPUT, and whether there was more."""
+    """One captured stream: its first MAX_OUTPUT bytes at most, and whether there was more."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
@@ -59,7 +59,7 @@ class Output:
         self.truncated = False
 
     def add(self, data: bytes, room: int) -> int:
-        """Keep as much as there is room for; returns how many bytes."""
+        """Keep as much of ``data`` as fits into ``room`` bytes; return how many bytes were kept."""
         kept = data[: max(0, min(MAX_OUTPUT - self.size, room))]
         self.truncated |= len(kept) < len(data)
         if kept:
@@ -76,7 +76,7 @@ class Program:
     """A program. ``status`` is its wait status (waitpid(2)), once it was reaped; ``open`` are its open pipes.
 
     ``arguments`` are those of guest-exec, None where they have more than MAX_ARGUMENTS characters. ``file`` is the
-    path of what was executed, without links. ``ending`` is there once it was revoked while it ran.
+    path of what was executed, without links. ``ending`` is set once it was revoked while running.
     """
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:
@@ -107,20 +107,20 @@ class Programs:
         max_running: int = 0,
         max_captured: int = 0,
     ) -> None:
-        """``on_exit`` gets the pid of one that has ended, and its exit status, or minus the signal that killed it.
+        """``on_exit`` is called with a program's pid and its exit status, or minus the signal that killed it.
 
-        ``max_running`` programs may run at a time, and ``max_captured`` bytes of output are kept of all together; 0
-        is any number.
+        At most ``max_running`` programs may run at a time, and at most ``max_captured`` bytes of output are kept for
+        all programs together; 0 means no limit.
         """
         self._loop, self._children, self._on_exit = loop, children, on_exit
         self.limit(max_running, max_captured)
         self._captured = 0
         self._programs: list[Program] = []  # in the order of their start
-        self._ending: list[Program] = []  # revoked less than GRACE ago, some of them reaped and forgotten already
+        self._ending: list[Program] = []  # revoked less than GRACE ago; some may already be reaped and forgotten
         self._expiring = False
 
     def limit(self, max_running: int, max_captured: int) -> None:
-        """Set how many programs may run, and how many bytes of output are kept of all together; 0 is any number."""
+        """Set how many programs may run, and how many bytes of output are kept in all; 0 means no limit."""
         self._max_running = max_running
         self._max_captured = max_captured or sys.maxsize
 
@@ -135,9 +135,9 @@ class Programs:
     ) -> int:
         """Start a program; returns its pid. Raises OSError if it cannot be started.
 
-        One without a slash in its name is found through PATH, of ``env`` or else the agent's; if there is a
-        ``target``, that is the program, and its own name for itself. ``stdin`` is all that it can read; None stands
-        for /dev/null. ``arguments`` are those of the request. Raises CommandError if too many are running.
+        A name without a slash is searched in PATH, of ``env`` or else the agent's. With a ``target``, that file is
+        executed, and its path becomes argv[0]. ``stdin`` is the program's whole input; None means /dev/null.
+        ``arguments`` are those of the request. Raises CommandError if too many programs are running.
         """
         if self._max_running and sum(not program.exited for program in self._programs) >= self._max_running:
             raise CommandError(f"{self._max_running} programs are running already (max-execs): wait for one to end")
@@ -146,7 +146,7 @@ class Programs:
         elif target.error is not None:
             raise target.error
         else:
-            # A program that does one thing or another by its name is to do what the rule was written for.
+            # A program whose behaviour depends on its name must behave as the file that the rule allows.
             files, argv = [target.as_path], [c_string(target.path or ""), *argv[1:]]
         program = Program(arguments or {})
         theirs: list[int] = []
@@ -175,7 +175,7 @@ class Programs:
         return program.pid
 
     def find(self, pid: int) -> Program | None:
-        """Return the first that was started with this pid and neither forgotten nor revoked since."""
+        """Return the program with this pid that was neither forgotten nor revoked, or None."""
         return next((program for program in self.started() if program.pid == pid), None)
 
     def started(self) -> list[Program]:
@@ -183,7 +183,7 @@ class Programs:
         return [program for program in self._programs if program.ending is None]
 
     def revoke(self, program: Program) -> None:
-        """End a program with all that it has started: SIGTERM, and SIGKILL after GRACE. Its status is forgotten."""
+        """End a program with all processes that it started: SIGTERM, then SIGKILL after GRACE. Forget its status."""
         if program.status is not None:
             self._close_pipes(program)
             self.forget(program)
@@ -194,12 +194,12 @@ class Programs:
         self._loop.call_later(GRACE, lambda: self._kill(program))
 
     def close(self) -> None:
-        """Kill what was revoked, as the agent ends; all else runs on."""
+        """Kill the revoked programs when the agent ends; all others continue to run."""
         for program in [*self._ending]:
             self._kill(program)
 
     def _kill(self, program: Program) -> None:
-        """Kill what is left of a revoked program."""
+        """Kill the remaining processes of a revoked program."""
         if program.ending is None or program not in self._ending:
             return
         self._ending.remove(program)
@@ -209,7 +209,7 @@ class Programs:
         self._on_change(program)
 
     def _close_pipes(self, program: Program) -> None:
-        """Close its pipes."""
+        """Close the agent's ends of a program's pipes."""
         while program.open:
             descriptor = program.open.pop()
             self._loop.forget(descriptor)
@@ -241,7 +241,7 @@ class Programs:
             try:
                 return self._children.spawn(path, argv, env, stdio, on_exit, keep)
             except OSError as error:
-                if error.errno == errno.ENOEXEC:  # a script without #!, which execvp(3) gives to the shell, too
+                if error.errno == errno.ENOEXEC:  # a script without #!, which execvp(3) passes to the shell as well
                     shell = [b"/bin/sh", path, *argv[1:]]
                     return self._children.spawn(shell[0], shell, env, stdio, on_exit, keep)
                 if error.errno not in _TRIES_THE_NEXT:
@@ -270,7 +270,7 @@ class Programs:
             self._drop()
 
     def _drop(self) -> None:
-        """Forget what has been kept for too long, or is too much."""
+        """Forget results that have been kept for too long or take too much room."""
         finished = sorted((p for p in self._programs if p.exited), key=lambda p: p.ended, reverse=True)
         now = time.monotonic()
         held, oldest = 0, None
@@ -290,7 +290,7 @@ class Programs:
 
 
 def _size(arguments: Mapping[str, Any]) -> int:
-    """Return how many characters the texts of a request have."""
+    """Return the total length of a request's texts, in characters."""
     texts = [text for value in arguments.values() for text in (value if isinstance(value, list) else [value])]
     return sum(len(text) for text in texts if isinstance(text, str))
 
@@ -301,9 +301,9 @@ def _keep(descriptors: list[int], descriptor: int) -> int:
 
 
 def _pipe(theirs: list[int], ours: dict[int, Output], output: Output) -> int:
-    """Return the program's end of a new pipe, whose other end is to fill ``output``."""
+    """Create a pipe from the program to ``output``, and return the program's end of it."""
     reading, writing = os.pipe2(os.O_CLOEXEC)
     ours[reading] = output
-    with contextlib.suppress(OSError):  # this user's pipes hold enough already
+    with contextlib.suppress(OSError):  # the user's limit for pipe buffers is reached
         fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
     return _keep(theirs, writing)

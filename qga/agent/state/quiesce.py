@@ -1,7 +1,7 @@
-"""The work of a freeze and of a thaw, hooks and filesystems in their order: carried out in a worker of the agent.
+"""The work of a freeze and of a thaw, on hooks and filesystems in the right order; a worker carries it out.
 
-The rule it keeps: it always ends. The calls that the kernel may not return from are made by processes of their own
-(``linux.freezing``), and what they have not answered by then is reported. Results suit marshal.
+The rule it keeps: it always ends. System calls that may never return are made in separate processes
+(``linux.freezing``), and mount points without an answer by then are reported. Results can be marshalled (marshal).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from qga.protocol.errors import CommandError
 
 log = logging.getLogger(__name__)
 
-NOTE_WAIT = 5.0  # seconds to write a small file, which may lie on what hangs
-MOMENT = 0.001  # seconds, for a hook that has no time left: 0 is for ever
+NOTE_WAIT = 5.0  # seconds to write a small file, which may be on a filesystem that hangs
+MOMENT = 0.001  # seconds, for a hook that has no time left: 0 would mean no limit
 
-# How many were frozen; whether hooks ran; and of one that failed how, and at which mount points the kernel has not
-# answered.
+# How many were frozen; whether hooks ran; the error of a failed freeze; the mount points that the kernel has not
+# answered about.
 Frozen = tuple[int, bool, "str | None", list[str]]
 # How many were thawed; the mount points that the kernel has not answered about; the errors of the hooks that failed.
 Thawed = tuple[int, list[str], list[str]]
@@ -43,11 +43,11 @@ def freeze(
     limit: float,
     patience: float,
 ) -> Frozen:
-    """Run the hooks, then freeze these or all, within ``limit`` seconds after ``begun``, a time of CLOCK_MONOTONIC.
+    """Run the hooks, then freeze ``mountpoints`` or all, within ``limit`` seconds after ``begun`` (CLOCK_MONOTONIC).
 
-    If one fails, what was frozen is thawed, and the hooks that ran are run with ``thaw``. ``patience`` (seconds) is
-    how long a process is waited for that still freezes for an agent before this one. Raises CommandError where
-    nothing was frozen, and no hook has run.
+    If a step fails, everything is undone: filesystems are thawed, and the hooks that ran are run with ``thaw``.
+    ``patience`` is how many seconds to wait for a process that still freezes for an earlier agent.
+    Raises CommandError if it fails before the filesystems' turn.
     """
     with state.alone(patience) as keep:
         if keep is None:
@@ -74,10 +74,10 @@ def freeze(
 def thaw(
     host: Host, config: Config, state: FreezeState, early: str | None, patience: float, *, hooks: bool = True
 ) -> Thawed:
-    """Thaw all, then run the hooks with ``thaw``.
+    """Thaw all filesystems, then run the hooks with ``thaw``.
 
-    ``patience`` (seconds) is how long the kernel is waited for, and a process that still freezes, to undo that.
-    ``early`` is noted before the hooks are run: one may take long, and the agent may be killed meanwhile.
+    ``patience`` is how many seconds to wait for the kernel, and for a process that still freezes, to undo its work.
+    ``early`` is noted before the hooks run: a hook may take long, and the agent may be killed meanwhile.
     """
     mounts, known = list_mounts(host), state.stuck
     with contextlib.ExitStack() as until_the_end:
@@ -97,20 +97,20 @@ def thaw(
 
 
 def unanswered(stuck: Sequence[str]) -> str:
-    """Return what to say of mount points that the kernel has not answered about."""
+    """Return the error about mount points that the kernel has not answered about."""
     if _SOMEWHERE in stuck:
         return _STILL_FREEZING
     return f"the kernel does not answer about {', '.join(stuck)}, which is thawed as soon as it does"
 
 
 def _hooks(host: Host, config: Config) -> list[str]:
-    """Return the hooks in the order to run them before a freeze. Raises CommandError for one that must not be run."""
+    """Return the hooks in the order of a freeze. Raises CommandError for a hook that must not be run."""
     path = config.fsfreeze_hook
     return [] if path is None else hooks.list_hooks(host, path)
 
 
 def _thaw_hooks(host: Host, config: Config) -> list[str]:
-    """Run every hook with ``thaw``, in the reverse order; returns the errors of those that failed."""
+    """Run every hook with ``thaw``, in reverse order; return the errors of those that failed."""
     try:
         to_run = reversed(_hooks(host, config))
     except CommandError as error:
@@ -125,7 +125,7 @@ def _undo_hook(host: Host, config: Config, hook: str) -> None:
 
 
 def _failure(host: Host, config: Config, hook: str) -> str | None:
-    """Run a hook with ``thaw``; returns its error if it failed."""
+    """Run a hook with ``thaw``; return its error if it failed, else None."""
     try:
         hooks.run_hook(host, hook, "thaw", config.fsfreeze_hook_timeout)
     except CommandError as error:

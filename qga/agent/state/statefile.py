@@ -1,7 +1,7 @@
-"""The files of the state directory, read with distrust: a crash, a full disk or an editor leaves anything there.
+"""Files in the state directory, read with distrust: a crash, a full disk or an editor may leave anything there.
 
-The rule it keeps: reading a file, with any content, ends at once, takes bounded memory, and gives either the content
-or one DamagedError that says what is wrong. A damaged file is never thrown away: ``set_aside`` renames it.
+The rule it keeps: reading a file never blocks, uses bounded memory, and either returns the content or raises one
+DamagedError that says what is wrong. A damaged file is never deleted: ``set_aside`` renames it.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import math
 import os
 import stat
 
-MAX_SIZE = 64 * 1024  # bytes; what an agent writes has some hundred
-MAX_DIGITS = 18  # of a whole number: 64 bits hold every number of so many digits
-MAX_ASIDE = 3  # damaged files kept beside the one in use: enough to see what happens again and again
+MAX_SIZE = 64 * 1024  # bytes; files that an agent writes have a few hundred
+MAX_DIGITS = 18  # of a whole number: every number with so many digits fits into 64 bits
+MAX_ASIDE = 3  # damaged files kept beside the one in use: enough to see a recurring fault
 
 
 class DamagedError(Exception):
-    """A file is not as an agent writes it. The text follows the path: "is not a regular file"."""
+    """A file is not what an agent writes. The text is to follow the path: "is not a regular file"."""
 
 
 def read(path: str, limit: int = MAX_SIZE) -> bytes | None:
-    """Return a regular file's content, at most ``limit`` bytes, or None if there is none. Raises DamagedError."""
+    """Return a regular file's content, at most ``limit`` bytes, or None if it does not exist. Raises DamagedError."""
     try:
         # Without O_NONBLOCK a FIFO would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -48,7 +48,7 @@ def read(path: str, limit: int = MAX_SIZE) -> bytes | None:
 
 
 def parse_json(content: bytes) -> object:
-    """Return the JSON value, every number of which is finite and no longer than MAX_DIGITS. Raises DamagedError."""
+    """Return the JSON value; its numbers are finite and have at most MAX_DIGITS digits. Raises DamagedError."""
     try:
         value: object = json.loads(content, parse_constant=_refuse, parse_float=_finite, parse_int=_bounded)
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
@@ -59,7 +59,7 @@ def parse_json(content: bytes) -> object:
 def set_aside(path: str) -> str:
     """Rename a damaged file, and return its new name. Raises OSError.
 
-    The first MAX_ASIDE are kept, as ``PATH.damaged-1`` and so on; a later one takes the place of the last.
+    The first MAX_ASIDE files are kept as ``PATH.damaged-1`` and so on; a later one replaces the last of them.
     """
     names = _names_aside(path)
     name = next((name for name in names if not os.path.lexists(name)), names[-1])
@@ -68,7 +68,7 @@ def set_aside(path: str) -> str:
 
 
 def was_set_aside(path: str) -> bool:
-    """Return whether damaged files of this name are kept: what they said is not known."""
+    """Return whether a damaged file of this name was set aside, so that its content was lost."""
     return any(map(os.path.lexists, _names_aside(path)))
 
 

@@ -319,10 +319,10 @@ def test_hooks_that_ran_are_told_once_that_another_failed(tmp_path: Path, progra
 @pytest.mark.parametrize(
     ("spoiled", "mode", "said"),
     [
-        ("20-b", 0o757, "others than root may write to {} (mode 0757)"),
-        ("20-b", 0o775, "others than root may write to {} (mode 0775)"),
-        ("20-b", 0o1777, "others than root may write to {} (mode 1777)"),
-        ("", 0o777, "others than root may write to {} (mode 0777)"),
+        ("20-b", 0o757, "users other than root may write to {} (mode 0757)"),
+        ("20-b", 0o775, "users other than root may write to {} (mode 0775)"),
+        ("20-b", 0o1777, "users other than root may write to {} (mode 1777)"),
+        ("", 0o777, "users other than root may write to {} (mode 0777)"),
     ],
 )
 def test_hook_that_others_may_write_is_refused(

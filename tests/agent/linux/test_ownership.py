@@ -105,7 +105,7 @@ def test_file_in_a_sticky_directory(host: Host, top: Path, mode: int) -> None:
     os.link(top / "own", shared / "hook")
     there = link(shared / "link", top / "own")
     through = link(top / "through", "shared/hook")
-    said = f"others than root may put a file into {shared}, where {{}} is"
+    said = f"users other than root may put a file into {shared}, where {{}} is"
     assert refused(host, shared / "hook") == said.format(shared / "hook")
     assert refused(host, there) == said.format(there)
     assert refused(host, through) == said.format(shared / "hook")
@@ -123,8 +123,8 @@ def test_what_is_not_there_and_who_could_make_it(host: Host, top: Path) -> None:
         hooks.run_hook(host, str(missing), "freeze", 10)
     home, shared = directory(top / "home", USER), directory(top / "shared", mode=0o1777)
     assert refused(host, home / "hook") == f"{home} belongs to user {USER}, expected root"
-    assert refused(host, shared / "hook") == f"others than root may make {shared / 'hook'}"
-    assert refused(host, link(top / "dangling", "shared/hook")) == f"others than root may make {shared / 'hook'}"
+    assert refused(host, shared / "hook") == f"users other than root may make {shared / 'hook'}"
+    assert refused(host, link(top / "dangling", "shared/hook")) == f"users other than root may make {shared / 'hook'}"
 
 
 def test_directory_of_hooks_with_links(host: Host, top: Path) -> None:
@@ -140,7 +140,7 @@ def test_directory_of_hooks_with_links(host: Host, top: Path) -> None:
 def test_directory_on_the_way_that_others_may_write(host: Host, top: Path, mode: int, said: str) -> None:
     way = directory(top / "way", mode=mode)
     hook = program(way / "own/hook")
-    assert refused(host, hook) == f"others than root may write to {way} (mode {said})"
+    assert refused(host, hook) == f"users other than root may write to {way} (mode {said})"
 
 
 def test_links_in_a_circle_and_ways_through_a_file(host: Host, top: Path) -> None:
@@ -177,4 +177,4 @@ def test_acl_shows_as_the_groups(host: Host, top: Path) -> None:
         os.setxattr(hook, "system.posix_acl_access", acl)
     except OSError as error:
         pytest.skip(f"no ACLs here: {error.strerror}")
-    assert refused(host, hook) == f"others than root may write to {hook} (mode 0775)"
+    assert refused(host, hook) == f"users other than root may write to {hook} (mode 0775)"

@@ -864,7 +864,7 @@ def test_check_config(tmp_path: Path) -> None:
         "'guest-exce' is not a command",
         "line 2: unknown key 'x'",
         "line 3: unknown key 'y'",
-        "others than root may",
+        "users other than root may",
     ):
         assert any(words in line for line in problems), (words, problems)
     conf.write_text("[general]\nsocket-users=nobody-of-this-name\n")

@@ -107,7 +107,10 @@ def test_a_port_that_others_can_open(host: Host, with_port: str) -> None:
     process(host, 77, AGENT, with_port)
     os.chmod(with_port, 0o660)
     said = found_by(port.port, subject(host))
-    assert ("warning", f"others than its owner can open {with_port} (mode 0660): they could answer the host") in said
+    assert (
+        "warning",
+        f"users other than its owner can open {with_port} (mode 0660): they could answer the host",
+    ) in said
 
 
 def test_no_port(host: Host) -> None:
@@ -122,7 +125,7 @@ def test_a_port_without_a_link_of_udev(host: Host) -> None:
     process(host, 1, "init")
     assert found_by(port.port, subject(host))[0] == (
         "warning",
-        "udev makes no link /dev/virtio-ports/org.qemu.guest_agent.0, /dev/vport0p2 is used instead",
+        "udev has not created the link /dev/virtio-ports/org.qemu.guest_agent.0, /dev/vport0p2 is used instead",
     )
 
 
@@ -262,7 +265,7 @@ def test_who_can_read_and_change_what(host: Host, monkeypatch: pytest.MonkeyPatc
     given = subject(host, audit_log="/var/log/qga/audit.log")
     os.chmod(audit, 0o640)
     found = found_by(configuration.permissions, given)
-    assert found[0] == ("warning", "others than root can read the audit log /var/log/qga/audit.log (mode 0640)")
+    assert found[0] == ("warning", "users other than root can read the audit log /var/log/qga/audit.log (mode 0640)")
     os.chmod(audit, 0o600)
     assert found_by(configuration.permissions, given) == [
         ("ok", "only root can change /etc/qemu/qemu-ga.conf, /var/log/qga/audit.log")
@@ -277,7 +280,7 @@ def test_a_configuration_that_others_can_change(host: Host) -> None:
     os.chmod(host.path("/etc/qemu/qemu-ga.conf"), 0o666)
     ((status, what),) = found_by(configuration.permissions, subject(host))
     assert status == "problem"
-    assert "others than root may write" in what
+    assert "users other than root may write" in what
 
 
 @pytest.mark.parametrize(
