@@ -1,7 +1,7 @@
-"""Base64 as QEMU's agent takes it: lenient in all but its alphabet.
+"""Base64 as QEMU's agent accepts it: only the alphabet is checked strictly.
 
-Newlines are skipped, an incomplete quartet at the end is dropped, and a ``=`` ends its quartet, not the text. Strict
-base64, the common case, is decoded by pybase64.
+Newlines are skipped, an incomplete quartet at the end is dropped, and a ``=`` ends only its quartet, not the text.
+Strict base64, the common case, is decoded by pybase64.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def encode(data: bytes) -> str:
 
 
 def decode(text: str) -> bytes:
-    """Return the bytes of base64. Raises CommandError for a character that is not in its alphabet."""
+    """Return the bytes that base64 text encodes. Raises CommandError for a character outside the alphabet."""
     try:
         return pybase64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
@@ -37,7 +37,7 @@ def _decode_leniently(text: str) -> bytes:
     data = data[: len(data) // 4 * 4]
     if b"=" not in data:
         return pybase64.b64decode(data)
-    # A ``=`` counts as zero bits, and in third or fourth place takes the byte away that it stands for.
+    # A ``=`` counts as zero bits, and in third or fourth place it removes the byte that it stands for.
     decoded = pybase64.b64decode(data.replace(b"=", b"A"))
     kept = bytearray(b"\1") * len(decoded)
     kept[1::3] = data[2::4].translate(_STAYS)

@@ -1,16 +1,16 @@
 """QEMU's dialect of JSON, as a stream: bytes in, values and errors out, in order.
 
 The rule it keeps: the result depends only on the bytes, never on how they were cut into pieces, and every byte is
-looked at a bounded number of times. There are three parts, each of which passes its results to the next:
+examined a bounded number of times. There are three parts, each of which passes its results to the next:
 
-- ``Dialect``, the lexer, is a table of states. Each skips the bytes that do not change it with one compiled
-  expression, so a long string costs no Python per byte. Complete tokens, after which another can begin, are taken by
-  the thousand before that: a host may send two million of them in one message.
+- ``Dialect``, the lexer, is a table of states. In each state one compiled expression skips the bytes that do not
+  change it, so a long string costs no Python code per byte. Before that, runs of complete tokens are taken by the
+  thousand: a host may send two million of them in one message.
 - ``_Message`` counts brackets and checks limits, and parses the tokens as they come; its first error is the message's
   only one, and is held back until the brackets balance.
 - ``tokens`` decodes the text of a token.
 
-It differs from RFC 8259 in this: it takes single-quoted strings, ``\\'`` and the NUL of modified UTF-8
+It differs from RFC 8259 as follows: it accepts single-quoted strings, ``\\'`` and the NUL of modified UTF-8
 (C0 80); it refuses noncharacters, and an exponent right after a leading zero.
 """
 
@@ -23,9 +23,9 @@ from typing import Any
 from qga.protocol.errors import RequestError
 from qga.protocol.tokens import complaint, keyword, number, string
 
-MAX_SIZE = 64 * 1024 * 1024  # bytes: a token, and all tokens of a message together, must have less; as QEMU
-MAX_TOKENS = 1 << 21  # per message; as QEMU
-MAX_DEPTH = 1024  # open braces and brackets together; as QEMU
+MAX_SIZE = 64 * 1024 * 1024  # bytes: a token, and all tokens of a message together, must be smaller; as in QEMU
+MAX_TOKENS = 1 << 21  # per message; as in QEMU
+MAX_DEPTH = 1024  # open braces and brackets together; as in QEMU
 
 _STRAY, _RESYNC = "stray", "resync"
 _STRING, _INTEGER, _FLOAT, _KEYWORD, _PUNCTUATION = "string", "integer", "float", "keyword", "punctuation"
@@ -72,7 +72,7 @@ _STATES: dict[str, tuple[bytes, dict[bytes, str], str]] = {
     "exponent sign": (rb"", {_DIGITS: "power"}, _STRAY),
     "power": (rb"[0-9]*+", {}, _FLOAT),
     "word": (rb"[a-z]*+", {}, _KEYWORD),
-    # After a stray byte: up to a byte by which a message may begin or end.
+    # After a stray byte: skip up to a byte with which a message may begin or end.
     _SKIP: (
         rb"[^\x00-\x08\x0a-\x1f\xfe\xff\[\]{}:,]*+",
         {_CONTROL_BUT_TAB + b"\xfe\xff[]{}:,": _RESYNC},
@@ -98,7 +98,7 @@ _NEXT = {state: _row(exits, otherwise) for state, (_, exits, otherwise) in _STAT
 
 # Up to MAX_RUN tokens that are complete wherever the piece ends, and the tokens of such a run.
 MAX_RUN = 4096
-STEP = 256  # of them are parsed at a time: a message may be shorter, and what follows it is not copied each time
+STEP = 256  # tokens parsed at a time: a message may end before the run does, and the rest is not copied each time
 _BLANK = rb"[ \t\r\n]*+"
 _QUOTED = (
     rb'"(?:[^"\\\x00-\x1f\xfe\xff]++|\\[\x20-\xfd])*+"'
@@ -122,7 +122,7 @@ class Dialect:
 
     @property
     def idle(self) -> bool:
-        """Whether no part of a message is held, so that the next bytes are read as if they were the first."""
+        """Whether no part of a message is held, so that the next bytes begin a new one."""
         return self._state == _START and not self._message.tokens
 
     def feed(self, data: bytes) -> Iterator[object]:
@@ -131,7 +131,7 @@ class Dialect:
         It is lazy: exhaust it before the next call.
         """
         held, message = self._held, self._message
-        pos = begin = 0  # `begin` is where the token, or what it has in this piece, starts
+        pos = begin = 0  # `begin` is where the token, or its part in this piece, starts
         end = len(data)
         while True:
             if self._state is _START and not held and end <= MAX_SIZE:

@@ -1,6 +1,6 @@
-"""The errors that a peer can get as a reply. Each error knows its wire form and whose fault it is.
+"""The errors that a peer can get as a reply. The class of an error tells its wire form and whose fault it is.
 
-The rule they keep: handlers and decoders raise; only the dispatcher makes a reply of an error.
+The rule they keep: handlers and decoders raise errors; only the dispatcher turns an error into a reply.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class QgaError(Exception):
 class RequestError(QgaError):
     """The peer sent something that is not a valid request: bad JSON, a bad envelope or bad arguments.
 
-    ``head`` is the beginning of what is not JSON, for the audit log's hash. ``flush`` is True if it was only the byte
-    0xFF between two requests, by which a client ends a request that an earlier client may have left incomplete.
+    ``head`` is the beginning of the invalid JSON, for the audit log's hash. ``flush`` is True for a single byte 0xFF
+    between two requests, with which a client ends a request that an earlier client may have left incomplete.
     """
 
     head = b""
@@ -28,7 +28,7 @@ class RequestError(QgaError):
 
 
 class CommandNotFound(QgaError):  # noqa: N818  QEMU's name of the class
-    """The command is unknown, or may not run now: ``rule`` is what forbids it, for the audit log."""
+    """The command is unknown or may not run now; ``rule`` names what forbids it, for the audit log."""
 
     error_class = "CommandNotFound"
 

@@ -1,8 +1,8 @@
 """The schema: the commands with their names, arguments, results and flags.
 
 ``schema/*.json`` is the only list of commands. A file is a list of QAPI-like definitions; ``schema/meta.json`` says
-which shapes they may have. A test holds the package's own files to it; another directory is checked when it is
-loaded. Type names are checked each time.
+which shapes they may have. A test checks the package's own files against it; any other directory is checked when it
+is loaded. Type names are always checked.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import orjson
 
 from qga.protocol.validate import Validator, compile_validator, first_complaint
 
-INTERFACE_VERSION = "10.2.2"  # the QEMU release whose guest agent interface this is: clients parse it
+INTERFACE_VERSION = "10.2.2"  # the QEMU release whose guest agent interface this implements; clients parse it
 
 _META = "meta.json"
 _KINDS = ("command", "struct", "enum", "alternate", "union")
 
 INT64_MIN, INT64_MAX, UINT64_MAX = -(2**63), 2**63 - 1, 2**64 - 1
-# A uint64 takes negative numbers as QEMU does: they wrap, and the handler sees what was sent.
+# A uint64 accepts negative numbers, as in QEMU, where they wrap; the handler gets the number as it was sent.
 _BUILTIN: dict[str, dict[str, Any]] = {
     "int": {"type": "integer", "minimum": INT64_MIN, "maximum": INT64_MAX},
     "uint64": {"title": "uint64", "type": "integer", "minimum": INT64_MIN, "maximum": UINT64_MAX},
@@ -38,9 +38,9 @@ class SchemaError(Exception):
 class Command(NamedTuple):
     """One command of the schema; schema/meta.json describes the flags.
 
-    ``arguments`` is the JSON Schema of its arguments, ``argument_docs`` says what each of them means. No log shows a
-    ``secret`` or a ``payload``. The audit log has hashes of payloads, but not of secrets: some are short enough to be
-    guessed from a hash.
+    ``arguments`` is the JSON Schema of its arguments, ``argument_docs`` says what each of them means. No log shows
+    the arguments in ``secret`` and ``payload``. The audit log has hashes of payloads, but not of secrets: some are
+    short enough to be guessed from a hash.
     """
 
     name: str
@@ -78,10 +78,10 @@ class Command(NamedTuple):
 
 
 class Schema:
-    """All definitions. ``commands`` are by name, in the order of the files' names and within a file in its order."""
+    """All definitions. ``commands`` maps names to commands, in the order of the file names and then of each file."""
 
     def __init__(self, files: Mapping[str, list[dict[str, Any]]]) -> None:
-        """Resolve definitions of the right shape, by area: a file's name without .json. Raises SchemaError."""
+        """Resolve valid definitions, given by area, which is a file's name without .json. Raises SchemaError."""
         self._entries: dict[str, dict[str, Any]] = {}
         self._types: dict[str, dict[str, Any]] = {}
         self.commands: dict[str, Command] = {}
@@ -170,7 +170,7 @@ class Schema:
                 if entry.get("slow"):
                     raise SchemaError(
                         f"schema/{area}.json: {entry['command']} has both slow and {flag}: expected only one of them,"
-                        " for the file that the policy looked at is held open only until the handler returns"
+                        " because the file that the policy checked is held open only until the handler returns"
                     )
         if "follows" in entry:
             self._entries[entry["follows"]]
@@ -201,14 +201,14 @@ def _kind(entry: Mapping[str, Any]) -> str:
 
 
 def directory() -> str:
-    """Return the directory of the schema: inside an installed package, beside it in a checkout."""
+    """Return the schema's directory: inside the package if it is installed, beside it in a checkout."""
     package = os.path.dirname(os.path.dirname(__file__))
     installed = os.path.join(package, "_schema")
     return installed if os.path.isdir(installed) else os.path.join(os.path.dirname(package), "schema")
 
 
 def load(where: str | None = None) -> Schema:
-    """Read and resolve the package's schema, or another directory's, which is checked first. Raises SchemaError."""
+    """Read and resolve the package's schema, or that in ``where``, which is checked first. Raises SchemaError."""
     place = where or directory()
     names = sorted(name for name in os.listdir(place) if name.endswith(".json") and name != _META)
     files = {name.removesuffix(".json"): _read(place, name) for name in names}
@@ -218,7 +218,7 @@ def load(where: str | None = None) -> Schema:
 
 
 def _check(meta: dict[str, Any], files: Mapping[str, object]) -> None:
-    """Check files against the meta schema, which takes a tenth of the agent's start. Raises SchemaError."""
+    """Check files against the meta schema. Raises SchemaError. (It would be a tenth of the agent's start time.)"""
     import fastjsonschema
 
     accepts = fastjsonschema.compile(meta, use_default=False, use_formats=False, detailed_exceptions=False)
@@ -240,7 +240,7 @@ def _read(where: str, name: str) -> Any:
 
 
 def _explain(meta: dict[str, Any], definitions: object) -> str:
-    """Return which definition is not valid and why, by the shape of its kind."""
+    """Return which definition is not valid and why, judged by the shape for its kind."""
     if not isinstance(definitions, list):
         return "expected a list of definitions"
     for number, entry in enumerate(definitions, 1):

@@ -1,4 +1,4 @@
-"""The tokens of QEMU's dialect of JSON: what the text of each means, and the errors about it.
+"""The tokens of QEMU's dialect of JSON: the value of a token's text, and the errors about it.
 
 The rule it keeps: a token is read from its first byte to its last, and the error is about its first problem.
 """
@@ -11,7 +11,7 @@ import orjson
 
 from qga.protocol.errors import RequestError
 
-MAX_COMPLAINT = 1023  # bytes after the prefix, as QEMU: garbage is not echoed in full
+MAX_COMPLAINT = 1023  # bytes after the prefix, as in QEMU: garbage is not echoed in full
 
 
 def number(text: bytes) -> int | float:

@@ -1,11 +1,11 @@
-"""The configuration: argv, the environment and qemu-ga.conf make one frozen Config; --dump-conf makes text of it.
+"""The configuration: one immutable Config from argv, the environment and qemu-ga.conf; --dump-conf prints it.
 
-The rule it keeps: what is not valid stops the start with a ConfigError that says where it is and what was expected,
+The rule it keeps: anything invalid prevents the start with a ConfigError that says where it is and what was expected,
 because an agent that silently blocks nothing is worse than one that does not start.
 
-The file overrides the built-in defaults, and the command line the file. It can turn switches on but not off, and
-its lists are added to those of the file. The options themselves are in options.py; conffile.py checks the file's
-keys.
+The file overrides the built-in defaults, and the command line the file. The command line can turn switches on but not
+off, and its lists are added to those of the file. The options are defined in options.py; conffile.py checks the
+file's keys.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ VSOCK_MAX = 2**32 - 1  # of cid and port, which are unsigned 32-bit numbers: vso
 
 
 class Config(NamedTuple):
-    """The value of every option of the agent. ``None`` and ``()`` mean: not given.
+    """The value of every option of the agent. ``None`` and ``()`` mean "not given".
 
     ``path`` is a device, a socket or ``<cid>:<port>``, according to ``method``; it is None only under socket
     activation, where the service manager passes the descriptor. ``debug`` implies ``verbose``.
@@ -85,9 +85,9 @@ class Config(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """The result of load(): the command line, and the configuration that it leads to.
+    """The result of load(): the command line, and the resulting configuration.
 
-    ``config`` has the built-in defaults where the action needs no configuration file. ``warnings`` are lines for the
+    ``config`` has the built-in defaults if the action needs no configuration file. ``warnings`` are lines for the
     log; ``path`` is that of the configuration file.
     """
 
@@ -98,12 +98,12 @@ class Loaded(NamedTuple):
 
     @property
     def action(self) -> Action:
-        """What the program is to do."""
+        """The action that the command line asks for."""
         return self.given.action
 
 
 def defaults(**changes: Any) -> Config:
-    """Return the built-in Config with ``changes``, by field name, which are not checked."""
+    """Return the built-in Config with ``changes``, given by field name; they are not checked."""
     given: dict[str, Any] = {option.field: option.default for option in OPTIONS}
     given["path"] = DEFAULT_PATHS.get(changes.get("method", given["method"]))
     return Config(**(given | changes))
@@ -202,7 +202,7 @@ def check_names(config: Config, known: Iterable[str]) -> None:
 def absolute_paths(config: Config, directory: str = "") -> Config:
     """Return a Config with absolute paths: a daemon leaves the working directory.
 
-    Relative ones start at ``directory``, or at the working directory.
+    Relative paths are resolved against ``directory``, or the working directory.
     """
     names = [option.field for option in OPTIONS if option.kind in (PATH, FILE)]
     if config.method != "vsock-listen":
@@ -215,7 +215,7 @@ def absolute_paths(config: Config, directory: str = "") -> Config:
 
 
 def dump(config: Config) -> str:
-    """Return the text of --dump-conf: a qemu-ga.conf of the same meaning, with a newline after every line."""
+    """Return the text of --dump-conf: an equivalent qemu-ga.conf, with a newline after every line."""
     lines = [f"[{GROUP}]"]
     for option in OPTIONS:
         value = getattr(config, option.field)

@@ -1,11 +1,11 @@
-"""The command line: argv in, the texts that were given for each option out, by the table of options.
+"""The command line: turns argv into the texts that were given for each option in the table of options.
 
-The rule it keeps: it parses words and no values; qga.agent.config gets the texts in their order.
+The rule it keeps: it parses words, not values; qga.agent.config parses the texts, in the order given.
 
-It reads what getopt_long(3) reads: unambiguous abbreviations of long options, bundled short ones, a value in the next
-word whatever that looks like, words that are not options anywhere. These are ignored, as by QEMU's agent, but never
-silently; $POSIXLY_CORRECT does not make the first of them the end of the options, which would lose all that follow.
-(Python's getopt module has no options that may be given without a value.)
+It accepts what getopt_long(3) accepts: unambiguous abbreviations of long options, bundled short options, a value in
+the next word whatever it looks like, and words that are not options anywhere. Such words are ignored, as in QEMU's
+agent, but never silently; $POSIXLY_CORRECT does not make them end the options, as all options after them would be
+lost. (Python's getopt module does not support options with an optional value.)
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ _REFERENCE = [flag for option in OPTIONS if not option.ours for flag in option.f
 _REFERENCE += [flag for flags, action, _ in ACTIONS if action is not Action.CHECK for flag in flags]
 _REFERENCE += CONFIG_FILE[0]
 
-_DASHES = "-\u2010\u2011\u2012\u2013\u2014\u2212"  # hyphens, and what word processors replace them by
+_DASHES = "-\u2010\u2011\u2012\u2013\u2014\u2212"  # hyphens, and what word processors replace them with
 _SIMILAR = 0.75  # how similar to an option's name a word must be to count as mistyped; difflib's ratio
 
 
 class Given(NamedTuple):
-    """The content of a command line, not yet parsed: ``texts`` are the values by key of the option, in their order.
+    """The content of a command line; ``texts`` has the unparsed values of each option, by key, in the order given.
 
-    ``config_path`` is None if no -c was given; ``request`` is that of --explain. ``warnings`` are about words that
-    are ignored.
+    ``config_path`` is None if -c was not given; ``request`` is the value of --explain. ``warnings`` report the words
+    that are ignored.
     """
 
     action: Action
@@ -76,7 +76,7 @@ def usage() -> str:
     lines = [
         f"usage: {PROGRAM} [-m METHOD -p PATH] [options]",
         "",
-        "The guest agent: serves requests of the host.",
+        "The guest agent: carries out requests from the host.",
         "",
     ]
     for spelled, text in rows:
@@ -124,7 +124,7 @@ def parse(argv: Sequence[str]) -> Given:
 def _scan(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield each option's full name with its value or ""; for a word that is not an option, "" and the word.
 
-    Raises ConfigError for an unknown option, a missing value and one too many.
+    Raises ConfigError for an unknown option, a missing value, or a value that the option does not take.
     """
     words = iter(argv)
     for word in words:
@@ -150,7 +150,7 @@ def _scan(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _value(flag: str, words: Iterator[str]) -> str:
-    """Return the value of an option that has none attached: the next word if it needs one. Raises ConfigError."""
+    """Return the value of an option without an attached one: the next word, if it needs one. Raises ConfigError."""
     if flag not in _VALUED or flag in _BARE:
         return _BARE.get(flag, "")
     value = next(words, None)
@@ -186,12 +186,12 @@ def _refuse_lost(texts: dict[str, list[str]], stray: Sequence[str]) -> None:
     for word in stray:
         name = word.lstrip(_DASHES).partition("=")[0]
         if word.startswith("guest-"):
-            problems.append(f"{word!r} is not an option: names in a list are separated by ',' without blanks")
+            problems.append(f"{word!r} is not an option: names in a list are separated by ',' without spaces")
         elif "/" not in name and (likely := similar(name, names, _SIMILAR)):
             problems.append(f"{word!r} is not an option (did you mean --{likely}?)")
         elif "/" not in name and may_restrict(name):
             problems.append(f"{word!r} is not an option, and may be meant to restrict something")
-    for option in OPTIONS:  # of QEMU's own options the last value counts, as in QEMU's agent
+    for option in OPTIONS:  # for QEMU's own options the last value counts, as in QEMU's agent
         given = texts[option.key]
         if option.ours and not option.kind.add_up and len(set(given)) > 1:
             shown = " and ".join(map(repr, given))

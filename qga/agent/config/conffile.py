@@ -1,8 +1,8 @@
 """The configuration file qemu-ga.conf: a key-file with one group, whose keys are those of the table of options.
 
-The rule it keeps: what its writer meant to restrict is never ignored. A group or key that may be misspelled, or may
-be meant to restrict something, is a problem and stops the start. Any other unknown key is ignored with a warning, as
-QEMU's agent ignores it.
+The rule it keeps: nothing that may be meant as a restriction is ignored. A group or key that may be misspelled, or
+may be meant to restrict something, is a problem and prevents the start. Any other unknown key is ignored with a
+warning, as QEMU's agent ignores it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ GROUP = "general"
 
 
 def read(path: str, *, must_exist: bool) -> keyfile.Groups:
-    """Return the groups of the file; an empty dict if it does not exist and need not. Raises ConfigError."""
+    """Return the groups of the file, or an empty dict if it does not exist and may be missing. Raises ConfigError."""
     try:
         with open(path, "rb") as file:
             return keyfile.parse(file.read())
     except FileNotFoundError as error:
-        if must_exist or os.path.islink(path):  # a link that leads nowhere: somebody has configured the agent
+        if must_exist or os.path.islink(path):  # a dangling link: somebody meant to configure the agent
             raise _unloadable(path, str(error.strerror)) from None
         return {}
     except OSError as error:
@@ -36,7 +36,7 @@ def read(path: str, *, must_exist: bool) -> keyfile.Groups:
 
 
 def entries(groups: keyfile.Groups) -> Mapping[str, keyfile.Entry]:
-    """Return the entries of the agent's group; none where the file does not have it."""
+    """Return the entries of the agent's group, or none if the file lacks it."""
     return groups.get(GROUP, keyfile.Group())
 
 

@@ -1,6 +1,6 @@
 r"""The key-file format of GLib, as qemu-ga.conf uses it: text in, groups of entries with their lines out.
 
-The rule it keeps: it knows no keys and no files, so every error is about a line, and the caller adds the file.
+The rule it keeps: it does not know which keys or file it reads, so an error names the line, and the caller the file.
 configparser is not used: it reads an indented key as a continuation, and knows neither escapes nor line numbers.
 
 Source: the "Desktop Entry" key-file syntax as GLib documents it (``[group]``, ``key=value``, ``#`` comments,
@@ -53,7 +53,7 @@ class Entry(NamedTuple):
 
 
 class Group(dict[str, Entry]):
-    """The entries by key; ``line`` is the number of the line ``[group]``, from 1, or 0 where there is none."""
+    """The entries by key; ``line`` is the number of the line ``[group]``, from 1, or 0 if there is no such line."""
 
     def __init__(self, line: int = 0) -> None:
         super().__init__()
@@ -66,8 +66,8 @@ Groups = dict[str, Group]
 def parse(data: bytes) -> Groups:
     """Read a whole key-file. Raises KeyFileError.
 
-    It is raised for a line that is neither ``[group]``, ``key=value``, a comment nor blank, and for a group, or a key
-    of a group, that is given twice.
+    An error is a line that is not blank, ``[group]``, ``key=value`` or a comment, or a group or key that is given
+    twice.
     """
     groups: Groups = {}
     current: Group | None = None
@@ -100,7 +100,7 @@ def parse(data: bytes) -> Groups:
 
 
 def escape(value: str) -> str:
-    """Return a string with the escapes by which parse() reads it back unchanged."""
+    """Return a string with escapes, so that parse() reads it back unchanged."""
     body = "".join(_ESCAPED.get(char, char) for char in value)
     inner = body.strip(" \t")
     start = len(body) - len(body.lstrip(" \t"))

@@ -1,7 +1,7 @@
-"""The table of options, for the command line, qemu-ga.conf, --dump-conf, a reload and the README.
+"""The table of options, used for the command line, qemu-ga.conf, --dump-conf, a reload and the README.
 
-The rule it keeps: an option is one row here and one field of Config. How it is read follows from its kind; there is
-no other list of options.
+The rule it keeps: an option is one row here and one field of Config. Its kind says how it is read; there is no other
+list of options.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ DEFAULT_PATHS = {
 }
 METHODS = ("virtio-serial", "isa-serial", "unix-listen", "vsock-listen")
 
-# Keys and options that were removed, and their successors. Such a key is an error: ignored, it would block nothing.
+# Keys and options that were removed, and their successors. Such a key is an error: ignoring it would block nothing.
 REMOVED = {"blacklist": "block-rpcs"}
 
-# Keys that this agent does not have and that restrict nothing, so that a file of QEMU's agent that has them can be
+# Keys that this agent does not have and that restrict nothing; they are ignored so that files of QEMU's agent can be
 # used. To be extended when QEMU's releases add keys.
 IGNORED = {"daemonize": "QEMU's manual has it, and no agent reads it: the key is 'daemon'"}
 
@@ -47,11 +47,11 @@ class ConfigError(Exception):
 
 
 class Kind(NamedTuple):
-    """A kind of values: how they are parsed, written and combined.
+    """A kind of value: how values are parsed, written and combined.
 
-    ``parse`` raises ValueError or KeyError, and ``expected`` then says what is valid. An empty text counts as not
-    given, unless ``may_be_empty`` is False: then it is an error. If an option is given several times, its values are
-    joined if they ``add_up``, else the last one counts.
+    ``parse`` raises ValueError or KeyError for an invalid text, and ``expected`` describes valid ones. An empty text
+    counts as not given, or is an error if ``may_be_empty`` is False. If an option is given several times, its values
+    are joined if ``add_up`` is True; otherwise the last one counts.
     """
 
     parse: Callable[[str], Any]
@@ -70,7 +70,7 @@ def _method(text: str) -> str:
 
 
 class Names(tuple[str, ...]):
-    """A list of names, and the text that QEMU's --dump-conf prints for it: reversed at ``,`` but not at ``;``."""
+    """A list of names, and the text that QEMU's --dump-conf prints: the parts between ``,`` in reverse order."""
 
     shown: str
 
@@ -158,12 +158,12 @@ NAMES = Kind(
 
 
 class Option(NamedTuple):
-    """A row: the key in qemu-ga.conf, the options of the command line, and what they mean.
+    """A row of the table: the key in qemu-ga.conf, the command-line options, and what they mean.
 
-    ``bare`` is the value of an option that is given without one: such an option takes a value only attached
-    (``-F/x``, ``--fsfreeze-hook=/x``). A BOOL takes none. --dump-conf shows every value but None; an option that is
-    ``ours``, not QEMU's, only where it was changed, so that the output is otherwise that of QEMU's agent. An option
-    that is not ``reloadable`` keeps its value until the agent ends.
+    ``bare`` is the value of an option that is given without one; the value of such an option must be attached
+    (``-F/x``, ``--fsfreeze-hook=/x``). A BOOL takes no value. --dump-conf shows every value except None; an option
+    that is ``ours``, not QEMU's, is shown only if it was changed, so that the output otherwise equals that of QEMU's
+    agent. An option that is not ``reloadable`` keeps its value until the agent ends.
     """
 
     key: str
@@ -204,13 +204,13 @@ OPTIONS: tuple[Option, ...] = (
         "PATH",
         reloadable=False,
     ),
-    Option("logfile", ("-l", "--logfile"), PATH, None, "append the log to this file, not to stderr", "PATH"),
+    Option("logfile", ("-l", "--logfile"), PATH, None, "append the log to this file instead of stderr", "PATH"),
     Option(
         "pidfile",
         ("-f", "--pidfile"),
         PATH,
         "/var/run/qemu-ga.pid",
-        "pid file, with -d only",
+        "pid file, used only with -d",
         "PATH",
         reloadable=False,
     ),
@@ -233,14 +233,20 @@ OPTIONS: tuple[Option, ...] = (
         "DIR",
         reloadable=False,
     ),
-    Option("verbose", ("-v", "--verbose"), BOOL, False, "log messages and the commands that were called as well"),
-    Option("debug", ("--debug",), BOOL, False, "log everything, tracebacks too"),
+    Option(
+        "verbose",
+        ("-v", "--verbose"),
+        BOOL,
+        False,
+        "also log informational messages and every command that is called",
+    ),
+    Option("debug", ("--debug",), BOOL, False, "log everything, including tracebacks"),
     Option(
         "retry-path",
         ("-r", "--retry-path"),
         BOOL,
         False,
-        "if the path cannot be opened or fails, wait and try again",
+        "if the path cannot be opened or stops working, wait and try again",
     ),
     Option(
         "block-rpcs",
@@ -272,7 +278,7 @@ OPTIONS: tuple[Option, ...] = (
         ("--profile",),
         PROFILE,
         None,
-        f"a predefined policy instead: {PROFILE.expected}",
+        f"predefined policy to use instead of a policy file: {PROFILE.expected}",
         "NAME",
         ours=True,
     ),
@@ -326,7 +332,7 @@ OPTIONS: tuple[Option, ...] = (
         ("--max-handles",),
         NUMBER,
         512,
-        "files that a host may have open at a time; 0 means no limit",
+        "maximum number of files that a host may have open at a time; 0 means no limit",
         "NUMBER",
         ours=True,
     ),
@@ -335,7 +341,7 @@ OPTIONS: tuple[Option, ...] = (
         ("--max-execs",),
         NUMBER,
         128,
-        "programs of guest-exec that may run at a time; 0 means no limit",
+        "maximum number of guest-exec programs that may run at a time; 0 means no limit",
         "NUMBER",
         ours=True,
     ),
@@ -344,7 +350,7 @@ OPTIONS: tuple[Option, ...] = (
         ("--max-captured",),
         NUMBER,
         256 * 1024 * 1024,
-        "bytes of their output that are kept, of all together; the rest counts as truncated; 0 means no limit",
+        "maximum bytes of output kept for all guest-exec programs together; the rest is truncated; 0 means no limit",
         "BYTES",
         ours=True,
     ),
@@ -353,7 +359,7 @@ OPTIONS: tuple[Option, ...] = (
         ("--max-reply",),
         NUMBER,
         0,
-        "bytes of a reply: a larger one is cut short where the reply can say so, or else refused; 0 means no limit",
+        "maximum bytes of a reply: a larger one is cut short if the reply can say so, else refused; 0 means no limit",
         "BYTES",
         ours=True,
     ),
@@ -362,7 +368,7 @@ OPTIONS: tuple[Option, ...] = (
         ("--audit-log",),
         AUDIT_LOG,
         None,
-        "where a record of every command goes: journal, a file, or off; by default journal for a service of systemd, "
+        "where to record every command: journal, a file, or off; by default journal if systemd runs the agent, "
         "else off",
         "WHERE",
         ours=True,
@@ -373,7 +379,7 @@ OPTIONS: tuple[Option, ...] = (
         ("--audit-required",),
         BOOL,
         False,
-        "while the audit log cannot be written, refuse the commands that are not allowed while frozen",
+        "while the audit log cannot be written, refuse all commands but those that are allowed while frozen",
         ours=True,
         reloadable=False,
     ),
@@ -382,7 +388,7 @@ OPTIONS: tuple[Option, ...] = (
         ("--socket-users",),
         USERS,
         (),
-        "the only users that may connect to a unix socket, by name or number; by default whoever can open it",
+        "the only users that may connect to a unix socket, by name or number; by default anyone who can open it",
         "LIST",
         ours=True,
         reloadable=False,
@@ -399,7 +405,7 @@ CONFIG_FILE = (("-c", "--config"), "PATH", f"configuration file, by default $QGA
 
 
 class Action(Enum):
-    """What the program is to do."""
+    """The action that the command line asks for."""
 
     RUN = "run"
     DUMP = "dump"
@@ -417,17 +423,22 @@ ACTIONS = (
     (
         ("--check-config",),
         Action.CHECK,
-        "check the configuration, its policy and its hooks, and say what is wrong; exit status 0, or 1",
+        "check the configuration, policy and hooks, and report problems; exit status 0, or 1 if there are any",
     ),
     (("-V", "--version"), Action.VERSION, "print the version"),
     (("-h", "--help"), Action.HELP, "print this help"),
 )
 OUR_ACTIONS = (
-    (("--print-unit",), Action.PRINT_UNIT, "print a drop-in for qemu-ga.service that limits it to what it needs"),
+    (
+        ("--print-unit",),
+        Action.PRINT_UNIT,
+        "print a drop-in for qemu-ga.service that restricts the service to what it needs",
+    ),
     (
         ("--self-test",),
         Action.SELF_TEST,
-        "check everything that the agent needs, change nothing, and say what is wrong; exit status 0, 1 or 2",
+        "check everything that the agent needs, change nothing, and print a report; "
+        "exit status 0, 1 (warnings) or 2 (problems)",
     ),
 )
 JSON = (("--json",), "with --self-test: print JSON")

@@ -1,6 +1,6 @@
-"""Configuration and policy together, read at the start and again at each reload.
+"""The settings: configuration and policy together, read at the start and again at each reload.
 
-The rule it keeps: all of it is read and understood, or nothing changes.
+The rule it keeps: either everything is read and valid, or nothing changes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Settings:
     """A configuration with its policy.
 
-    ``rules`` is None where only the lists decide. ``warnings`` are lines for the log.
+    ``rules`` is None if only the lists decide. ``warnings`` are lines for the log.
     """
 
     def __init__(self, config: Config, rules: Rules | None, warnings: tuple[str, ...] = ()) -> None:
@@ -39,16 +39,16 @@ class Settings:
 
 
 class Source:
-    """The source of the settings: it keeps the command line, the environment and the working directory of the start.
+    """The source of the settings; it remembers command line, environment and working directory of the start.
 
-    A file that need not exist at the start must exist at every reload once it was read: without it the agent would
-    allow, perhaps by mistake, what the file has forbidden. To remove it on purpose, leave an empty file, or restart.
+    A file that is optional at the start must exist at every reload once it was read: if it vanished by mistake, the
+    agent would allow what the file has forbidden. To remove it on purpose, leave an empty file or restart the agent.
     """
 
     def __init__(
         self, given: Given, environ: Mapping[str, str], schema: Schema, current: Config, default: str = POLICY
     ) -> None:
-        """Take ``current`` as the configuration of this start, and ``default`` as the policy where none is named."""
+        """``current`` is the configuration of this start; ``default`` is the policy file if none is named."""
         self._given = given
         self._environ = dict(environ)
         self._schema = schema
@@ -59,7 +59,7 @@ class Source:
         self._seen = self._existing()
 
     def read(self, current: Config) -> Settings:
-        """Read the settings again. An option that is not reloadable stays as in ``current``, with a warning.
+        """Read the settings again. An option that is not reloadable keeps its value in ``current``, with a warning.
 
         Raises ConfigError and PolicyError.
         """
@@ -91,7 +91,7 @@ class Source:
 
 
 def complete(wanted: Config, schema: Schema, warnings: tuple[str, ...] = (), default: str = POLICY) -> Settings:
-    """Return the settings of a configuration: check its names of commands and read its policy.
+    """Return the settings for a configuration, after checking its command names and reading its policy.
 
     Raises ConfigError and PolicyError.
     """
@@ -104,7 +104,9 @@ def read_policy(wanted: Config, schema: Schema, default: str = POLICY) -> Rules 
     path = policy_file(wanted, default)
     if path is None:
         return None
-    from qga.agent.policy import rules  # imported here: it imports a parser, and many agents have no policy
+    from qga.agent.policy import (
+        rules,
+    )  # imported here: it loads a parser that agents without a policy do not need
 
     return rules.load(path, schema.commands)
 
@@ -112,7 +114,7 @@ def read_policy(wanted: Config, schema: Schema, default: str = POLICY) -> Rules 
 def policy_file(wanted: Config, default: str = POLICY) -> str | None:
     """Return the path of the policy in force: the configured one, or the default one if it exists, or None.
 
-    Raises ConfigError where there are both a policy and a profile: it is not clear which of them should count.
+    Raises ConfigError if both a policy and a profile are set: it is not clear which of them should apply.
     """
     path = wanted.policy or (default if _exists(default) else None)
     if wanted.profile is None:
@@ -127,7 +129,7 @@ def policy_file(wanted: Config, default: str = POLICY) -> str | None:
 
 
 def _exists(path: str) -> bool:
-    """Return whether a policy file exists. Raises ConfigError where that cannot be determined: it may exist."""
+    """Return whether a policy file exists. Raises ConfigError if that cannot be determined, as it may exist."""
     try:
         os.lstat(path)
     except FileNotFoundError:

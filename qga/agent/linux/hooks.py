@@ -57,7 +57,7 @@ def run_hook(host: Host, hook: str, event: str, timeout: float) -> None:
 
 
 def _check(host: Host, path: str) -> None:
-    """Raise CommandError for a hook that others than root can change."""
+    """Raise CommandError for a hook that users other than root can change."""
     refusal = not_only_roots(host, path)
     if refusal is not None:
         raise CommandError(f"fsfreeze hook {path} is refused: {refusal}")

@@ -21,7 +21,7 @@ _OTHERS = stat.S_IWGRP | stat.S_IWOTH  # an ACL that lets another user write sho
 
 
 def not_only_roots(host: Host, path: str) -> str | None:
-    """Return how others than root can change a file, or put another in its place; None if they cannot.
+    """Return how users other than root can change a file or put another in its place; None if they cannot.
 
     A file that does not exist is root's if others cannot create it.
     """

@@ -1,12 +1,12 @@
-"""The only room that forks.
+"""Child processes: the only package of the agent that forks.
 
-``run_helper`` and ``run_as`` wait for an outcome that is needed now. ``Workers`` let the loop go on until it comes.
-What ``begin`` begins can be given up, even while the kernel does not return from it. All read the outcome from a
+``run_helper`` and ``run_as`` wait for an outcome that is needed now. With ``Workers`` the loop continues meanwhile. A
+call started by ``begin`` can be given up, even while it is stuck in the kernel. All of them read the outcome from a
 pipe, so that it never depends on which process reaps which.
 
-``Children`` spawns programs that live beside the agent, and collects every dead child when SIGCHLD has come: the
-status of a spawned one is handed to the caller that spawned it, any other is discarded. Nothing else waits for a
-child. A ``ProcessTree`` is one of them with all that it has started, to be sent signals.
+``Children`` spawns programs that run beside the agent, and reaps every dead child on SIGCHLD: the status of a spawned
+program is passed to the caller that spawned it, any other is discarded. Nothing else waits for a child. A
+``ProcessTree`` is a child with all processes that it started, so that they can be signalled together.
 """
 
 from qga.agent.processes.as_user import run_as

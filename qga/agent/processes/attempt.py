@@ -1,7 +1,7 @@
-"""A system call that the kernel may not return from, in a process of its own, which the agent can give up.
+"""A system call that may never return, made in a separate process, which the agent can give up on.
 
-A process that is in such a call cannot be ended, not even by SIGKILL. The rule it keeps: that process has nothing
-open but its report and the descriptors that it was given to keep, and does not begin what was given up already.
+A process in such a call cannot be ended, not even by SIGKILL. The rule it keeps: the process has nothing open but its
+report and the descriptors in ``keep``, and does not begin a call that the agent has already given up on.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal
 
 
 class ForkedAttempt(Generic[T]):
-    """A call that has begun in a process of its own. ``descriptor`` can be read from as soon as it has answered."""
+    """A call that has begun in a separate process. ``descriptor`` becomes readable when the process has answered."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor: int | None = descriptor
@@ -41,7 +41,7 @@ class ForkedAttempt(Generic[T]):
         return result
 
     def give_up(self) -> None:
-        """Wait for it no longer: when it comes back, it undoes what it has done."""
+        """Stop waiting: if the call ever returns, its process undoes what it has done."""
         if self.descriptor is not None:
             os.close(self.descriptor)
             self.descriptor = None

@@ -1,4 +1,4 @@
-"""What every forked child does: let go of all that is the agent's, and give the result of its work through a pipe."""
+"""What every forked child does: release everything of the agent's, and return its result through a pipe."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _PYTHONS = (signal.SIGPIPE, signal.SIGXFSZ)  # ignored by Python, which makes an
 
 
 class NotStartedError(CommandError):
-    """No process could be made for the work: nothing of it was done."""
+    """The process for the work could not be created; none of the work was done."""
 
 
 class WorkerDiedError(CommandError):
-    """The process has ended, or was ended, before it reported a result. How much of its work it did is not known."""
+    """The process ended before it reported a result. It is not known how much of its work it did."""
 
 
 def fork(child: Callable[[int], NoReturn]) -> tuple[int, int]:
-    """Fork, and call ``child(report)`` in the child; returns its pid and a descriptor to read its report from.
+    """Fork, and call ``child(report)`` in the child; return its pid and a descriptor to read its report from.
 
     Raises NotStartedError.
     """
@@ -90,9 +90,9 @@ def keep_descriptors() -> None:
 
 
 def _open_descriptors() -> Iterable[int]:
-    """Return the descriptors that are open, and some that are not, such as the one that listed them.
+    """Return the open descriptors, and perhaps some that are closed, such as the one used for the listing.
 
-    The limit does not bound them: it may have been lowered since, or be a billion. Listing them needs one.
+    RLIMIT_NOFILE is not a bound: it may have been lowered since, or be a billion. The listing needs a descriptor.
     """
     try:
         return [int(name) for name in os.listdir("/proc/self/fd")]
@@ -103,12 +103,12 @@ def _open_descriptors() -> Iterable[int]:
 def signal_at_end_of(parent: int, number: int) -> None:
     """Have the kernel send this process a signal when its parent, process ``parent``, has ended: prctl(2).
 
-    The agent has no threads: it would also be sent when the thread ends that has forked.
+    The agent has no threads; otherwise the signal would also be sent when the thread that forked ends.
     """
     import ctypes  # here: the agent itself does without
 
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(number), 0, 0, 0)
-    if os.getppid() != parent:  # it ended before that
+    if os.getppid() != parent:  # the parent ended before the call
         os.kill(os.getpid(), number)
 
 
@@ -162,7 +162,7 @@ def read_to_end(descriptor: int, timeout: float) -> bytes:
 
 
 class _Records(logging.Handler):
-    """Keeps what is logged for the agent, which knows when it may be written, and where."""
+    """Collects log records for the agent, which knows when and where they may be written."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The agent's own children: programs that live beside it, and the reaping of all that die."""
+"""The agent's children: spawns programs that run beside the agent, and reaps every child that ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A child of the agent and all that it has started, to be sent signals.
+"""A process tree: a child of the agent with all its descendants, to send them signals.
 
 The rule it keeps: no other process ever gets the signal. A child that was not reaped keeps its number; its
 descendants are held by descriptors, pidfd_open(2), and one of them that is gone is not signalled.
@@ -50,7 +50,7 @@ class ProcessTree:
 def _children(pid: int) -> list[int]:
     """Return the children of all threads of a process: proc(5), /proc/pid/task/tid/children.
 
-    The list is empty where the process has ended or the kernel has no such file.
+    The list is empty if the process has ended or the kernel does not provide the file.
     """
     found: list[int] = []
     with contextlib.suppress(OSError):

@@ -40,7 +40,7 @@ class _EndedError(BaseException):
 
 
 class Workers:
-    """Carries out what may take long: ``await workers(work)``."""
+    """Runs work that may take long in forked workers: ``await workers(work)``."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
@@ -67,7 +67,7 @@ class Workers:
         return pending
 
     def wait(self, work: Callable[[], T], limit: float) -> T:
-        """Carry out ``work`` when the loop has ended, and wait for it. Those that end with the agent are ended first.
+        """Carry out ``work`` after the loop has ended, and wait. Workers that end with the agent are ended first.
 
         A worker that takes longer than ``limit`` (seconds) lives on. Raises CommandError.
         """
@@ -115,7 +115,7 @@ class _Worker:
         self._timer = loop.call_later(limit, self._on_limit)
 
     def end_with_agent(self) -> None:
-        """Send it the signal that ends it with the agent, if it has one."""
+        """Send the worker the signal ``orphaned``, if it has one."""
         if self._orphaned is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, self._orphaned)

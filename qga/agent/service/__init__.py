@@ -1,1 +1,1 @@
-"""What makes the agent a service: its log, pid file, daemon, and the protocols of syslog and systemd."""
+"""The agent as a service: its log, pid file and daemon mode, and the protocols of syslog and systemd."""

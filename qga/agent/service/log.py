@@ -1,16 +1,16 @@
-"""The log: lines go to the log file or stderr, the log of calls to syslog, and none is written while frozen.
+"""The log: lines go to the log file or stderr, and calls to syslog; nothing is written while frozen.
 
 The rule it keeps: logging never stops the agent. It does not block on syslog, drops what cannot be written, and while
 the guest's filesystems are frozen keeps the lines in memory, because a write to a frozen filesystem hangs. The one
 error is a log file that cannot be opened at the start.
 
 Levels have the names of those of QEMU's agent: debug, info, message, warning, error, critical. By default warnings
-and above are shown. QEMU's agent shows warnings only with -v; but they are for the administrator (a key ignored, a
-start in frozen state) and none is written per request, so a host cannot fill a disk with them.
+and above are shown. QEMU's agent shows warnings only with -v; here they are always shown, because they are for the
+administrator (an ignored key, a start in frozen state). None is written per request, so a host cannot fill a disk.
 
 The log of calls, a line for each command that is carried out, is ``logging.getLogger(CALLS)``, at info level: it
-goes to syslog, as that of QEMU's agent does, and with -v to the log as well. Where there is an audit log
-(qga/agent/audit), that replaces syslog.
+goes to syslog, as that of QEMU's agent does, and with -v to the log as well. If there is an audit log
+(qga/agent/audit), it replaces syslog.
 """
 
 from __future__ import annotations
