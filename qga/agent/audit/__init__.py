@@ -1,7 +1,7 @@
 """The audit log: a record of every command, of every malformed request, and of the end of every program started.
 
 The rule it keeps: a record has a bounded size and no secret in it, whatever the host sends, and the records of a run
-are numbered. recorder.py decides when they are written, and what is done with those that cannot be.
+are numbered. recorder.py decides when records are written, and what happens to those that cannot be written.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _NOTHING: Mapping[str, object] = {}
 
 
 class NoAudit:
-    """The audit log where none is kept: it takes the same calls as ``Audit``, and does nothing.
+    """The stand-in for ``Audit`` if no audit log is kept: it accepts the same calls and does nothing.
 
-    ``peer`` is who is at the other end, where the channel knows it.
+    ``peer`` identifies the other end of the channel, if the channel knows it.
     """
 
     peer: object = None
@@ -73,8 +73,8 @@ class Audit(NoAudit):
     ) -> None:
         """Keep an audit log in ``sink``.
 
-        ``channel`` goes into every record; ``on_failure`` gets True once the log cannot be written, and False once
-        it can again.
+        ``channel`` goes into every record; ``on_failure`` is called with True when the log can no longer be
+        written, and with False when it can again.
         """
         self._channel = channel
         self._recorder = Recorder(loop, sink, self._event, on_failure)
@@ -84,7 +84,7 @@ class Audit(NoAudit):
         self._programs: dict[int, tuple[str, Entry]] = {}  # by pid: the command that started it, and its entry
 
     def reopen(self, sink: Sink | None = None) -> None:
-        """Open the sink again after its file was rotated, or go on with another sink."""
+        """Open the sink again after its file was rotated, or switch to another sink."""
         self._recorder.reopen(sink)
 
     def on_freeze(self, frozen: bool) -> None:
@@ -125,7 +125,7 @@ class Audit(NoAudit):
         self._write(call, name, decision, {"error": redaction.words(error, call.message, command)}, sent)
 
     def revoked(self, command: str, rule: str, **what: int) -> None:
-        """Write that a reload forbids what was allowed; ``what`` is the closed handle or the program's pid."""
+        """Write that a reload forbids what was allowed before; ``what`` is the closed handle or the program's pid."""
         self.note("revoked", channel=self._channel, command=command, **what, decision="revoked", rule=rule)
 
     def malformed(self, message: object, size: int) -> None:
@@ -149,7 +149,7 @@ class Audit(NoAudit):
         self.note("exit", channel=self._channel, command=command, of=entry.seq, pid=pid, **ended, seconds=seconds)
 
     def _result(self, call: Call, command: Command) -> dict[str, object]:
-        """Return the numbers of a result: a handle, a count, a program's pid, how it ended.
+        """Return the numbers in a result, such as a handle, a count, a pid or an exit status.
 
         Texts are left out: they are the guest's data.
         """

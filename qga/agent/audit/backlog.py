@@ -1,8 +1,8 @@
-"""Records that wait to be written: a bounded number of them, oldest first, and a count of those left out.
+"""The backlog: a bounded queue of records that wait to be written, and a count of those that were dropped.
 
-The rule it keeps: many records of one kind cannot displace those of another. Where there is no room, the newest of
-the largest kind is left out. The kinds are few, the commands of the schema among them, so each has a share of
-the room whatever a host sends; and what is left out is counted, by kind.
+The rule it keeps: many records of one kind cannot displace those of another. If the queue is full, the newest record
+of the largest kind is dropped. There are few kinds (mainly the commands of the schema), so each has a share of the
+room whatever a host sends; dropped records are counted by kind.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Record = Mapping[str, object]
 
 
 class Backlog:
-    """A queue of at most ``limit`` records, with a count of those that found no room, by kind, in ``lost``."""
+    """A queue of at most ``limit`` records, with a count of the dropped ones, by kind, in ``lost``."""
 
     def __init__(self, limit: int = MAX_HELD) -> None:
         self.lost: Counter[str] = Counter()  # by kind, since the last report
@@ -30,7 +30,7 @@ class Backlog:
         return len(self._records)
 
     def add(self, kind: str, record: Record) -> bool:
-        """Append a record, and return False if it was left out, or another one was left out for it."""
+        """Append a record; return False if it, or another one in its place, was dropped."""
         full = len(self._records) >= self._limit
         if full and not self._make_room(kind):
             self.lost[kind] += 1
@@ -56,7 +56,7 @@ class Backlog:
         self._of_kind.clear()
 
     def _make_room(self, kind: str) -> bool:
-        """Leave out the newest record of the largest kind; return False if that kind is not larger than ``kind``."""
+        """Drop the newest record of the largest kind; return False if that kind is not larger than ``kind``."""
         most = max(self._of_kind, key=lambda other: len(self._of_kind[other]))
         if len(self._of_kind[most]) <= len(self._of_kind.get(kind, ())):
             return False

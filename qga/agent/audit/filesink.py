@@ -1,8 +1,8 @@
 """The audit log in a file: one JSON object on each line.
 
-The rule it keeps: the records are in the file that is configured, and each line of it is a whole record. So, while
-there is something to write, it is checked once a second whether the file is still at its path; no symbolic link is
-followed; and a line that a full disk cuts short is removed again.
+The rule it keeps: the records are in the configured file, and each of its lines is a whole record. So while records
+are written, the sink checks once a second that the file is still at its path; it follows no symbolic link; and it
+removes a line that a full disk has cut short.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class FileSink:
         return self._descriptor
 
     def open(self) -> None:
-        """Open the file at the path, again if it is open, and create it if need be.
+        """Open the file at the path, or open it again; create it if it does not exist.
 
         Raises OSError, also where the path is a symbolic link or leads to a file of another type than before.
         """
@@ -99,7 +99,7 @@ class FileSink:
             self._descriptor = None
 
     def _check_place(self) -> None:
-        """Close the file and raise Moved if it is not what its path leads to."""
+        """Close the file and raise Moved if it is no longer the file at its path."""
         assert self._descriptor is not None
         with contextlib.suppress(FileNotFoundError):
             status = os.lstat(self.name)

@@ -1,7 +1,7 @@
 """The audit log in systemd's journal, with a field for each member: https://systemd.io/JOURNAL_NATIVE_PROTOCOL/.
 
-The rule it keeps: what was sent is in the journal. journald drops what a unit sends faster than its rate limit
-allows, and the sender does not learn of it; so that limit is kept here, and what it leaves no room for raises Later.
+The rule it keeps: every record that was sent is in the journal. journald silently drops what a unit sends beyond its
+rate limit, so this sink keeps to that limit itself and raises Later for a record that would exceed it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class RateLimit(NamedTuple):
 
 
 class Pace:
-    """A token bucket that keeps messages within a rate limit, whenever journald began to count.
+    """A token bucket that keeps messages within a rate limit, whenever journald's interval began.
 
     It gives 6/10 of the burst at once, and 3/10 of it in each interval. The last tenth is for the records that wait
     when the agent ends, and for its log lines.

@@ -1,6 +1,6 @@
 """The recorder: it writes records into a sink, now or later.
 
-The rule it keeps: it never blocks the agent, and what was not written is counted in a record of its own. Records wait
+The rule it keeps: it never blocks the agent, and a record of its own reports how many records were lost. Records wait
 in memory (backlog.py) while filesystems are frozen, a disk is full or journald is slower than the host, and are
 written as soon as there is room, without a further request.
 """
@@ -33,8 +33,8 @@ _SLOW = OSError(errno.EAGAIN, "records come faster than it takes them, those lef
 class Recorder:
     """The owner of the sink, and of the records that wait for it.
 
-    ``numbered`` makes a record of an event's name and members. ``on_failure`` gets True once the sink cannot take
-    records, and False once it can again.
+    ``numbered`` makes a record of an event's name and members. ``on_failure`` is called with True when the sink
+    fails, and with False when it works again.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Recorder:
             self._flush()
 
     def reopen(self, sink: Sink | None = None) -> None:
-        """Open the sink again after its file was rotated, or go on with another sink."""
+        """Open the sink again after its file was rotated, or switch to another sink."""
         self._stop_waiting()
         self._sink.close()
         self._sink = sink or self._sink

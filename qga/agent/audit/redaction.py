@@ -1,7 +1,7 @@
-"""Redaction: what a log may show of a request. Never a secret, never a payload, and little of what is long.
+"""Redaction: decides what a log may show of a request: no secrets, no payloads, and long values only in part.
 
-The rule it keeps: what the schema does not know is not shown either, also not within the text of an error. A value is
-as secret in the wrong place as in the right one.
+The rule it keeps: anything that the schema does not know is hidden as well, even within the text of an error. A
+secret sent in the wrong place is still a secret.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _WORD = 4  # characters: a shorter string is part of many words, and is searched
 def shown(
     command: Command | None, arguments: Mapping[str, object], hashed: Callable[[bytes], str]
 ) -> dict[str, object]:
-    """Return arguments, valid or not, as the audit log may show them.
+    """Return the arguments, valid or not, in the form that the audit log may show.
 
     A payload is shown by its size and hash, a secret by its size, a long value by its beginning, arguments that the
     command does not have by their number. A value that does not have the shape of its argument is not shown.

@@ -21,7 +21,7 @@ Record = Mapping[str, object]
 def destination(setting: str | None, environ: Mapping[str, str]) -> str:
     """Return where the audit log goes: "journal", "off", or a path.
 
-    Without a setting a service of systemd writes to the journal: systemd.exec(5), $SYSTEMD_EXEC_PID.
+    By default, an agent started by systemd writes to the journal: systemd.exec(5), $SYSTEMD_EXEC_PID.
     """
     if setting is not None:
         return setting

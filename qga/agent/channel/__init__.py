@@ -1,4 +1,4 @@
-"""How a host reaches the agent: one channel a process, opened by the method that the configuration names."""
+"""The channel through which a host reaches the agent: one per process, of the configured method."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Channel(Protocol):
 
 
 class ChannelError(Exception):
-    """A channel cannot be opened. The text says which, and why."""
+    """The channel cannot be opened; the text says which and why."""
 
 
 def open_channel(

@@ -13,12 +13,12 @@ from qga.agent.loop import READ, Loop
 
 log = logging.getLogger(__name__)
 
-BACKLOG = 1  # as QEMU
-ACCEPT_PAUSE = 1.0  # seconds until the next try where there are no descriptors left: at once would spin
+BACKLOG = 1  # as in QEMU
+ACCEPT_PAUSE = 1.0  # seconds until the next try if no descriptors are left; trying at once would spin
 
 
 class Listener:
-    """A listening socket. A client that goes, however it does, only makes room for the next."""
+    """A listening socket. When a client disconnects, for whatever reason, the next one is served."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class Listener:
         new_session: NewSession,
         admits: Callable[[socket.socket], bool] = lambda connection: True,
     ) -> None:
-        """Accept clients of ``sock``, which listens already, and is closed with the listener.
+        """Accept clients of ``sock``, which is already listening and is closed with the listener.
 
         ``admits`` says whether a client may stay.
         """
@@ -53,7 +53,7 @@ class Listener:
     def _on_client(self, events: int) -> None:
         try:
             connection, _ = self._socket.accept()
-        except (BlockingIOError, ConnectionAbortedError):  # it has gone again
+        except (BlockingIOError, ConnectionAbortedError):  # the client has already gone
             return
         except OSError as error:
             self._pause(error)
@@ -71,7 +71,7 @@ class Listener:
         descriptor = connection.detach()
         try:
             self._client = Stream(self._loop, descriptor, self._new_session, self._on_client_gone)
-        except OSError as error:  # the kernel watches no more descriptors for us
+        except OSError as error:  # the limit of watched descriptors is reached: epoll(7)
             os.close(descriptor)
             self._pause(error)
 

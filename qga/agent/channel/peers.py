@@ -1,4 +1,4 @@
-"""Who is at the other end of a unix socket: SO_PEERCRED, see unix(7)."""
+"""The peers of a unix socket: which users may connect, by SO_PEERCRED, see unix(7)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Peers:
         self._refused: set[int] = set()
 
     def admits(self, connection: socket.socket) -> bool:
-        """Return whether a client may stay: any may that connects by other than a unix socket."""
+        """Return whether a client may connect; a client of any other kind of socket always may."""
         if connection.family != socket.AF_UNIX:
             if self._record is not None and connection.family == socket.AF_VSOCK:
                 self._record.peer = {"cid": connection.getpeername()[0]}

@@ -1,4 +1,4 @@
-"""Keeps the channel open: it is opened again when it was lost, and tried again where it cannot be opened.
+"""A channel that reopens: after a loss it is opened again, and a failed attempt is repeated.
 
 The rule it keeps: one line in the log for however many tries.
 """
@@ -14,8 +14,8 @@ from qga.agent.loop import Loop
 
 log = logging.getLogger(__name__)
 
-RETRY_PAUSE = 5.0  # seconds between two tries to open a channel, as QEMU
-HANGUP_PAUSE = 1.0  # seconds before a serial port that hung up is opened again: at once would spin
+RETRY_PAUSE = 5.0  # seconds between two tries to open a channel, as in QEMU
+HANGUP_PAUSE = 1.0  # seconds before a serial port that hung up is opened again; doing so at once would spin
 
 
 class ReopeningChannel:
@@ -33,7 +33,7 @@ class ReopeningChannel:
         self._waiting = False  # the log says so
 
     def open(self) -> None:
-        """Open the channel, and go on trying with ``retry-path``. Without it, raises ChannelError."""
+        """Open the channel; with ``retry-path`` keep trying, otherwise raise ChannelError on failure."""
         if self._ctx.config.retry_path:
             self._keep_trying()
         else:
@@ -57,7 +57,7 @@ class ReopeningChannel:
             self._waiting = False
 
     def _on_lost(self, reason: str) -> None:
-        """Open the channel again after a pause, or end the agent where that is not configured.
+        """Open the channel again after a pause, or end the agent if ``retry-path`` is not set.
 
         The channel itself is gone, and not only its peer: a port was unplugged, a serial line hung up.
         """

@@ -1,4 +1,4 @@
-"""isa-serial: a tty, set up by pyserial. It has no notion of a host that is not there; end of file is a hang-up."""
+"""isa-serial: a tty, set up by pyserial. It cannot tell whether a host is connected; end of file is a hang-up."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from collections.abc import Callable
 from qga.agent.channel.stream import NewSession, Stream
 from qga.agent.loop import Loop
 
-BAUD_RATE = 38400  # as QEMU; an emulated port takes any
+BAUD_RATE = 38400  # as in QEMU; an emulated port accepts any
 _CC = 6  # index of the control characters in what tcgetattr(3) returns
 
 
 def open_serial(loop: Loop, path: str, new_session: NewSession, on_lost: Callable[[str], None]) -> Stream:
     """Open and set up the serial port: raw, no flow control. Raises OSError."""
-    import serial  # here: only a guest with a serial channel pays for it
+    import serial  # imported here: only a guest with a serial channel needs it
 
     try:
         port = serial.Serial(path, BAUD_RATE, timeout=0, exclusive=True)

@@ -1,8 +1,8 @@
-"""One open descriptor: what a peer sends goes to its session, and the replies go back, in order.
+"""A stream: passes what a peer sends on one open descriptor to its session, and the replies back, in order.
 
-A peer that does not read its replies is not read from either, and nothing more is done for it until it does: the
-loop waits for room, so this neither spins nor blocks. All descriptors are non-blocking. A peer that sends
-much and reads fast gets MAX_TURN replies, before the loop goes on with what else is due: a deadline, a signal.
+While a peer does not read its replies, nothing is read from it and none of its requests is carried out: the loop
+waits until the descriptor is writable, without spinning or blocking. All descriptors are non-blocking. A peer that
+sends much and reads fast gets MAX_TURN replies before the loop turns to other events, such as a deadline or a signal.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from collections.abc import Callable
 from qga.agent.loop import EDGE, HANGUP, READ, WRITE, Loop, Timer
 from qga.agent.session import Session
 
-READ_SIZE = 64 * 1024  # bytes; the allocator hands out larger ones from the kernel, which costs a ping a third
+READ_SIZE = 64 * 1024  # bytes; the allocator maps larger buffers anew, which makes a ping a third slower
 ABSENCE = 0.5  # seconds that a port must be hung up before its host counts as gone
 LULL = 2.0  # seconds after large requests or replies until their memory is given back: more may come
 NOTHING = 0  # but a hang-up, which epoll(7) always reports
-MAX_TURN = 256  # replies at a time
-HIGH_WATER = 256 * 1024  # bytes of replies gathered for one write: short ones share it, long ones do not pile up
+MAX_TURN = 256  # replies before other events get their turn
+HIGH_WATER = 256 * 1024  # bytes of replies gathered for one write: short ones share a write, long ones do not pile up
 
 
 NewSession = Callable[[Callable[[], None]], Session]  # with what to call when a reply has come: Session
@@ -79,7 +79,7 @@ class Stream:
             self._loop.watch(self._descriptor, event | (EDGE if self._persistent else 0), self._on_event)
 
     def _on_event(self, events: int) -> None:
-        """Serve the peer. An error of the agent's own does not end the agent: the peer gets a new session."""
+        """Serve the peer. A bug in the agent does not end the agent: the peer gets a new session."""
         try:
             self._serve(events)
         except Exception:
@@ -140,7 +140,7 @@ class Stream:
             self._wait_for(READ)
 
     def _forget_peer(self) -> None:
-        """Drop its incomplete request and what it has not read, and give the memory back if that was much."""
+        """Drop the peer's incomplete request and unread replies, and return the memory if it was much."""
         self._outgoing.clear()
         self._session.close()
         if self._release is not None:
@@ -152,7 +152,7 @@ class Stream:
             self._reply()
 
     def _reply(self) -> None:
-        """Send replies until none is left, until the peer has no room for more, or it has had MAX_TURN of them."""
+        """Send replies until none is left, the peer accepts no more, or MAX_TURN were sent."""
         more = self._gather()
         try:
             if not self._write() or more:
@@ -167,7 +167,7 @@ class Stream:
             self._wait_for(NOTHING if self._at_end or self._session.full else READ)
 
     def _gather(self) -> bool:
-        """Fetch replies, up to a good size for a write; returns whether there may be more."""
+        """Gather replies up to HIGH_WATER bytes; return whether there may be more."""
         size = sum(map(len, self._outgoing)) if self._outgoing else 0
         for _ in range(MAX_TURN):
             if size >= HIGH_WATER:
@@ -186,7 +186,7 @@ class Stream:
             self._release = self._loop.call_later(LULL, _release)
 
     def _write(self) -> bool:
-        """Write what was gathered; returns whether all of it is written."""
+        """Write the gathered replies; return whether all of them were written."""
         if len(self._outgoing) > 1:
             self._outgoing = [b"".join(self._outgoing)]
         while self._outgoing:
@@ -201,12 +201,12 @@ class Stream:
 
 
 def _release() -> None:
-    """Give the kernel the memory back that large requests and replies have needed, as much of it as there is.
+    """Return unused memory of large requests and replies to the kernel, as far as possible.
 
     glibc would keep it: after it has freed a few of them it takes such blocks from its heap, and trims that by tens
     of megabytes only: malloc_trim(3), M_MMAP_THRESHOLD in mallopt(3). Another C library has no such call.
     """
-    import ctypes  # here: an agent that handles no large requests or replies does without
+    import ctypes  # imported here: needed only after large requests or replies
 
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):

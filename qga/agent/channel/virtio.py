@@ -1,4 +1,4 @@
-"""virtio-serial: the port stays open, hosts come and go."""
+"""virtio-serial: the port stays open while hosts connect and disconnect."""
 
 from __future__ import annotations
 

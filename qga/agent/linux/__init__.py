@@ -1,1 +1,1 @@
-"""What Linux says, as plain data: parsers of its texts, and the files and system calls behind them."""
+"""The Linux interfaces of the agent: files, system calls and parsers that return plain data."""

@@ -1,4 +1,4 @@
-"""What a disk is attached to, by the path that sysfs has for it: its bus, its controller, and its number there.
+"""Where a disk is attached (bus, controller and unit), found from its path in sysfs.
 
 Source: Documentation/ABI/testing/sysfs-*, and trees of real guests. What is on PCI is found by its controller's
 driver; anything else shows its bus in a part of the path. The disk of an NVMe subsystem, which may have several

@@ -1,6 +1,6 @@
-"""Block devices as sysfs has them: their names, and what they lie on.
+"""Block devices in sysfs: their names, and the devices that they lie on.
 
-What they are attached to is found by attachment.py. Source: Documentation/ABI/testing/sysfs-block; what udev knows is
+attachment.py finds where they are attached. Source: Documentation/ABI/testing/sysfs-block; what udev knows is
 read from its database as sd-device(3) does.
 """
 
@@ -39,7 +39,7 @@ class Device(NamedTuple):
 
 
 def read_device(host: Host, path: str) -> Device:
-    """Return the device of a directory of sysfs, or of a link to one. Raises OSError if it is gone."""
+    """Return the device for a directory in sysfs, or for a link to one. Raises OSError if it is gone."""
     directory = resolved(path)
     properties = _fields(read_text(f"{directory}/uevent", once=True))
     node = properties.get("DEVNAME")

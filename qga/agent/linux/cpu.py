@@ -1,4 +1,4 @@
-"""The guest's processors: which there are, which are online, what they have been doing.
+"""The guest's processors: their list, their online state, and their times by state.
 
 /sys/devices/system/cpu: Documentation/ABI/testing/sysfs-devices-system-cpu; /proc/stat: proc_stat(5).
 """

@@ -1,7 +1,7 @@
-"""How the kernel takes a path or a program's argument: as a string of C, and only so long.
+"""C strings: the kernel takes paths and program arguments as NUL-terminated strings of limited length.
 
-The rule it keeps: what is longer fails as the kernel would have it fail, before any work is done that grows with it.
-A path without end would be walked for minutes, and the name of a program is put behind every part of PATH.
+The rule it keeps: a longer string fails with the kernel's own error, before any work is done that grows with it. An
+endless path would be walked for minutes, and a program's name is appended to every part of PATH.
 """
 
 from __future__ import annotations

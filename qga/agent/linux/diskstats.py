@@ -1,4 +1,4 @@
-"""What the disks have been doing: /proc/diskstats, Documentation/admin-guide/iostats.rst."""
+"""I/O statistics of the disks: /proc/diskstats, Documentation/admin-guide/iostats.rst."""
 
 from __future__ import annotations
 

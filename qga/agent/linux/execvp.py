@@ -1,4 +1,4 @@
-"""Which file a host means by a program: execvp(3), with the environment that the program is to have."""
+"""The search for the file of a program, as by execvp(3), with the environment that the program will have."""
 
 from __future__ import annotations
 

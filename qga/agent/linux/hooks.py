@@ -1,6 +1,6 @@
-"""The owner's hooks: programs that make ready for a freeze, and go on after the thaw.
+"""The freeze hooks: programs that prepare for a freeze, and resume after the thaw.
 
-A hook is a program, or a directory of them. Each is run with one word, ``freeze`` or ``thaw``.
+A hook is a program, or a directory of programs. Each is run with one argument, ``freeze`` or ``thaw``.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def list_hooks(host: Host, path: str) -> list[str]:
 
 
 def run_hook(host: Host, hook: str, event: str, timeout: float) -> None:
-    """Run one, at most ``timeout`` seconds if not 0; then its whole process group is ended. Raises CommandError."""
+    """Run a hook; after ``timeout`` seconds, if not 0, end its whole process group. Raises CommandError."""
     outcome = host.run((hook, event), timeout=timeout or NO_TIMEOUT)
     if outcome.ok:
         return
