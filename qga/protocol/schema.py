@@ -218,7 +218,7 @@ def load(where: str | None = None) -> Schema:
 
 
 def _check(meta: dict[str, Any], files: Mapping[str, object]) -> None:
-    """Check files against the meta schema. Raises SchemaError. (It would be a tenth of the agent's start time.)"""
+    """Check files against the meta schema, which takes a tenth of the agent's start time. Raises SchemaError."""
     import fastjsonschema
 
     accepts = fastjsonschema.compile(meta, use_default=False, use_formats=False, detailed_exceptions=False)

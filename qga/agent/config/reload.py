@@ -48,7 +48,7 @@ class Source:
     def __init__(
         self, given: Given, environ: Mapping[str, str], schema: Schema, current: Config, default: str = POLICY
     ) -> None:
-        """``current`` is the configuration of this start; ``default`` is the policy file if none is named."""
+        """Take ``current`` as the configuration of this start and ``default`` as the policy file if none is named."""
         self._given = given
         self._environ = dict(environ)
         self._schema = schema
