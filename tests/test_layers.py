@@ -79,7 +79,7 @@ def test_imports_go_downward(module: str) -> None:
             assert RANK[its] < RANK[mine], f"{module} imports {name}"
 
 
-def test_the_architecture_page_shows_the_same() -> None:
+def test_the_architecture_page_shows_the_same_layers() -> None:
     page = (REPOSITORY / "docs" / "architecture.md").read_text()
     arrows = {tuple(pair) for pair in re.findall(r"^ +(\w+) --> (\w+)$", page, re.MULTILINE)}
     assert arrows == {(room, known) for room, others in ROOMS.items() for known in others}
@@ -87,7 +87,7 @@ def test_the_architecture_page_shows_the_same() -> None:
     assert [set(re.findall(r"`(\w+)`", row)) for row in reversed(rows)] == AGENT
 
 
-def test_no_circle_of_files() -> None:
+def test_no_import_cycles() -> None:
     TopologicalSorter({module: imports(module) for module in FILES}).prepare()
 
 

@@ -11,7 +11,7 @@ from tests.repository import REPOSITORY
 README = (REPOSITORY / "README.md").read_text()
 
 
-def test_options_table_is_the_tables() -> None:
+def test_options_table_matches_the_code() -> None:
     shown = re.search(r"<!-- options -->\n(.*?)<!-- /options -->", README, re.S)
     assert shown is not None
     assert shown[1].strip() == options.markdown().strip()

@@ -70,7 +70,7 @@ def failure(done: subprocess.CompletedProcess[str]) -> str:
     return done.stderr.removeprefix("qemu-ga: ").rstrip("\n")
 
 
-def test_the_version_comes_first_and_the_own_version_below(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_emulated_version_comes_first_and_the_own_version_below(capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--version"]) == 0
     out = capfd.readouterr().out
     assert out == f"QEMU Guest Agent {INTERFACE_VERSION}\nqga {__version__}\n"
@@ -147,7 +147,7 @@ class TestProcesses:
             os.close(writing)
         assert (done.returncode, done.stderr) == (1, b"")
 
-    def test_the_status_is_that_of_the_agent(self) -> None:
+    def test_the_exit_status_is_that_of_the_agent(self) -> None:
         assert qemu_ga(agent="ready(); status = 0").returncode == 0
         assert qemu_ga(agent="ready(); status = 1").returncode == 1
 
@@ -176,7 +176,7 @@ class TestProcesses:
         qemu_ga("-l", str(log), agent="raise ChannelError('no port')")
         assert re.fullmatch(r"\d+\.\d{6}: critical: no port\n", log.read_text())
 
-    def test_debug_shows_where_it_came_from(self) -> None:
+    def test_debug_shows_the_traceback(self) -> None:
         done = qemu_ga("--debug", agent="raise ChannelError('no port')")
         assert "  qga.agent.channel.ChannelError: no port\n" in done.stderr
         assert done.stderr.endswith("\nqemu-ga: no port\n")
@@ -211,7 +211,7 @@ class TestProcesses:
         assert (tmp_path / "log").read_text().endswith("error: in /\n")
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 
-    def test_a_daemon_takes_the_socket_it_was_started_with_along(self, tmp_path: Path) -> None:
+    def test_a_daemon_keeps_the_socket_it_was_activated_with(self, tmp_path: Path) -> None:
         agent = (
             "import socket; sock = socket.socket(fileno=3)\n"
             "assert os.environ['LISTEN_PID'] == str(os.getpid()), 'other pid'\n"

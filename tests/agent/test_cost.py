@@ -168,7 +168,7 @@ def test_a_pattern_costs_in_proportion_to_the_text(pattern: str, piece: str, end
     assert_linear(lambda meter, size: matches(meter.text(piece * (size // len(piece)) + end)), 600, sees=False)
 
 
-def test_the_pattern_that_took_seconds_reads_the_text_once() -> None:
+def test_the_pattern_that_once_took_seconds_reads_the_text_once() -> None:
     matches = patterns.text("*a*b")
     with Meter() as meter:
         assert not matches(meter.text("a" * 200_000))  # the first a, and no b at the end
@@ -282,7 +282,7 @@ def test_an_error_costs_in_proportion_to_the_request(work: Callable[[Meter, int]
     assert meter.characters >= MAX_ERROR
 
 
-def test_what_looks_too_much_alike_is_not_shown_at_all() -> None:
+def test_a_text_too_similar_to_a_secret_is_not_shown_at_all() -> None:
     words = ["aaaa" + format(number, "04x") for number in range(1000)]
     assert shown("a" * MAX_ERROR, *words) == NOT_SHOWN
     assert shown("b" * MAX_ERROR, *words) == "b" * MAX_ERROR
@@ -309,7 +309,7 @@ class Elements(list[object]):
         ("guest-set-vcpus", "vcpus", {}, "Parameter 'vcpus[0].logical-id' is missing"),
     ],
 )
-def test_the_first_problem_is_told_without_a_look_at_the_others(
+def test_the_first_problem_is_reported_without_checking_the_others(
     name: str, member: str, element: object, words: str
 ) -> None:
     elements = Elements([element] * 1_000_000)
@@ -338,7 +338,7 @@ def test_lenient_base64(text: str) -> None:
     assert base64.decode(text) == one_by_one(text)
 
 
-def test_lenient_base64_costs_no_python_a_quartet() -> None:
+def test_lenient_base64_runs_no_python_per_quartet() -> None:
     assert_linear(lambda meter, size: base64.decode("QQ==" * size), 16, sees=False)
     with Meter() as meter:
         assert base64.decode("QQ==" * 100_000) == b"A" * 100_000
@@ -347,7 +347,7 @@ def test_lenient_base64_costs_no_python_a_quartet() -> None:
     assert meter.cost < 200
 
 
-def test_an_error_that_waits_holds_no_frames() -> None:
+def test_a_pending_error_holds_no_frames() -> None:
     from qga.protocol.dialect import Dialect
 
     (error,) = Dialect().feed(b'{"a":1,"a":2}')
@@ -359,7 +359,7 @@ def test_an_error_that_waits_holds_no_frames() -> None:
 @pytest.mark.parametrize("escape", [rb"\'", rb"\"", rb"\\", rb"\u0061", b"\xc0\x80", rb"\ud83d\ude00"])
 @pytest.mark.parametrize("end", [b"", rb"\x", b"\xff"])
 @pytest.mark.parametrize("quote", [b"'", b'"'])
-def test_the_escapes_of_a_string_are_not_taken_one_by_one(escape: bytes, end: bytes, quote: bytes) -> None:
+def test_the_escapes_of_a_string_are_not_decoded_one_by_one(escape: bytes, end: bytes, quote: bytes) -> None:
     """A string of 8 MB may have four million of them."""
     lines = []
     for count in (1, 1000):

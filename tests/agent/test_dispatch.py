@@ -66,14 +66,14 @@ def test_refusals(dispatcher: Dispatcher, message: object, body: dict[str, objec
     assert carried_out(dispatcher, message) == Reply(body)
 
 
-def test_policy_is_asked_before_the_arguments_are_looked_at(host: Host) -> None:
+def test_policy_decides_before_the_arguments_are_checked(host: Host) -> None:
     dispatcher = Dispatcher(context(host, SCHEMA, Policy(block=["guest-sync"])), bind(SCHEMA))
     assert carried_out(dispatcher, {"execute": "guest-sync"}) == Reply(
         error("Command guest-sync has been disabled: the command is not allowed", "CommandNotFound")
     )
 
 
-def test_info_tells_what_the_policy_allows(host: Host) -> None:
+def test_info_reports_what_the_policy_allows(host: Host) -> None:
     dispatcher = Dispatcher(context(host, SCHEMA, Policy(allow=["guest-info", "guest-ping"])), bind(SCHEMA))
     reply = carried_out(dispatcher, {"execute": "guest-info"})
     assert reply is not None
@@ -92,7 +92,7 @@ def test_silent_success_and_answered_failure(dispatcher: Dispatcher, monkeypatch
     )
 
 
-def test_handler_that_breaks_becomes_an_error_and_a_log_line(
+def test_handler_that_raises_becomes_an_error_and_a_log_line(
     host: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(ctx: Context) -> None:

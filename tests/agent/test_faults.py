@@ -49,9 +49,7 @@ class Broken(Host):
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.EACCES, errno.ENOMEM])
 @pytest.mark.parametrize("name", LOOKING)
-def test_machine_that_answers_nothing(
-    name: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_kernel_calls_that_all_fail(name: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Broken, "number", number)
     host = Broken(lambda argv, **keywords: Outcome(errno=number), lambda program: None, str(tmp_path))
     reply = carried_out(Dispatcher(context(host, SCHEMA, Policy()), bind(SCHEMA)), {"execute": name})
@@ -141,7 +139,7 @@ STATES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 @pytest.mark.parametrize("state", STATES)
-def test_told_to_end_in_every_state(tmp_path: Path, path: str, state: str, number: int) -> None:
+def test_sigterm_in_every_state(tmp_path: Path, path: str, state: str, number: int) -> None:
     with RunningAgent(tmp_path, "-m", "unix-listen", "-p", path) as agent:
         peer = None
         if STATES[state]:
@@ -157,7 +155,7 @@ def test_told_to_end_in_every_state(tmp_path: Path, path: str, state: str, numbe
 @pytest.mark.forks
 @pytest.mark.slow
 @pytest.mark.parametrize("state", STATES)
-def test_told_to_read_anew_in_every_state(tmp_path: Path, path: str, state: str) -> None:
+def test_sighup_in_every_state(tmp_path: Path, path: str, state: str) -> None:
     """SIGHUP: it goes on, and what was asked before is answered."""
     with RunningAgent(tmp_path, "-m", "unix-listen", "-p", path) as agent:
         peer = Lines.connect(path)
@@ -180,7 +178,7 @@ def test_told_to_read_anew_in_every_state(tmp_path: Path, path: str, state: str)
 
 @pytest.mark.forks
 @pytest.mark.slow
-def test_every_reply_once_whoever_comes_and_goes(agent: RunningAgent, path: str) -> None:
+def test_every_reply_arrives_once_while_clients_come_and_go(agent: RunningAgent, path: str) -> None:
     """Random cuts, with a seed; on each connection the ids come back in order, none twice, none left out."""
     rng = random.Random(4)
     for _ in range(60):

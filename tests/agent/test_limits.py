@@ -58,7 +58,7 @@ def peer(tmp_path: Path) -> Iterator[Peer]:
         yield Peer(lines, agent)
 
 
-def test_handles(peer: Peer) -> None:
+def test_handles_are_bounded(peer: Peer) -> None:
     handles = [peer.ask("guest-file-open", path="/dev/null")["return"] for _ in range(3)]
     refusal = failed("3 files are open already (max-handles): close one first")
     assert peer.ask("guest-file-open", path="/dev/null") == refusal
@@ -79,7 +79,7 @@ def test_running_programs(peer: Peer) -> None:
     assert peer.ended(peer.start("true"))["exitcode"] == 0
 
 
-def test_captured_output_of_all_together(peer: Peer) -> None:
+def test_captured_output_is_bounded_in_total(peer: Peer) -> None:
     first = peer.start("head", "-c", "4500", "/dev/zero", capture_output=True)
     peer.wait_for_end(first)
     second = peer.start("head", "-c", "600", "/dev/zero", capture_output=True)

@@ -155,7 +155,7 @@ def test_a_descriptor_whose_callback_raises_is_left_alone_for_a_while(
     os.close(writing)
 
 
-def test_one_that_is_left_alone_may_be_forgotten_closed_or_watched_anew(
+def test_a_suspended_descriptor_may_be_forgotten_closed_or_watched_again(
     loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("qga.agent.loop.FAULT_PAUSE", 0.02)

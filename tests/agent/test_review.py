@@ -33,7 +33,7 @@ def test_files_are_closed_after_the_thaw(host: Host, tmp_path: Path) -> None:
         ctx.files.descriptor(handle)
 
 
-def test_what_cannot_be_judged_is_closed_and_keeps_nothing_else_from_being_judged(
+def test_a_handle_that_cannot_be_judged_is_closed_and_the_others_are_still_judged(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     ctx = context(host, schema.load(), Policy())

@@ -98,7 +98,7 @@ def test_sync_in_the_same_read_is_a_pipeline(peer: Peer) -> None:
     assert peer.said == [SLOWED, SYNCED]
 
 
-def test_what_was_sent_before_the_sync_is_done_in_order_but_not_waited_for(peer: Peer) -> None:
+def test_requests_before_a_sync_are_carried_out_in_order_but_not_awaited(peer: Peer) -> None:
     peer.send(SLOW)
     peer.send(PING + SLOW)
     peer.send(PING + SYNC)
@@ -118,7 +118,7 @@ def test_sync_that_was_answered_gives_up_nothing_that_came_after_it(peer: Peer) 
     assert peer.said == [SYNCED, SLOWED]
 
 
-def test_half_a_sync_is_none(peer: Peer) -> None:
+def test_a_partial_sync_is_not_a_sync(peer: Peer) -> None:
     peer.send(SLOW)
     peer.send(SYNC[:20])
     assert peer.said == []
@@ -147,7 +147,7 @@ def test_peer_that_goes_on_sending_has_to_wait(peer: Peer) -> None:
     assert not peer.session.full
 
 
-def test_one_long_request_that_has_to_wait_is_gone_on_with_afterwards(peer: Peer) -> None:
+def test_a_long_request_that_has_to_wait_continues_afterwards(peer: Peer) -> None:
     """Of one that has not ended nothing waits decoded, and all that was taken in counts."""
     request = b'{"execute":"guest-ping","id":"' + b"x" * 2 * MAX_AHEAD + b'"}\n'
     pieces = iter([request[at : at + 65536] for at in range(0, len(request), 65536)])
@@ -165,7 +165,7 @@ def test_one_long_request_that_has_to_wait_is_gone_on_with_afterwards(peer: Peer
         pieces = iter([request[at : at + 65536] for at in range(0, len(request), 65536)])
 
 
-def test_what_waits_is_bounded_in_messages_and_the_rest_stays_undecoded(peer: Peer) -> None:
+def test_the_number_of_waiting_messages_is_bounded_and_the_rest_stays_undecoded(peer: Peer) -> None:
     peer.send(SLOW)
     peer.send(b"".join(b'{"execute":"guest-sync-id","id":%d}\n' % number for number in range(MAX_MESSAGES)))
     assert peer.session.full
@@ -176,7 +176,7 @@ def test_what_waits_is_bounded_in_messages_and_the_rest_stays_undecoded(peer: Pe
     assert not peer.session.full
 
 
-def test_a_sync_behind_so_much_is_answered_in_its_turn(peer: Peer) -> None:
+def test_a_sync_behind_many_messages_is_answered_in_its_turn(peer: Peer) -> None:
     peer.send(SLOW)
     peer.send(PING * MAX_MESSAGES + SYNC)
     assert peer.said == []
@@ -184,7 +184,7 @@ def test_a_sync_behind_so_much_is_answered_in_its_turn(peer: Peer) -> None:
     assert peer.said == [SLOWED, *[PONG] * MAX_MESSAGES, SYNCED]
 
 
-def test_a_slow_command_amid_what_waited_has_the_rest_wait_again(peer: Peer) -> None:
+def test_a_slow_command_among_waiting_messages_makes_the_rest_wait_again(peer: Peer) -> None:
     peer.send(SLOW)
     peer.send(PING * 100 + SLOW + PING * 2 * MAX_MESSAGES)
     peer.finish(0)
@@ -196,7 +196,7 @@ def test_a_slow_command_amid_what_waited_has_the_rest_wait_again(peer: Peer) -> 
 
 
 @pytest.mark.parametrize("hostile", [b"\xff" * 262144, b"[]" * 196608, b"x " * 131072, b"{]" * 131072, b'["' * 9])
-def test_what_waits_takes_little_memory_whatever_it_is(peer: Peer, hostile: bytes) -> None:
+def test_waiting_messages_take_little_memory(peer: Peer, hostile: bytes) -> None:
     """Each is an error a byte or two, which took 80 and 110 MB; and what was taken in is answered in the end."""
     peer.send(SLOW)
     taken = b""
@@ -219,7 +219,7 @@ def test_what_waits_takes_little_memory_whatever_it_is(peer: Peer, hostile: byte
     ]
 
 
-def test_a_peer_that_has_left_is_not_woken_for_and_leaves_nothing(peer: Peer) -> None:
+def test_a_peer_that_has_left_causes_no_wake_up_and_leaves_nothing(peer: Peer) -> None:
     woken: list[None] = []
     tracemalloc.start()
     try:

@@ -109,7 +109,7 @@ def test_half_close_waits_for_the_reply_that_is_due(agent: RunningAgent, path: s
         assert pong == PONG
 
 
-def test_client_that_floods_meanwhile_is_not_read(agent: RunningAgent, path: str) -> None:
+def test_client_that_floods_during_a_slow_command_is_not_read(agent: RunningAgent, path: str) -> None:
     with Lines.connect(path) as peer:
         begin(agent, peer)
         resident = agent.resident()
@@ -121,7 +121,7 @@ def test_client_that_floods_meanwhile_is_not_read(agent: RunningAgent, path: str
         assert "ended without a result" in json.loads(peer.read_line(SOON))["error"]["desc"]
 
 
-def test_sigterm_ends_it_at_once(agent: RunningAgent, path: str) -> None:
+def test_sigterm_ends_the_agent_at_once(agent: RunningAgent, path: str) -> None:
     """The work goes on: it may be what ends the agent, a shutdown."""
     with Lines.connect(path) as peer:
         begin(agent, peer)
@@ -131,7 +131,7 @@ def test_sigterm_ends_it_at_once(agent: RunningAgent, path: str) -> None:
 
 
 @pytest.mark.parametrize("hostile", [b"\xff" * 262144, b"[]" * 196608])
-def test_what_a_host_sends_meanwhile_takes_no_memory(agent: RunningAgent, path: str, hostile: bytes) -> None:
+def test_requests_sent_during_a_slow_command_take_no_memory(agent: RunningAgent, path: str, hostile: bytes) -> None:
     """It was 80 MB, and 110 MB: an error for every byte or two."""
     with Lines.connect(path) as peer:
         begin(agent, peer)

@@ -25,7 +25,7 @@ def test_task_goes_on_when_its_result_comes() -> None:
     assert told == [3, 4], "at once, as it is done"
 
 
-def test_what_is_done_is_not_waited_for() -> None:
+def test_a_finished_result_is_not_awaited() -> None:
     ready: Pending[str] = Pending()
     ready.resolve("now")
 
@@ -35,7 +35,7 @@ def test_what_is_done_is_not_waited_for() -> None:
     assert Task(use()).result() == "now"
 
 
-def test_failure_comes_out_where_it_is_awaited() -> None:
+def test_failure_is_raised_where_it_is_awaited() -> None:
     broken: Pending[None] = Pending()
 
     async def outer() -> str:

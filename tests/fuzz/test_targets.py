@@ -41,7 +41,7 @@ FOUND = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
-def test_copes_with_whatever_comes(name: str) -> None:
+def test_targets_survive_any_input(name: str) -> None:
     target = TARGETS[name]
     for seed in target.seeds:
         run(target, seed)
@@ -55,5 +55,5 @@ def test_copes_with_whatever_comes(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "data"), FOUND)
-def test_findings(name: str, data: bytes) -> None:
+def test_earlier_findings_stay_fixed(name: str, data: bytes) -> None:
     run(TARGETS[name], data)

@@ -56,7 +56,7 @@ def same(left: object, right: object) -> bool:
 
 
 @pytest.mark.parametrize("case", GOLDEN, ids=lambda case: case["name"])
-def test_recorded_complaints_in_whatever_pieces(case: dict[str, Any]) -> None:
+def test_recorded_complaints_however_the_input_is_split(case: dict[str, Any]) -> None:
     data = case["send"].encode("latin-1")
     replies = [reply.get("reply", reply) for reply in case["replies"]]
     whole = feed(data)
@@ -191,7 +191,7 @@ def test_stray(data: bytes, outcomes: list[object]) -> None:
         (b"\xef\xbf\xbf", "\ufffd"),
     ],
 )
-def test_no_utf8_in_a_complaint(received: bytes, shown: str) -> None:
+def test_invalid_utf8_in_a_complaint(received: bytes, shown: str) -> None:
     assert feed(b'"' + received + b"\x01") == [f"{PARSE}stray '\"{shown}\x01'"]
 
 
@@ -382,7 +382,7 @@ def test_size_of_a_message() -> None:
     assert feed(b'["' + b"a" * (MAX_SIZE - 3) + b'"][2]') == [SIZE, VALUE, [[2]]]
 
 
-def test_every_byte_is_run_over_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_byte_is_scanned_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counted, not timed: a token in many pieces costs what it costs in one."""
     runs: list[int] = []
 
@@ -459,7 +459,7 @@ def test_reads_what_json_writes(written: list[object], ascii_only: bool) -> None
 
 @given(text)
 @settings(max_examples=200, deadline=None)
-def test_both_quotes_say_the_same(said: str) -> None:
+def test_both_quotes_mean_the_same(said: str) -> None:
     double = json.dumps(said, ensure_ascii=False)
     single = "'" + double[1:-1].replace('\\"', '"').replace("'", "\\'") + "'"
     assert feed(single.encode()) == [[said]]

@@ -117,7 +117,7 @@ def test_file_that_cannot_be_read(tmp_path: Path) -> None:
         schema.load(str(tmp_path))
 
 
-def test_what_a_command_and_a_type_say_of_their_members() -> None:
+def test_members_of_a_command_and_of_a_type() -> None:
     known = schema.load()
     assert known.commands["guest-file-read"].argument_docs["count"].endswith("Unset: 4096.")
     assert known.commands["guest-ping"].argument_docs == {}

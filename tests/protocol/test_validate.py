@@ -137,7 +137,7 @@ requests = st.dictionaries(st.sampled_from([*SHAPE["properties"], "x"]), values,
 
 @pytest.mark.slow
 @given(requests)
-def test_both_validators_agree_and_there_are_always_words(arguments: dict[str, object]) -> None:
+def test_both_validators_agree_and_always_give_a_message(arguments: dict[str, object]) -> None:
     if Draft4Validator(SHAPE).is_valid(arguments):
         ACCEPTS(arguments)
     else:

@@ -56,7 +56,7 @@ def cut(data: bytes, at: list[int]) -> list[bytes]:
 @example(b'{"id":"\xef\xbf\xbf"}\n', [])
 @example(b'{"id":"\\uffff"}\n', [])
 @settings(max_examples=600)
-def test_decoder_and_dialect_agree_in_whatever_pieces(data: bytes, at: list[int]) -> None:
+def test_decoder_and_dialect_agree_however_the_input_is_split(data: bytes, at: list[int]) -> None:
     assert fast(*cut(data, at)) == slow(data)
 
 
@@ -108,7 +108,7 @@ def test_reset_in_the_middle_of_a_payload() -> None:
 
 
 @pytest.mark.parametrize("end", [b'"]', b'"]}', b"\xfe", b"\xff", b'"]  ', b"\n"])
-def test_what_can_end_a_payload_is_told_at_once(end: bytes) -> None:
+def test_a_byte_that_can_end_a_payload_is_acted_on_at_once(end: bytes) -> None:
     pieces = [b'["' + b"A" * LONG, b"A" * LONG, end]
     assert fast(*pieces[:2]) == []
     assert fast(*pieces) == slow(*pieces) != []

@@ -34,7 +34,7 @@ def agent(tmp_path: Path) -> Iterator[socket.socket]:
         (b'{"return":{},"id":1}\n{"return":{},"id":2}\n{"return":{},"id":2}\n', 0, 1),
     ],
 )
-def test_what_is_lost_or_doubled_is_noticed(agent: socket.socket, replies: bytes, lost: int, doubled: int) -> None:
+def test_lost_or_doubled_replies_are_noticed(agent: socket.socket, replies: bytes, lost: int, doubled: int) -> None:
     report = Report(0)
     peer = Peer(agent.getsockname(), report)
     connection, _ = agent.accept()
@@ -52,7 +52,7 @@ def test_what_is_lost_or_doubled_is_noticed(agent: socket.socket, replies: bytes
 
 @pytest.mark.slow
 @pytest.mark.forks
-def test_nothing_is_lost_doubled_or_left(tmp_path: Path) -> None:
+def test_no_reply_is_lost_or_doubled_and_nothing_is_left(tmp_path: Path) -> None:
     report = soak(5, 20, tmp_path)
     print(report)
     assert list(report.failures()) == []

@@ -57,7 +57,7 @@ def test_a_computed_answer_may_be_an_error(fake_guest: FakeGuest) -> None:
         guest.guest_get_disks()
 
 
-def test_requests_are_held_to_the_schema(fake_guest: FakeGuest) -> None:
+def test_requests_are_checked_against_the_schema(fake_guest: FakeGuest) -> None:
     with Client(fake_guest.address) as guest:
         with pytest.raises(CommandFailed, match="Parameter 'path' is missing"):
             guest.call("guest-file-open")
@@ -133,7 +133,7 @@ def test_files_are_assigned_and_read_and_removed(fake_guest: FakeGuest) -> None:
 
 
 @pytest.mark.forks
-def test_the_plugin_alone_brings_nothing_of_the_agent() -> None:
+def test_the_plugin_alone_imports_nothing_of_the_agent() -> None:
     code = "import qga.testing, sys; print([name for name in sys.modules if name.startswith('qga.agent')])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
     assert qga.testing.Fault("guest-ping").times == 1
@@ -163,7 +163,7 @@ def test_a_lost_reply_is_an_error_and_the_next_is_right(fake_guest: FakeGuest) -
         assert guest.guest_fsfreeze_status() == "thawed"
 
 
-def test_garbage_is_out_of_step_and_the_next_call_starts_anew(fake_guest: FakeGuest) -> None:
+def test_garbage_is_an_error_and_the_next_call_resynchronises(fake_guest: FakeGuest) -> None:
     fake_guest.fault("guest-ping", garbage=b"Segmentation fault\n")
     with Client(fake_guest.address) as guest:
         with pytest.raises(OutOfStep, match="Segmentation fault"):
@@ -171,7 +171,7 @@ def test_garbage_is_out_of_step_and_the_next_call_starts_anew(fake_guest: FakeGu
         guest.guest_ping()
 
 
-def test_a_connection_that_dies_is_told_and_made_anew(fake_guest: FakeGuest) -> None:
+def test_a_connection_that_dies_is_an_error_and_is_made_again(fake_guest: FakeGuest) -> None:
     fake_guest.fault("guest-ping", disconnect=True)
     with Client(fake_guest.address) as guest:
         with pytest.raises(AgentUnreachable, match="closed the connection"):
@@ -190,7 +190,7 @@ def test_shutdown_is_silent_or_an_error(fake_guest: FakeGuest) -> None:
 
 
 class TestFreeze:
-    def test_it_thaws(self, fake_guest: FakeGuest) -> None:
+    def test_frozen_thaws_at_the_end(self, fake_guest: FakeGuest) -> None:
         fake_guest.filesystems = 3
         with Client(fake_guest.address) as guest:
             with guest.freeze() as freeze:
@@ -204,14 +204,14 @@ class TestFreeze:
         assert not fake_guest.frozen
 
     @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-    def test_it_thaws_after_an_error(self, fake_guest: FakeGuest, error: type[BaseException]) -> None:
+    def test_frozen_thaws_after_an_error(self, fake_guest: FakeGuest, error: type[BaseException]) -> None:
         with Client(fake_guest.address) as guest, pytest.raises(error), guest.freeze(mountpoints=["/"]):
             raise error
         assert not fake_guest.frozen
 
     @pytest.mark.parametrize("fault", [{"disconnect": True}, {"garbage": b"?\n"}])
     @pytest.mark.parametrize("command", ["guest-fsfreeze-thaw", "guest-fsfreeze-freeze"])
-    def test_it_thaws_over_a_new_connection(
+    def test_frozen_thaws_over_a_new_connection(
         self, fake_guest: FakeGuest, command: str, fault: dict[str, object]
     ) -> None:
         fake_guest.fault(command, **fault)
@@ -224,20 +224,20 @@ class TestFreeze:
                     pytest.fail("entered")
         assert not fake_guest.frozen
 
-    def test_it_thaws_when_the_freeze_took_too_long(self, fake_guest: FakeGuest) -> None:
+    def test_frozen_thaws_when_the_freeze_timed_out(self, fake_guest: FakeGuest) -> None:
         fake_guest.fault("guest-fsfreeze-freeze", delay=0.6)
         with Client(fake_guest.address) as guest, pytest.raises(AgentTimeout), guest.freeze(timeout=0.2):
             pytest.fail("entered")
         assert fake_guest.commands[-1] == "guest-fsfreeze-thaw"
         assert not fake_guest.frozen
 
-    def test_what_another_froze_stays_frozen(self, fake_guest: FakeGuest) -> None:
+    def test_filesystems_frozen_by_another_client_stay_frozen(self, fake_guest: FakeGuest) -> None:
         fake_guest.frozen = True
         with Client(fake_guest.address) as guest, pytest.raises(CommandFailed, match="already"), guest.freeze():
             pytest.fail("entered")
         assert fake_guest.frozen
 
-    def test_for_asyncio(self, fake_guest: FakeGuest) -> None:
+    def test_asyncio_client(self, fake_guest: FakeGuest) -> None:
         async def hold() -> None:
             async with AsyncClient(fake_guest.address) as guest:
                 fake_guest.fault("guest-fsfreeze-thaw", disconnect=True)
@@ -261,7 +261,7 @@ class TestFreeze:
         assert not fake_guest.frozen
 
 
-def test_asyncio_bears_the_faults(fake_guest: FakeGuest) -> None:
+def test_asyncio_client_survives_the_faults(fake_guest: FakeGuest) -> None:
     async def ask() -> None:
         async with AsyncClient(fake_guest.address) as guest:
             fake_guest.fault("guest-get-time", delay=0.6)

@@ -54,7 +54,7 @@ def test_keys_of_a_user(ann: Guest) -> None:
         assert ann.check(f"cat {KEYS}").strip() == "ssh-rsa B"
 
 
-def test_link_of_a_user_leads_the_agent_nowhere(ann: Guest) -> None:
+def test_agent_does_not_follow_a_link_of_a_user(ann: Guest) -> None:
     with ann.peer() as peer:
         peer.sync()
         ann.check("rm -rf /home/ann/.ssh; ln -s /root/.ssh /home/ann/.ssh; mkdir -p /root/.ssh")

@@ -19,7 +19,7 @@ def test_started_by_systemd_when_the_port_appeared(guest: Guest) -> None:
     assert guest.check("/opt/qga/bin/qemu-ga --version").startswith("QEMU Guest Agent 10.2.2\nqga ")
 
 
-def test_synchronises_pings_and_tells_what_it_is(guest: Guest) -> None:
+def test_sync_ping_and_info(guest: Guest) -> None:
     with guest.peer() as peer:
         peer.sync()
         assert peer.call("guest-ping") == {}

@@ -25,7 +25,7 @@ def records(guest: Guest, path: str = FILE) -> list[dict[str, Any]]:
     return [json.loads(line) for line in guest.check(f"cat {path}").splitlines()]
 
 
-def test_by_default_it_is_in_the_journal(guest: Guest) -> None:
+def test_by_default_the_audit_log_is_in_the_journal(guest: Guest) -> None:
     with guest.peer() as peer:
         peer.sync()
         pid = peer.call("guest-exec", path="/bin/false", arg=["Hunter-2"])["pid"]
@@ -81,7 +81,7 @@ def test_many_pings_do_not_hide_a_command(guest: Guest) -> None:
     assert max(numbers) == len(numbers) + sum(lost.values())
 
 
-def test_on_a_frozen_filesystem_it_is_written_at_the_thaw(guest: Guest) -> None:
+def test_audit_log_on_a_frozen_filesystem_is_written_at_the_thaw(guest: Guest) -> None:
     guest.check("mkdir -p /var/log/qga")
     configure(guest, f"audit-log={FILE}")
     try:
@@ -103,7 +103,7 @@ def test_on_a_frozen_filesystem_it_is_written_at_the_thaw(guest: Guest) -> None:
         guest.check(f"rm -r {CONF} /var/log/qga; systemctl restart {SERVICE}", timeout=60)
 
 
-def test_a_full_disk_closes_an_agent_that_must_keep_a_record(guest: Guest) -> None:
+def test_a_full_disk_blocks_commands_where_the_audit_log_is_required(guest: Guest) -> None:
     guest.check("mkdir -p /var/log/qga; mount -t tmpfs -o size=64k tmpfs /var/log/qga")
     configure(guest, f"audit-log={FILE}", "audit-required=true")
     try:

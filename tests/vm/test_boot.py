@@ -19,7 +19,7 @@ def guest(image: Image) -> Iterator[Guest]:
         yield guest
 
 
-def test_shell_tells_status_and_output(guest: Guest) -> None:
+def test_shell_returns_status_and_output(guest: Guest) -> None:
     assert guest.shell("echo out; echo err >&2; exit 3") == (3, "out\nerr\n")
     assert guest.check("id -u; . /etc/os-release; echo $VERSION_CODENAME") == "0\nbookworm\n"
 

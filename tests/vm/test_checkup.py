@@ -26,7 +26,7 @@ def worst(findings: list[dict[str, Any]]) -> str:
     return str(max((f["status"] for f in findings), key=["ok", "warning", "problem"].index))
 
 
-def test_a_guest_that_is_as_it_should_be(guest: Guest) -> None:
+def test_a_healthy_guest(guest: Guest) -> None:
     before = pid(guest)
     with guest.peer() as peer:
         peer.sync()
@@ -83,7 +83,7 @@ def test_another_agent_that_holds_the_port(guest: Guest) -> None:
     assert answers(guest)
 
 
-def test_what_the_owner_has_left_open(guest: Guest) -> None:
+def test_insecure_configuration(guest: Guest) -> None:
     conf, hook = "/etc/qemu/qemu-ga.conf", "/etc/qemu/hook"
     guest.check(
         f"mkdir -p /etc/qemu /var/log/qga; printf '[general]\\naudit-log=/var/log/qga/audit\\ndaemonize=1\\n"

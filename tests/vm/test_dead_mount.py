@@ -58,7 +58,7 @@ def peer(guest: Guest) -> Iterator[Peer]:
     guest.check("systemctl stop dead; umount -l /mnt/over; umount /mnt/over; rm /root/lower.img")
 
 
-def test_it_is_dead(guest: Guest, peer: Peer) -> None:
+def test_the_mount_is_dead(guest: Guest, peer: Peer) -> None:
     assert guest.shell("timeout -s KILL 2 stat -f /mnt/over; exit $?")[0] == 137
 
 

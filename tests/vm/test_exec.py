@@ -61,13 +61,13 @@ def test_sixteen_mebibytes_of_output(peer: Peer, more: int) -> None:
     assert base64.b64decode(status["err-data"]) == b"end\n"
 
 
-def test_what_it_did_is_seen_by_others(guest: Guest, peer: Peer) -> None:
+def test_effects_of_a_program_are_seen_by_others(guest: Guest, peer: Peer) -> None:
     data = base64.b64encode("first\nzweite Zeile ü\n".encode()).decode()
     assert run(peer, "tee", "/run/written", input_data=data)["exitcode"] == 0
     assert guest.check("cat /run/written; rm /run/written") == "first\nzweite Zeile ü\n"
 
 
-def test_it_outlives_the_agent(guest: Guest, peer: Peer) -> None:
+def test_a_program_outlives_the_agent(guest: Guest, peer: Peer) -> None:
     pid = peer.call("guest-exec", path="sleep", arg=["600"])["pid"]
     guest.check("systemctl restart qemu-ga")
     assert guest.check(f"cat /proc/{pid}/comm").strip() == "sleep"

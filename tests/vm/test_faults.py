@@ -97,7 +97,7 @@ def uptime(guest: Guest) -> float:
 OVERDUE = r"was thawed early, at \S+Z: it had been frozen for \d+ s \(fsfreeze-timeout\)"
 
 
-def test_root_with_log_state_and_pid_file_on_it_ten_times(guest: Guest) -> None:
+def test_root_with_log_state_and_pid_file_is_frozen_ten_times(guest: Guest) -> None:
     """An agent that has all its files on the frozen filesystem, and is asked much while it is frozen."""
     files = "-f /var/lib/qga/second.pid -l /var/log/second.log -t /var/lib/second"
     guest.check(
@@ -124,7 +124,7 @@ def test_root_with_log_state_and_pid_file_on_it_ten_times(guest: Guest) -> None:
     guest.check("systemctl stop second; test ! -e /var/lib/second/qga.state.isfrozen")
 
 
-def test_freeze_that_nobody_ends_ends_by_itself(guest: Guest) -> None:
+def test_freeze_that_is_never_thawed_ends_by_itself(guest: Guest) -> None:
     configure(guest, fsfreeze_timeout=4)
     with synced(guest) as peer:
         assert peer.call("guest-fsfreeze-freeze") == len(EVERYTHING)
@@ -257,7 +257,7 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("how", SPOILT)
-def test_state_directory_that_is_spoilt(guest: Guest, how: str) -> None:
+def test_damaged_state_directory(guest: Guest, how: str) -> None:
     """No file can be opened, as its handle might be given twice. All else works."""
     statedir = "/run/small"
     guest.check(f"mkdir -p {statedir}; mount -t tmpfs -o size=64k tmpfs {statedir}; {SPOILT[how].format(statedir)}")
@@ -273,7 +273,7 @@ def test_state_directory_that_is_spoilt(guest: Guest, how: str) -> None:
     writes(guest)
 
 
-def test_no_process_can_be_made(guest: Guest) -> None:
+def test_fork_fails(guest: Guest) -> None:
     """TasksMax: the agent itself and no other. What was frozen before is thawed all the same."""
     guest.check("mkdir -p /run/second")
     second_agent(guest, "/run/second")

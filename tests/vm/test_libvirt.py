@@ -108,7 +108,7 @@ def test_accounts(domain: Domain) -> None:
     assert domain.virsh("get-user-sshkeys", "joe") == ""
 
 
-def test_the_tools_own_road(domain: Domain, libvirt: Libvirt, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tools_libvirt_transport(domain: Domain, libvirt: Libvirt, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIBVIRT_DEFAULT_URI", libvirt.uri)
     words = [sys.executable, "-m", "qga.tool", "-c", f"libvirt:{domain.name}"]
     done = subprocess.run(

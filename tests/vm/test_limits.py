@@ -92,7 +92,7 @@ def freeze_and_thaw(guest: Guest) -> None:
         assert frozen >= 1
 
 
-def test_full_has_no_limits_but_the_units(guest: Guest) -> None:
+def test_profile_full_has_the_limits_of_the_unit_only(guest: Guest) -> None:
     exposure = limit(guest, "full")
     assert user_of(guest) == "root"
     with guest.peer() as peer:
@@ -132,7 +132,7 @@ def owner_of_port(guest: Guest) -> str:
     return guest.check(f"stat -L -c %U:%G:%a {PORT}").strip()
 
 
-def test_the_port_is_open_to_nobody_but_the_agents_user(guest: Guest) -> None:
+def test_the_port_is_accessible_to_the_agents_user_only(guest: Guest) -> None:
     limit(guest, "full")
     assert owner_of_port(guest) == "root:root:600"
     limit(guest, "info")

@@ -75,7 +75,7 @@ def test_the_default_file_counts(guest: Guest) -> None:
         refused(peer, "guest-get-osinfo")
 
 
-def test_what_is_mounted_when_it_is_used(guest: Guest) -> None:
+def test_rules_apply_to_the_mounts_at_the_time_of_use(guest: Guest) -> None:
     """systemd.automount(5): walking there by descriptors mounts it, as opening its path would."""
     put(guest, READ_LOGS)
     guest.check("""mkdir -p /srv/auto; cd /run/systemd/system
@@ -91,7 +91,7 @@ systemctl daemon-reload; systemctl start srv-auto.automount""")
     guest.check("systemctl stop srv-auto.automount srv-auto.mount")
 
 
-def test_another_mount_namespace_is_no_way_around(guest: Guest) -> None:
+def test_another_mount_namespace_does_not_bypass_a_rule(guest: Guest) -> None:
     """/proc/PID/root of a process with a root of its own: its text says / and that is this guest's."""
     put(guest, READ_LOGS)
     guest.check("systemd-run -q --unit other -p PrivateTmp=yes -p TemporaryFileSystem=/srv sleep 600")
@@ -135,7 +135,7 @@ def test_reload_while_frozen(guest: Guest) -> None:
         guest.check("echo x >/srv/written; sync /srv/written")
 
 
-def test_a_file_that_is_not_sound(guest: Guest) -> None:
+def test_an_invalid_policy_file(guest: Guest) -> None:
     """It is not taken by a reload, and keeps an agent from starting; both say why."""
     put(guest, READ_LOGS)
     guest.check(f"systemctl restart {SERVICE}")

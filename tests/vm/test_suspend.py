@@ -101,7 +101,7 @@ def test_hybrid_survives_a_power_cut(guest: Guest) -> None:
 
 
 @pytest.mark.parametrize("only", ["pm-utils"], indirect=True)
-def test_method_that_fails_hands_on(guest: Guest, only: str) -> None:
+def test_failing_method_falls_back_to_the_next(guest: Guest, only: str) -> None:
     guest.check("mount --bind /usr/bin/false /usr/sbin/pm-suspend")
     try:
         with guest.peer() as peer:
@@ -130,7 +130,7 @@ def test_without_swap_every_method_says_why(guest: Guest) -> None:
     assert guest.query_status() == "running"
 
 
-def test_killed_helper_is_no_success(guest: Guest) -> None:
+def test_killed_helper_is_an_error(guest: Guest) -> None:
     """QEMU's own agent takes a helper's death by a signal for exit status 0."""
     guest.check("printf '#!/bin/sh\\nkill -KILL $$\\n' > /usr/local/bin/dies; chmod +x /usr/local/bin/dies")
     guest.check("for p in pm-suspend systemctl; do mount --bind /usr/local/bin/dies $(command -v $p); done")

@@ -136,7 +136,9 @@ def test_a_record_of_a_command(recorded: Recorded, kept: Kept) -> None:
         ({"execute": "guest-file-close", "arguments": {"handle": 3}}, ("guest-file-close", "allowed", None)),
     ],
 )
-def test_what_was_decided(host: Host, kept: Kept, message: dict[str, object], expected: tuple[object, ...]) -> None:
+def test_a_record_says_what_was_decided(
+    host: Host, kept: Kept, message: dict[str, object], expected: tuple[object, ...]
+) -> None:
     recorded = Recorded(host, kept, Policy(block=["guest-exec"]))
     carried_out(recorded.dispatcher, message)
     (record,) = kept.records
@@ -158,7 +160,7 @@ def test_what_was_decided(host: Host, kept: Kept, message: dict[str, object], ex
     ],
 )
 @pytest.mark.parametrize("refused", [True, False])
-def test_what_was_tried_is_recorded_of_refused_and_invalid_requests(
+def test_refused_and_invalid_requests_are_recorded(
     host: Host, kept: Kept, arguments: dict[str, object], expected: object, refused: bool
 ) -> None:
     policy = Policy(block=["guest-file-open"]) if refused else None
@@ -169,7 +171,7 @@ def test_what_was_tried_is_recorded_of_refused_and_invalid_requests(
     assert len(json.dumps(record)) < 6000
 
 
-def test_payloads_and_secrets_of_refused_requests(host: Host, kept: Kept) -> None:
+def test_payloads_and_secrets_of_refused_requests_are_not_recorded(host: Host, kept: Kept) -> None:
     recorded = Recorded(host, kept, Policy(block=["guest-exec"]))
     recorded.ask("guest-exec", path="/bin/sh", arg=["-c", "hunter2"], env=["A=hunter2"], input_data=encoded(b"hello"))
     recorded.ask("guest-exec", path="/bin/sh", arg=["-c", 2], env="hunter2", capture_output="hunter2")
@@ -188,7 +190,7 @@ def test_arguments_of_an_unknown_command_are_counted(host: Host, kept: Kept) -> 
     assert kept.records[0]["arguments"] == {"(not shown)": 2}
 
 
-def test_a_hash_is_of_one_run_only(host: Host, kept: Kept) -> None:
+def test_hashes_differ_between_runs_of_the_agent(host: Host, kept: Kept) -> None:
     """Within a run equal things are seen to be equal; who reads the log cannot try all short ones."""
     for recorded in (Recorded(host, kept), Recorded(host, kept)):
         for word in ("4711", "4711", "4712"):
@@ -218,7 +220,7 @@ LONG = b'"' + b"x" * 10_000
         (b"[" * 2000 + b"\n", "JSON nesting depth limit exceeded", None),
     ],
 )
-def test_what_is_not_a_request_leaves_its_size_and_a_hash(
+def test_a_malformed_request_is_recorded_by_its_size_and_a_hash(
     host: Host, kept: Kept, sent: bytes, error: str, size: int | None
 ) -> None:
     recorded = Recorded(host, kept)
@@ -247,7 +249,7 @@ def test_what_is_not_a_request_leaves_its_size_and_a_hash(
 
 
 @pytest.mark.slow
-def test_the_byte_that_ends_what_was_left_half_said_is_not_malformed(host: Host, kept: Kept) -> None:
+def test_the_0xff_that_ends_a_partial_request_is_not_malformed(host: Host, kept: Kept) -> None:
     """Clients send it before a sync, each time."""
     session = Session(Recorded(host, kept).dispatcher)
     replies = []
@@ -269,7 +271,7 @@ def test_garbage_cannot_fill_the_log(host: Host, kept: Kept) -> None:
     assert [record["in"] for record in kept.records] == [2000] * 3
 
 
-def test_the_rule_that_decided(host: Host, kept: Kept) -> None:
+def test_the_rule_that_decided_is_recorded(host: Host, kept: Kept) -> None:
     recorded = Recorded(host, kept, Policy(allow=["guest-ping", "guest-sync"], block=["guest-sync"]))
     for name in ("guest-ping", "guest-sync", "guest-info"):
         recorded.ask(name, id=1) if name == "guest-sync" else recorded.ask(name)
@@ -280,7 +282,7 @@ def test_the_rule_that_decided(host: Host, kept: Kept) -> None:
     ]
 
 
-def test_payloads_are_sizes_and_hashes_and_secrets_only_sizes(
+def test_payloads_are_recorded_as_sizes_and_hashes_and_secrets_as_sizes_only(
     recorded: Recorded, kept: Kept, tmp_path: Path, programs: FakePrograms
 ) -> None:
     handle = recorded.ask("guest-file-open", path=str(tmp_path / "file"), mode="w")
@@ -297,7 +299,7 @@ def test_payloads_are_sizes_and_hashes_and_secrets_only_sizes(
     assert len(shown[1]["buf-b64"]["hash"]) == 32
 
 
-def test_what_is_long_is_cut(recorded: Recorded, kept: Kept) -> None:
+def test_long_values_are_cut(recorded: Recorded, kept: Kept) -> None:
     recorded.ask("guest-file-open", path="x" * 10_000)
     recorded.ask("guest-fsfreeze-freeze-list", mountpoints=["/mnt"] * 1000)
     path = kept.records[0]["arguments"]["path"]
@@ -307,7 +309,7 @@ def test_what_is_long_is_cut(recorded: Recorded, kept: Kept) -> None:
     assert len(json.dumps(kept.records[0])) < 5000  # the error has the path once more
 
 
-def test_numbers_of_a_result_are_recorded_and_its_texts_are_not(
+def test_numbers_in_a_result_are_recorded_and_its_strings_are_not(
     recorded: Recorded, kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("qga.agent.commands.file.handles.read", lambda descriptor, count: (b"the guest's own", True))
@@ -318,7 +320,7 @@ def test_numbers_of_a_result_are_recorded_and_its_texts_are_not(
     assert record["out"] == len(json.dumps(reply, separators=(",", ":"))) + 1
 
 
-def test_a_reply_that_max_reply_refuses_has_the_size_of_the_refusal(host: Host, kept: Kept) -> None:
+def test_a_reply_refused_by_max_reply_is_recorded_with_the_size_of_the_refusal(host: Host, kept: Kept) -> None:
     recorded = Recorded(host, kept)
     recorded.ctx.config = recorded.ctx.config._replace(max_reply=200)
     line = recorded.dispatcher.handle({"execute": "guest-info"})
@@ -338,7 +340,7 @@ def test_a_shutdown_that_ends_the_agent_is_recorded(recorded: Recorded, kept: Ke
     assert record["error"] == "the agent ended before this was over"
 
 
-def test_frozen_it_is_kept_and_written_at_the_thaw(host: Host, kept: Kept) -> None:
+def test_records_made_while_frozen_are_written_at_the_thaw(host: Host, kept: Kept) -> None:
     recorded = Recorded(host, kept)
     freeze = FreezeState()
     freeze.subscribe(recorded.audit.on_freeze)
@@ -352,7 +354,7 @@ def test_frozen_it_is_kept_and_written_at_the_thaw(host: Host, kept: Kept) -> No
     assert [record["seq"] for record in kept.records] == [1, 2, 3, 4]
 
 
-def test_what_is_kept_is_bounded_and_the_loss_is_recorded(host: Host, kept: Kept) -> None:
+def test_waiting_records_are_bounded_and_the_loss_is_recorded(host: Host, kept: Kept) -> None:
     recorded = Recorded(host, kept)
     recorded.audit.on_freeze(True)
     for _ in range(backlog.MAX_HELD + 3):
@@ -364,7 +366,7 @@ def test_what_is_kept_is_bounded_and_the_loss_is_recorded(host: Host, kept: Kept
     assert last["commands"] == {"guest-ping": 3}
 
 
-def test_a_failing_log_is_reported_once_and_closes_all_but_what_is_safe(
+def test_a_failing_log_is_reported_once_and_only_safe_commands_stay_allowed(
     recorded: Recorded, kept: Kept, caplog: pytest.LogCaptureFixture
 ) -> None:
     kept.error = OSError(errno.ENOSPC, "No space left on device")
@@ -391,7 +393,7 @@ def test_a_failing_log_is_reported_once_and_closes_all_but_what_is_safe(
     assert kept.records[1]["rule"] == "audit-required"
 
 
-def test_without_audit_required_a_failing_log_closes_nothing(host: Host, kept: Kept) -> None:
+def test_without_audit_required_a_failing_log_blocks_no_command(host: Host, kept: Kept) -> None:
     recorded = Recorded(host, kept)
     recorded.audit = Audit(still_loop(), kept, "test")
     recorded.dispatcher = Dispatcher(recorded.ctx, bind(SCHEMA), recorded.audit)
@@ -400,7 +402,7 @@ def test_without_audit_required_a_failing_log_closes_nothing(host: Host, kept: K
     assert "return" in recorded.ask("guest-get-time")
 
 
-def test_a_file_is_private_and_has_a_line_a_record(recorded: Recorded, tmp_path: Path) -> None:
+def test_the_file_is_private_and_has_one_line_per_record(recorded: Recorded, tmp_path: Path) -> None:
     path = tmp_path / "audit.log"
     sink = FileSink(str(path))
     sink.write({"time": 0.25, "event": "one\n"})
@@ -409,7 +411,7 @@ def test_a_file_is_private_and_has_a_line_a_record(recorded: Recorded, tmp_path:
     assert [json.loads(line)["event"] for line in path.read_text().splitlines()] == ["one\n", "b�d"]
 
 
-def test_a_file_follows_a_rotation_once_it_is_opened_anew(host: Host, tmp_path: Path) -> None:
+def test_the_file_follows_a_rotation_once_it_is_reopened(host: Host, tmp_path: Path) -> None:
     """As logrotate(8) does: rename, then tell the agent."""
     path = tmp_path / "audit.log"
     recorded = Recorded(host, FileSink(str(path)))
@@ -423,7 +425,7 @@ def test_a_file_follows_a_rotation_once_it_is_opened_anew(host: Host, tmp_path: 
     assert events(path) == ["three"]
 
 
-def test_another_file_takes_over(host: Host, tmp_path: Path) -> None:
+def test_a_reopened_log_continues_in_another_file(host: Host, tmp_path: Path) -> None:
     recorded = Recorded(host, FileSink("/dev/full"))
     recorded.ask("guest-ping")
     recorded.audit.reopen(FileSink(str(tmp_path / "other.log")))
@@ -432,7 +434,7 @@ def test_another_file_takes_over(host: Host, tmp_path: Path) -> None:
     assert seqs == [1, 2]
 
 
-def test_a_rotation_while_frozen_touches_nothing_before_the_thaw(host: Host, tmp_path: Path) -> None:
+def test_a_rotation_while_frozen_touches_no_file_before_the_thaw(host: Host, tmp_path: Path) -> None:
     path = tmp_path / "audit.log"
     recorded = Recorded(host, FileSink(str(path)))
     recorded.ask("guest-ping")
@@ -445,7 +447,7 @@ def test_a_rotation_while_frozen_touches_nothing_before_the_thaw(host: Host, tmp
     assert [json.loads(line)["seq"] for line in path.read_text().splitlines()] == [2]
 
 
-def test_a_file_that_cannot_be_opened_anew_is_a_failure_until_it_can(
+def test_a_file_that_cannot_be_reopened_is_a_failure_until_it_can(
     host: Host, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     directory = tmp_path / "logs"
@@ -469,7 +471,7 @@ def test_a_full_disk(host: Host) -> None:
     assert "return" in recorded.ask("guest-ping")
 
 
-def test_half_a_line_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partial_line_is_truncated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "audit.log"
     sink, real = FileSink(str(path)), os.write
     sink.write({"time": 0.25, "event": "zero"})
@@ -482,7 +484,7 @@ def test_half_a_line_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert events(path) == ["zero", "one"]
 
 
-def test_half_a_line_that_cannot_be_taken_back_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partial_line_that_cannot_be_truncated_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a file with chattr(1)'s attribute a."""
     path = tmp_path / "audit.log"
     sink, real = FileSink(str(path)), os.write
@@ -506,7 +508,7 @@ def test_half_a_line_that_cannot_be_taken_back_is_ended(tmp_path: Path, monkeypa
 @pytest.mark.parametrize(
     ("left", "expected"), [(b"", b""), (b"x\n", b"x\n"), (b'{"tim', b'{"tim\n'), (b"\0", b"\0\n")]
 )
-def test_half_a_line_of_an_earlier_run_is_ended(tmp_path: Path, left: bytes, expected: bytes) -> None:
+def test_a_partial_line_of_an_earlier_run_is_ended(tmp_path: Path, left: bytes, expected: bytes) -> None:
     path = tmp_path / "audit.log"
     path.write_bytes(left)
     sink = FileSink(str(path))
@@ -538,7 +540,7 @@ def replaced(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("change", "gone"), [(renamed, 0), (removed, 2), (replaced, 2)])
-def test_a_file_that_is_not_in_its_place_is_noticed_within_a_second(
+def test_a_file_that_was_moved_away_is_noticed_within_a_second(
     tmp_path: Path, change: Callable[[Path], None], gone: int
 ) -> None:
     path = tmp_path / "audit.log"
@@ -556,7 +558,7 @@ def test_a_file_that_is_not_in_its_place_is_noticed_within_a_second(
         assert events(path.with_suffix(".1")) == ["one", "two", "three"]
 
 
-def test_what_is_gone_with_a_removed_file_is_counted(
+def test_records_lost_with_a_removed_file_are_counted(
     recorded: Recorded, host: Host, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "audit.log"
@@ -573,7 +575,9 @@ def test_what_is_gone_with_a_removed_file_is_counted(
     assert caplog.messages == [f"the audit log {path}: it was removed, renamed or replaced, a new one is begun"]
 
 
-def test_a_link_in_its_place_is_not_followed(host: Host, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_symbolic_link_in_place_of_the_file_is_not_followed(
+    host: Host, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path, victim = tmp_path / "audit.log", tmp_path / "victim"
     victim.write_text("as it was")
     recorded = Recorded(host, FileSink(str(path)))
@@ -594,7 +598,7 @@ def test_a_link_in_its_place_is_not_followed(host: Host, tmp_path: Path, caplog:
     assert f"the audit log {path} cannot be written: it is a symbolic link, which is not followed" in caplog.messages
 
 
-def test_a_pipe_in_its_place_gets_nothing(host: Host, tmp_path: Path) -> None:
+def test_a_fifo_in_place_of_the_file_gets_nothing(host: Host, tmp_path: Path) -> None:
     path = tmp_path / "audit.log"
     recorded = Recorded(host, FileSink(str(path)))
     recorded.audit._recorder.write("one", at(1, "one"))
@@ -607,7 +611,7 @@ def test_a_pipe_in_its_place_gets_nothing(host: Host, tmp_path: Path) -> None:
     os.close(reader)
 
 
-def test_a_link_that_the_owner_named_is_refused_too(tmp_path: Path) -> None:
+def test_a_configured_path_that_is_a_symbolic_link_is_refused_too(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "audit.log")
     with pytest.raises(OSError, match="symbolic link"):
         FileSink(str(tmp_path / "link")).open()
@@ -656,7 +660,7 @@ def test_the_journal_gets_fields(in_journal: Recorded, journal: socket.socket) -
     assert b"\n" in told["QGA_ERROR"]  # in its binary form: no request can forge a field
 
 
-def test_a_journal_that_does_not_read_holds_nobody_up_and_gets_all_later(
+def test_a_journal_that_does_not_read_blocks_nothing_and_gets_every_record_later(
     in_journal: Recorded, journal: socket.socket
 ) -> None:
     recorded = in_journal
@@ -675,7 +679,9 @@ def test_a_journal_that_does_not_read_holds_nobody_up_and_gets_all_later(
     assert seen == list(range(1, 901))
 
 
-def test_a_journal_that_is_started_anew_goes_on(in_journal: Recorded, tmp_path: Path, journal: socket.socket) -> None:
+def test_a_restarted_journal_gets_the_next_records(
+    in_journal: Recorded, tmp_path: Path, journal: socket.socket
+) -> None:
     path = tmp_path / "journal"
     recorded = in_journal
     recorded.ask("guest-ping")
@@ -699,7 +705,7 @@ def test_a_journal_that_is_started_anew_goes_on(in_journal: Recorded, tmp_path: 
         ("/x", {}, "/x"),
     ],
 )
-def test_where_it_goes_by_default(
+def test_where_the_audit_log_goes_by_default(
     setting: str | None, environ: dict[str, str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "journal").touch()
@@ -719,7 +725,7 @@ def ask(peer: Lines, name: str, **arguments: object) -> Any:
 
 
 @pytest.mark.forks
-def test_an_agent_tells_of_a_program_and_of_its_end(tmp_path: Path, start: Callable[..., RunningAgent]) -> None:
+def test_an_agent_records_a_program_and_its_end(tmp_path: Path, start: Callable[..., RunningAgent]) -> None:
     path = tmp_path / "audit.log"
     with start("--audit-log", str(path)) as agent, Lines.connect(tmp_path / "agent.sock") as peer:
         pids = [ask(peer, "guest-exec", path="/bin/sh", arg=["-c", "exit 3"])["return"]["pid"]]
@@ -741,7 +747,7 @@ def test_an_agent_tells_of_a_program_and_of_its_end(tmp_path: Path, start: Calla
 
 
 @pytest.mark.forks
-def test_an_agent_without_the_log_that_it_requires_answers_what_is_safe(
+def test_an_agent_without_its_required_audit_log_carries_out_safe_commands_only(
     tmp_path: Path, start: Callable[..., RunningAgent]
 ) -> None:
     path = tmp_path / "missing" / "audit.log"

@@ -80,7 +80,7 @@ def test_a_full_filesystem(tmp_path: Path, start: Callable[..., RunningAgent]) -
         assert "cannot be written: No space left on device" in agent.log.read_text()
 
 
-def test_half_a_line_of_an_agent_that_was_killed(tmp_path: Path, start: Callable[..., RunningAgent]) -> None:
+def test_a_partial_line_of_a_killed_agent_is_ended(tmp_path: Path, start: Callable[..., RunningAgent]) -> None:
     with start() as first, Lines.connect(tmp_path / "sock") as peer:
         log = Path(f"/proc/{first.process.pid}/root{tmp_path}/logs/audit.log")
         ping(peer)

@@ -53,7 +53,7 @@ def accounted(pings: int) -> Callable[[list[dict[str, Any]]], bool]:
 
 @pytest.mark.forks
 @needs_journald
-def test_pings_that_journald_is_too_slow_for_do_not_hide_a_command(tmp_path: Path, journal: Journald) -> None:
+def test_a_flood_of_pings_to_a_slow_journald_does_not_hide_a_command(tmp_path: Path, journal: Journald) -> None:
     """It is stopped while they come, as it may be while it writes to a slow disk."""
     journal.limit(1_000_000, 1)
     with agent_beside(journal, tmp_path) as agent, Lines.connect(tmp_path / "agent.sock") as peer:
@@ -75,7 +75,9 @@ def test_pings_that_journald_is_too_slow_for_do_not_hide_a_command(tmp_path: Pat
 
 @pytest.mark.forks
 @needs_journald
-def test_what_journald_would_drop_for_its_rate_is_not_sent_but_counted(tmp_path: Path, journal: Journald) -> None:
+def test_records_beyond_the_rate_limit_of_journald_are_counted_and_not_sent(
+    tmp_path: Path, journal: Journald
+) -> None:
     journal.limit(2000, 30)
     with agent_beside(journal, tmp_path) as agent, Lines.connect(tmp_path / "agent.sock") as peer:
         ask(peer, PING, 8000)
@@ -112,7 +114,7 @@ def test_with_the_limits_of_the_unit_nothing_is_lost(tmp_path: Path, journal: Jo
 
 @pytest.mark.forks
 @needs_journald
-def test_a_datagram_that_has_no_room_is_cut(journal: Journald, tmp_path: Path) -> None:
+def test_a_datagram_that_is_too_large_is_cut(journal: Journald, tmp_path: Path) -> None:
     """Where net.core.wmem_default is at its least. What a record needs is there."""
     path = f"/proc/{journal.process.pid}/root/run/systemd/journal/socket"
     sink = JournalSink(path)
@@ -127,7 +129,7 @@ def test_a_datagram_that_has_no_room_is_cut(journal: Journald, tmp_path: Path) -
     sink.close()
 
 
-def test_the_pace_stays_below_the_limit_however_intervals_fall() -> None:
+def test_the_rate_stays_below_the_limit_in_every_interval() -> None:
     """A sender that never rests: in no interval of journald's, wherever it begins, is more let through."""
     now = [0.0]
     limit = RateLimit(1000, 30.0)

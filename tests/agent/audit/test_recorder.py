@@ -82,7 +82,7 @@ def test_a_full_sink_is_watched_and_goes_on_as_soon_as_there_is_room(running: Ru
     assert running.failures == []
 
 
-def test_what_is_lost_is_the_newest_of_whatever_comes_most(
+def test_the_newest_records_of_the_most_frequent_kind_are_dropped(
     running: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
     running.sink.error = BlockingIOError(errno.EAGAIN, "full")
@@ -102,9 +102,7 @@ def test_what_is_lost_is_the_newest_of_whatever_comes_most(
     ]
 
 
-def test_a_log_that_is_too_slow_again_and_again_does_not_fill_another(
-    running: Running, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_slow_audit_log_does_not_flood_the_agents_log(running: Running, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(20):
         running.sink.error = BlockingIOError(errno.EAGAIN, "full")
         running.write("ping", MAX_HELD + 1)
@@ -114,7 +112,7 @@ def test_a_log_that_is_too_slow_again_and_again_does_not_fill_another(
     assert len(caplog.messages) == 2
 
 
-def test_a_sink_that_fails_is_tried_with_each_record_and_by_itself_ever_less_often(running: Running) -> None:
+def test_a_failing_sink_is_retried_with_each_record_and_by_a_timer_that_backs_off(running: Running) -> None:
     running.sink.error = OSError(errno.EIO, "Input/output error")
     running.write("ping")
     delays = [running.loop.fire() for _ in range(8)]
@@ -130,7 +128,7 @@ def test_a_sink_that_fails_is_tried_with_each_record_and_by_itself_ever_less_oft
     assert running.failures == [True, False, True, False]
 
 
-def test_a_pace_is_kept_by_a_timer(running: Running) -> None:
+def test_a_rate_limit_is_kept_by_a_timer(running: Running) -> None:
     running.sink.error = Later(3.0)
     running.write("ping", 2)
     assert running.loop.watched == {}
@@ -140,7 +138,7 @@ def test_a_pace_is_kept_by_a_timer(running: Running) -> None:
     assert running.kinds() == {"ping": 2}
 
 
-def test_a_pace_does_not_wait_for_the_timer_of_a_failure(running: Running) -> None:
+def test_a_rate_limit_does_not_wait_for_the_timer_of_a_failure(running: Running) -> None:
     running.sink.error = OSError(errno.EIO, "Input/output error")
     running.write("ping")
     for _ in range(7):
@@ -154,7 +152,7 @@ def test_a_pace_does_not_wait_for_the_timer_of_a_failure(running: Running) -> No
     assert running.kinds() == {"ping": 2}
 
 
-def test_a_record_that_can_never_be_written_holds_nothing_up(running: Running) -> None:
+def test_a_record_that_can_never_be_written_does_not_block_the_next(running: Running) -> None:
     running.sink.error = OSError(errno.EMSGSIZE, "Message too long")
     running.write("huge")
     running.sink.error = TypeError("a bug")
@@ -165,7 +163,7 @@ def test_a_record_that_can_never_be_written_holds_nothing_up(running: Running) -
     assert running.sink.taken[-1]["commands"] == {"huge": 1, "odd": 1}
 
 
-def test_what_is_gone_with_a_file_is_counted_even_while_a_loss_is_reported(running: Running) -> None:
+def test_records_lost_with_a_file_are_counted_even_while_a_loss_is_reported(running: Running) -> None:
     running.sink.error = OSError(errno.EMSGSIZE, "Message too long")
     running.write("huge")
     running.sink.error = None
@@ -183,7 +181,7 @@ def test_what_is_gone_with_a_file_is_counted_even_while_a_loss_is_reported(runni
     assert lost == [{"huge": 1}, {"written to the file that was removed": 3}]
 
 
-def test_at_the_end_what_has_no_room_is_counted(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+def test_at_the_end_records_without_room_are_counted(running: Running, caplog: pytest.LogCaptureFixture) -> None:
     running.sink.error = Later(3.0)
     running.write("ping", 5)
     running.write("exec")

@@ -62,7 +62,7 @@ def test_rules_are_recorded_and_a_rotated_file_is_opened_again(tmp_path: Path) -
         assert records[0]["seq"] == max(json.loads(line)["seq"] for line in rotated.read_text().splitlines()) + 1
 
 
-def test_limits_and_check_up_are_of_the_profile_in_effect(
+def test_limits_and_self_test_follow_the_profile_in_effect(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     conf = tmp_path / "qemu-ga.conf"

@@ -137,7 +137,9 @@ def quote(argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 0) -> Out
     return Outcome(status=1, output=b"cannot do " + " ".join(argv).encode() + b" with: " + stdin)
 
 
-def test_in_no_log_of_an_agent_whose_guest_is_a_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_secret_is_in_a_log_of_an_agent_whose_guest_is_a_directory_tree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every command is carried out here, and helpers quote what they get."""
     monkeypatch.setattr(Host, "set_clock", lambda host, nanoseconds: None)
     (tmp_path / "guest").mkdir()
@@ -192,7 +194,7 @@ def received(receiver: socket.socket) -> Iterator[bytes]:
 
 
 @pytest.mark.forks
-def test_in_no_log_of_a_running_agent(tmp_path: Path) -> None:
+def test_no_secret_is_in_a_log_of_a_running_agent(tmp_path: Path) -> None:
     """At --debug, with programs really started; what would change this machine is refused by the owner's list."""
     path, agent_socket = tmp_path / "audit", tmp_path / "agent.sock"
     options = ["-m", "unix-listen", "-p", str(agent_socket), "--debug", "--audit-log", str(path)]

@@ -81,7 +81,7 @@ def flood(peer: Lines) -> None:
             peer.send(b'{"execute":"guest-info"}\n' * 1000, timeout=1)
 
 
-def test_client_that_never_reads_is_not_read_either_and_costs_nothing(agent: RunningAgent, path: str) -> None:
+def test_client_that_never_reads_is_not_read_from_and_costs_nothing(agent: RunningAgent, path: str) -> None:
     with Lines.connect(path) as peer:
         flood(peer)
         agent.settle(2 * LULL)  # within which it gives back memory, once
@@ -149,7 +149,7 @@ def test_idle_agent_does_not_wake_up(agent: RunningAgent, path: str, state: str)
     peer.close()
 
 
-def test_watchdog_is_fed_from_the_loop(tmp_path: Path, path: str) -> None:
+def test_the_loop_notifies_the_watchdog(tmp_path: Path, path: str) -> None:
     options = ("-m", "unix-listen", "-p", path)
     with RunningAgent(tmp_path, *options, env={"WATCHDOG_USEC": "400000"}) as agent:
         before = time.monotonic()
@@ -194,7 +194,7 @@ def start(tmp_path: Path, *options: str, **keywords: object) -> subprocess.Compl
     )
 
 
-def test_path_that_is_no_socket_is_left_alone(tmp_path: Path, path: str) -> None:
+def test_path_that_is_not_a_socket_is_left_alone(tmp_path: Path, path: str) -> None:
     Path(path).write_text("precious")
     result = start(tmp_path, "-m", "unix-listen", "-p", path)
     assert (result.returncode, result.stderr) == (
@@ -204,7 +204,7 @@ def test_path_that_is_no_socket_is_left_alone(tmp_path: Path, path: str) -> None
     assert Path(path).read_text() == "precious"
 
 
-def test_port_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_port_is_an_error(tmp_path: Path) -> None:
     result = start(tmp_path, "-p", "/dev/virtio-ports/org.example.nowhere")
     assert (result.returncode, result.stderr) == (
         1,
@@ -270,7 +270,7 @@ def test_isa_serial_answers_and_opens_again_after_a_hang_up(tmp_path: Path) -> N
         line.hang_up()
 
 
-def test_binary_safe_serial_line(tmp_path: Path) -> None:
+def test_serial_line_passes_every_byte_unchanged(tmp_path: Path) -> None:
     """Control characters neither echo, nor stop the line, nor become something else."""
     line = SerialPair(tmp_path)
     with RunningAgent(tmp_path, "-m", "isa-serial", "-p", str(line.path)):
@@ -288,7 +288,7 @@ def test_retry_path_waits_for_a_port_and_obeys_sigterm_meanwhile(tmp_path: Path)
         assert agent.terminate(timeout=3) == 0
 
 
-def test_retry_path_finds_what_appears_later(tmp_path: Path) -> None:
+def test_retry_path_opens_a_port_that_appears_later(tmp_path: Path) -> None:
     line = SerialPair(tmp_path)
     elsewhere = line.path.rename(tmp_path / "later")
     with RunningAgent(tmp_path, "-r", "-m", "isa-serial", "-p", str(line.path)) as agent:
@@ -325,7 +325,7 @@ def test_socket_activation(tmp_path: Path, path: str) -> None:
         (socket.SOCK_DGRAM, 1, "unsupported listen fd type"),
     ],
 )
-def test_socket_activation_with_what_cannot_be_served(
+def test_socket_activation_with_unusable_descriptors(
     tmp_path: Path, path: str, kind: socket.SocketKind, count: int, said: str
 ) -> None:
     with socket.socket(socket.AF_UNIX, kind) as sock:

@@ -55,7 +55,7 @@ def ask_as(uid: int, path: Path) -> str:
 
 
 @pytest.mark.parametrize("umask", [0, 0o022, 0o777])
-def test_the_socket_is_its_owners_only_and_never_was_more(
+def test_the_socket_is_never_open_to_others_than_its_owner(
     tmp_path: Path, umask: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = str(tmp_path / "sock")
@@ -107,13 +107,13 @@ def test_only_the_users_listed_are_served(directory: Path) -> None:
 
 @pytest.mark.forks
 @needs_root
-def test_root_is_refused_like_anybody_who_is_not_listed(directory: Path) -> None:
+def test_root_is_refused_unless_listed(directory: Path) -> None:
     path = directory / "agent.sock"
     with RunningAgent(directory, "-m", "unix-listen", "-p", str(path), "--socket-users", str(NOBODY)):
         assert ask_as(0, path) in ("b''", "ConnectionResetError", "BrokenPipeError")
 
 
-def test_without_a_list_whoever_can_open_it_may_stay_and_vsock_has_no_users() -> None:
+def test_without_a_list_every_peer_is_served_and_vsock_has_no_users() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         assert Peers((), None).admits(ours)
@@ -123,6 +123,6 @@ def test_without_a_list_whoever_can_open_it_may_stay_and_vsock_has_no_users() ->
         assert Peers(("4711",), None).admits(other)
 
 
-def test_a_user_that_is_none_stops_the_start() -> None:
+def test_an_unknown_user_stops_the_start() -> None:
     with pytest.raises(ConfigError, match="socket-users: there is no user 'no-such-user'"):
         Peers(("no-such-user",), None)

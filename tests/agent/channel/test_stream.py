@@ -55,9 +55,7 @@ class Channel:
         self.host.close()
 
 
-def test_a_host_that_sends_much_gets_its_turn_and_then_the_rest_of_the_loop(
-    loop: Loop, new_session: Callable[[], Session]
-) -> None:
+def test_a_host_that_sends_much_does_not_starve_the_loop(loop: Loop, new_session: Callable[[], Session]) -> None:
     channel = Channel(loop, new_session, persistent=False)
     channel.host.sendall(PING * 1000)
     loop.call_later(0, loop.stop)
@@ -122,7 +120,7 @@ def test_a_fault_in_a_session_ends_it_and_not_the_agent(
     channel.end()
 
 
-def test_a_client_that_is_gone_before_it_is_looked_at_makes_room(
+def test_a_client_that_left_before_it_was_checked_makes_room(
     loop: Loop, new_session: Callable[[], Session], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """getpeername(2) of a vsock socket without peer fails: ENOTCONN. What is asked here is a real one."""

@@ -94,7 +94,7 @@ def test_password_goes_to_chpasswd(execute: Execute, programs: Recorder, crypted
         ("ann\0", encoded(b"a"), "forbidden characters in username"),
     ],
 )
-def test_what_would_not_be_one_line_of_chpasswd(
+def test_input_that_is_not_one_line_of_chpasswd_is_refused(
     execute: Execute, programs: Recorder, username: str, password: str, said: str
 ) -> None:
     programs.answers["chpasswd"] = Outcome(status=0)
@@ -127,7 +127,7 @@ def test_no_log_has_the_password(execute: Execute, programs: Recorder, caplog: p
     assert "Open Sesame" not in caplog.text
 
 
-def test_replies_before_it_are_not_kept_waiting() -> None:
+def test_earlier_replies_are_not_delayed() -> None:
     assert schema.load().commands["guest-set-user-password"].slow
 
 
@@ -145,7 +145,7 @@ def test_only_a_newline_ends_a_line() -> None:
     assert sshkeys.parse_keys(b"a\x0bb\x0cc\x1cd\xc2\x85e\xe2\x80\xa8f\n") == ["a\x0bb\x0cc\x1cd\x85e\u2028f"]
 
 
-def test_what_is_no_utf_8_is_replaced(execute: Execute, host: Host) -> None:
+def test_invalid_utf_8_is_replaced(execute: Execute, host: Host) -> None:
     write(host, KEYS, "")
     Path(host.path(KEYS)).write_bytes(b"ssh-rsa A \xff\n")
     assert execute(GET, username="ann") == {"return": {"keys": ["ssh-rsa A \ufffd"]}}
@@ -156,7 +156,7 @@ def test_empty_file_has_no_keys(execute: Execute, host: Host) -> None:
     assert execute(GET, username="ann") == {"return": {"keys": []}}
 
 
-def test_no_file_no_directory_no_home(execute: Execute, host: Host) -> None:
+def test_missing_file_directory_or_home(execute: Execute, host: Host) -> None:
     missing = failed(f"{UNREADABLE}No such file or directory")
     assert execute(GET, username="ann") == missing
     Path(host.path(KEYS)).parent.mkdir()
@@ -215,19 +215,19 @@ def test_reset_drops_what_was_there(execute: Execute, host: Host, keys: list[str
     assert Path(host.path(KEYS)).read_text() == after
 
 
-def test_reset_also_where_there_is_nothing(execute: Execute, host: Host) -> None:
+def test_reset_creates_what_is_missing(execute: Execute, host: Host) -> None:
     assert added(execute, reset=True) == {"return": {}}
     assert Path(host.path(KEYS)).read_bytes() == b""
 
 
-def test_bytes_that_are_no_utf_8_stay(execute: Execute, host: Host) -> None:
+def test_invalid_utf_8_in_the_file_is_preserved(execute: Execute, host: Host) -> None:
     write(host, KEYS, "")
     Path(host.path(KEYS)).write_bytes(b"# \xff\r\n")
     added(execute, "A")
     assert Path(host.path(KEYS)).read_bytes() == b"# \xff\r\nA\n"
 
 
-def test_directory_that_is_there_keeps_its_mode_and_the_file_gets_its_own(execute: Execute, host: Host) -> None:
+def test_existing_directory_keeps_its_mode_and_the_file_is_private(execute: Execute, host: Host) -> None:
     write(host, KEYS, "A\n")
     Path(host.path(KEYS)).parent.chmod(0o755)
     Path(host.path(KEYS)).chmod(0o666)
@@ -245,7 +245,7 @@ def test_file_is_replaced_not_written_over(execute: Execute, host: Host) -> None
     assert Path(host.path(KEYS)).read_text() == "A\nB\n"
 
 
-def test_home_that_is_not_there(execute: Execute, host: Host) -> None:
+def test_missing_home(execute: Execute, host: Host) -> None:
     Path(host.path("/home/ann")).rmdir()
     said = "failed to create directory '/home/ann/.ssh': No such file or directory"
     assert added(execute, "A") == failed(said)
@@ -289,7 +289,7 @@ def test_nothing_to_remove_from(execute: Execute, host: Host) -> None:
 
 @pytest.mark.parametrize("command", [ADD, REMOVE])
 @pytest.mark.parametrize("key", ["# x", "A\nB", "A\n", "A\0B"])
-def test_what_is_no_key_is_refused_before_the_user_is_looked_up(execute: Execute, command: str, key: str) -> None:
+def test_an_invalid_key_is_refused_before_the_user_is_looked_up(execute: Execute, command: str, key: str) -> None:
     assert execute(command, username="nobody I know", keys=["A", key]) == failed(
         f"invalid OpenSSH public key: '{key}'"
     )
@@ -368,7 +368,7 @@ def make_socket(path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [make_fifo, make_socket, Path.mkdir])
-def test_file_that_is_none(execute: Execute, host: Host, make: Callable[[Path], None]) -> None:
+def test_what_is_not_a_regular_file_is_refused(execute: Execute, host: Host, make: Callable[[Path], None]) -> None:
     Path(host.path(KEYS)).parent.mkdir()
     make(Path(host.path(KEYS)))
     assert all_of_them(execute) == [failed(f"{UNREADABLE}it is not a regular file")] * 4
@@ -442,7 +442,7 @@ def test_directory_that_cannot_be_synced(execute: Execute, host: Host, monkeypat
     assert Path(host.path(KEYS)).read_text() == "A\n"
 
 
-def test_all_of_it_is_done_as_the_user(execute: Execute, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_file_access_happens_as_the_user(execute: Execute, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing but the lookup happens outside of ``run_as``."""
     write(host, KEYS, "A\n")
     users: list[str] = []
@@ -457,7 +457,7 @@ def test_all_of_it_is_done_as_the_user(execute: Execute, host: Host, monkeypatch
     assert Path(host.path(KEYS)).read_text() == "A\n"
 
 
-def test_host_that_was_given_no_way_to_become_a_user(host: Host) -> None:
+def test_host_without_a_run_as_function(host: Host) -> None:
     bare = Host(host.run, host.which, host.root)
     with pytest.raises(Exception, match=r"^cannot become user 'ann'$"):
         sshkeys.list_keys(bare, bare.user("ann"))

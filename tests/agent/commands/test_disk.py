@@ -228,7 +228,7 @@ def test_where_a_disk_is_attached(
     }
 
 
-def test_port_that_is_gone_while_it_is_looked_at(tree: Tree) -> None:
+def test_port_that_disappears_while_it_is_read(tree: Tree) -> None:
     controller = f"{PCI}/0000:00:1f.2"
     tree.driver(controller, "ahci")
     disk = Device(tree.host.path(f"{controller}/ata1/host0/target0:0:0/0:0:0:0/block/sda"), "/dev/sda", "8:0")
@@ -252,7 +252,7 @@ def lvm(tree: Tree) -> None:
     tree.disk(f"{VIRTUAL}/loop1", "7:1", size="0")
 
 
-def test_disks_partitions_and_what_lies_on_them(tree: Tree, execute: Execute) -> None:
+def test_disks_partitions_and_the_devices_stacked_on_them(tree: Tree, execute: Execute) -> None:
     lvm(tree)
     assert execute("guest-get-disks")["return"] == [
         {"name": "/dev/dm-0", "partition": False, "dependencies": ["/dev/md127", "/dev/vdb"], "alias": "vg-data"},
@@ -311,7 +311,7 @@ class Nvme(Host):
 
 
 @pytest.mark.parametrize(("kind", "bus_type"), [("SD", "sd"), ("MMC", "mmc"), ("SDIO", "unknown")])
-def test_a_card_is_of_its_type(tree: Tree, execute: Execute, kind: str, bus_type: str) -> None:
+def test_a_memory_card_has_its_own_bus_type(tree: Tree, execute: Execute, kind: str, bus_type: str) -> None:
     card = f"{PCI}/0000:00:09.0/mmc_host/mmc0/mmc0:4567"
     tree.disk(f"{card}/block/mmcblk0", "179:0")
     tree.driver(f"{PCI}/0000:00:09.0", "sdhci-pci")
@@ -452,7 +452,7 @@ def test_diskstats_that_cannot_be_read(execute: Execute) -> None:
     assert parse_diskstats("") == []
 
 
-def test_only_decimal_digits_are_a_number() -> None:
+def test_a_number_is_decimal_digits_only() -> None:
     assert sorted(["1²", "1"], key=natural) == ["1", "1²"]
 
 

@@ -169,19 +169,19 @@ def test_listed_mount_points_only(guest: Guest) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EBUSY])
-def test_what_cannot_be_frozen_or_is_somebody_elses(guest: Guest, number: int) -> None:
+def test_filesystems_that_cannot_be_frozen_or_are_already_frozen(guest: Guest, number: int) -> None:
     guest.kernel.refuse[FIFREEZE, "/data"] = number
     assert guest.ask("guest-fsfreeze-freeze") == {"return": 2}
     assert guest.frozen == {"/", "/var/lib"}
 
 
-def test_one_that_fails_thaws_the_rest(guest: Guest) -> None:
+def test_a_freeze_that_fails_thaws_the_rest(guest: Guest) -> None:
     guest.kernel.refuse[FIFREEZE, "/"] = errno.EIO
     assert guest.ask("guest-fsfreeze-freeze") == failed("failed to freeze /: Input/output error")
     assert (guest.frozen, guest.status()) == (set(), "thawed")
 
 
-def test_one_that_cannot_be_opened_thaws_the_rest(guest: Guest) -> None:
+def test_a_mount_point_that_cannot_be_opened_thaws_the_rest(guest: Guest) -> None:
     Path(guest.kernel.path("/data")).rmdir()
     assert guest.ask("guest-fsfreeze-freeze") == failed("failed to open /data: No such file or directory")
     assert (guest.frozen, guest.status()) == (set(), "thawed")
@@ -201,13 +201,13 @@ def test_thaw_when_nothing_is_frozen(tmp_path: Path, programs: FakePrograms) -> 
     assert programs.calls == ["/hook thaw"]
 
 
-def test_thaw_until_the_kernel_has_had_enough(guest: Guest) -> None:
+def test_thaw_repeats_until_the_kernel_says_it_is_thawed(guest: Guest) -> None:
     guest.kernel.frozen["/data"] = 3
     assert guest.ask("guest-fsfreeze-thaw") == {"return": 1}
     assert guest.frozen == set()
 
 
-def test_thaw_passes_over_what_cannot_be_opened(guest: Guest) -> None:
+def test_thaw_skips_mount_points_that_cannot_be_opened(guest: Guest) -> None:
     guest.ask("guest-fsfreeze-freeze")
     Path(guest.kernel.path("/data")).rmdir()
     assert guest.ask("guest-fsfreeze-thaw") == {"return": 2}
@@ -300,7 +300,7 @@ def test_directory_of_hooks_runs_in_order_and_back(tmp_path: Path, programs: Fak
 
 
 @pytest.mark.usefixtures("hook_directory")
-def test_hooks_that_ran_are_told_once_that_another_failed(tmp_path: Path, programs: FakePrograms) -> None:
+def test_hooks_that_ran_are_called_to_thaw_once_when_another_fails(tmp_path: Path, programs: FakePrograms) -> None:
     programs.answers |= hook_answers(_20_b=Outcome(status=4, output=b"x" * 5000 + b"disk full\n"))
     guest = make(tmp_path, programs, hook="/hooks.d")
     said = guest.ask("guest-fsfreeze-freeze")["error"]["desc"]
@@ -338,7 +338,7 @@ def test_hook_that_others_may_write_is_refused(
     assert (guest.status(), guest.kernel.done, programs.calls) == ("thawed", [], [])
 
 
-def test_hook_of_somebody_else_is_refused(hook_directory: Path, tmp_path: Path, programs: FakePrograms) -> None:
+def test_hook_of_another_user_is_refused(hook_directory: Path, tmp_path: Path, programs: FakePrograms) -> None:
     if os.geteuid():
         pytest.skip("only root can give files away")
     os.chown(hook_directory / "10-a", 12345, 0)
@@ -359,7 +359,7 @@ def test_excluded_filesystems(tmp_path: Path, programs: FakePrograms, globs: tup
     assert [entry["mountpoint"] for entry in guest.ask("guest-get-fsinfo")["return"]] == ["/"]
 
 
-def test_freeze_that_nobody_ends(tmp_path: Path, programs: FakePrograms) -> None:
+def test_freeze_that_is_never_thawed_ends_at_its_deadline(tmp_path: Path, programs: FakePrograms) -> None:
     programs.answers["/hook"] = Outcome(status=0)
     guest = make(tmp_path, programs, hook="/hook", fsfreeze_timeout=90)
     before = time.monotonic()
@@ -391,7 +391,7 @@ def test_old_timer_does_not_end_a_new_freeze(guest: Guest) -> None:
     assert guest.status() == "thawed"
 
 
-def test_timer_is_set_as_long_as_something_is_held_and_thaws_it(guest: Guest) -> None:
+def test_timer_is_armed_while_something_is_frozen_and_thaws_it(guest: Guest) -> None:
     def live() -> list[float]:
         return [timer.delay for timer in guest.loop.timers if timer.live]
 
@@ -446,7 +446,7 @@ def test_thaw_waits_for_a_freeze_that_a_killed_agent_has_left_behind(
     assert guest.status() == "thawed"
 
 
-def test_hook_is_told_of_the_thaw_when_the_freeze_failed(tmp_path: Path, programs: FakePrograms) -> None:
+def test_hook_is_called_to_thaw_when_the_freeze_failed(tmp_path: Path, programs: FakePrograms) -> None:
     programs.answers |= {"/hook freeze": Outcome(status=0), "/hook thaw": Outcome(status=1)}
     guest = make(tmp_path, programs, hook="/hook")
     guest.kernel.refuse[FIFREEZE, "/"] = errno.EIO
@@ -465,7 +465,7 @@ def test_agent_that_starts_where_one_was_killed(tmp_path: Path, programs: FakePr
     assert second.status() == "thawed"
 
 
-def test_marker_that_cannot_be_made_stops_nothing(
+def test_marker_that_cannot_be_created_does_not_prevent_the_freeze(
     guest: Guest, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     guest.statedir.rmdir()
@@ -474,7 +474,7 @@ def test_marker_that_cannot_be_made_stops_nothing(
     assert f"cannot create {guest.statedir / MARKER}: No such file or directory" in caplog.messages
 
 
-def test_filesystem_in_a_file_comes_before_the_one_that_has_the_file(guest: Guest) -> None:
+def test_filesystem_in_an_image_file_comes_before_the_one_that_holds_the_file(guest: Guest) -> None:
     """In the order of mounting the outer one is the later, and so would be frozen first."""
     mounts = (
         "1 1 254:1 / / rw - ext4 /dev/vda1 rw\n"
@@ -510,7 +510,7 @@ def stacked(guest: Guest, mounts: str, disks: dict[str, str], files: dict[str, s
     return [mount.mountpoint for mount in freezing_order(guest.kernel, list_mounts(guest.kernel))]
 
 
-def test_what_lies_somewhere_unknown_comes_first(guest: Guest) -> None:
+def test_filesystem_whose_backing_is_unknown_comes_first(guest: Guest) -> None:
     """On a network block device, or in a file of a server: either may be of this very guest."""
     mounts = (
         "1 1 254:1 / / rw - ext4 /dev/vda1 rw\n"
@@ -543,7 +543,7 @@ def test_overlay_whose_upper_directory_is_not_found_here(guest: Guest) -> None:
     assert stacked(guest, mounts.format("relative/upper"), disks, files) == ["/loop", "/data", "/"]
 
 
-def test_files_that_lie_in_each_other_end(guest: Guest) -> None:
+def test_image_files_that_contain_each_other_do_not_loop(guest: Guest) -> None:
     """A file that somebody has moved makes a circle of what sysfs says: an order, whichever, is found."""
     write(
         guest.kernel,
@@ -562,7 +562,7 @@ def no_process(work: object, keep: object = ()) -> NoReturn:
     raise NotStartedError("failed to create child process: Resource temporarily unavailable")
 
 
-def test_where_no_process_can_be_made_nothing_is_frozen_and_everything_thawed(guest: Guest) -> None:
+def test_when_fork_fails_nothing_is_frozen_and_everything_is_thawed(guest: Guest) -> None:
     """Better that the one that thaws is held up than that the guest stays frozen."""
     guest.ask("guest-fsfreeze-freeze")
     guest.kernel.begin = no_process
@@ -591,7 +591,7 @@ class Hanging(ImmediateAttempt[T]):
             self.descriptor = None
 
 
-def test_order_that_cannot_be_found_in_time_is_that_of_mounting(
+def test_without_a_nesting_order_in_time_the_mount_order_is_used(
     guest: Guest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A loop device asks the server of its file, which may be dead."""
@@ -618,7 +618,7 @@ def test_deadline_bounds_the_hooks_as_well(tmp_path: Path, programs: FakeProgram
     assert thawing > 9
 
 
-def test_what_hangs_stays_frozen_until_it_comes_back(
+def test_filesystem_that_hangs_stays_frozen_until_the_kernel_answers(
     guest: Guest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """At one of three mount points: the state is frozen, and nothing more hangs while that does."""

@@ -102,13 +102,13 @@ def test_block_size_is_hexadecimal(ctx: Context) -> None:
 
 
 @pytest.mark.parametrize("content", ["large\n", "1" + "0" * 16])
-def test_block_size_that_is_none(ctx: Context, content: str) -> None:
+def test_malformed_block_size(ctx: Context, content: str) -> None:
     write(ctx.host, f"{MEMORY}/block_size_bytes", content)
     with pytest.raises(CommandError, match=r'^sysfs file "block_size_bytes" holds no number$'):
         commands.guest_get_memory_block_info(ctx)
 
 
-def test_block_size_that_is_not_there(ctx: Context, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_missing_block_size(ctx: Context, tmp_path_factory: pytest.TempPathFactory) -> None:
     with pytest.raises(CommandError, match=r'^open sysfs file "block_size_bytes": No such file or directory$'):
         commands.guest_get_memory_block_info(ctx)
     bare = Host(ctx.host.run, ctx.host.which, str(tmp_path_factory.mktemp("bare")))

@@ -50,7 +50,7 @@ def ip(text: str, prefix: int) -> dict[str, object]:
     return {"ip-address": text, "ip-address-type": "ipv6" if ":" in text else "ipv4", "prefix": prefix}
 
 
-def test_in_the_kernels_order_whatever_they_have(interfaces: Interfaces) -> None:
+def test_interfaces_come_in_the_order_of_the_kernel(interfaces: Interfaces) -> None:
     counters = (11, 12, 13, 14, 15, 16, 17, 18, 0, 0, 0, 0, 0, 0, 0, 100)
     links = [link(1, "lo", bytes(6), *counters) + link(7, "eth0", bytes(range(6)), *counters), link(3, "down")]
     addresses = [
@@ -105,7 +105,9 @@ def test_label_is_an_entry_of_its_own(interfaces: Interfaces) -> None:
         (bytes(range(0xA0, 0xB4)), "a0:a1:a2:a3:a4:a5"),  # InfiniBand
     ],
 )
-def test_hardware_address_of_what_is_not_ethernet(interfaces: Interfaces, hardware: bytes | None, told: str) -> None:
+def test_hardware_address_of_interfaces_that_are_not_ethernet(
+    interfaces: Interfaces, hardware: bytes | None, told: str
+) -> None:
     assert interfaces([link(1, "x", hardware)], [])[0]["hardware-address"] == told
 
 
@@ -158,12 +160,12 @@ def test_answer_that_is_cut_short(interfaces: Interfaces, size: int) -> None:
         message(NEWLINK, bytes(16) + b"\x09\0\x01\0"),  # and one that is longer than the message
     ],
 )
-def test_answer_that_makes_no_sense(interfaces: Interfaces, answer: bytes) -> None:
+def test_malformed_answer(interfaces: Interfaces, answer: bytes) -> None:
     with pytest.raises(CommandError, match=r"^getifaddrs failed: Bad message$"):
         interfaces([answer], [answer])
 
 
-def test_this_machines_own(host: Host) -> None:
+def test_interfaces_of_this_machine(host: Host) -> None:
     links = [rtnetlink.parse_link(payload) for payload in rtnetlink.dump(RTM_GETLINK)]
     assert {link.name for link in links} == {name for _, name in socket.if_nameindex()}
     assert [link.ifindex for link in links] == [socket.if_nametoindex(link.name) for link in links]
@@ -267,7 +269,7 @@ def test_routes_on_a_big_endian_machine() -> None:
     assert routes.parse_ipv4(text, "big")[0].gateway == "10.0.0.1"
 
 
-def test_routes_without_ip(host: Host, execute: Callable[..., dict[str, Any]]) -> None:
+def test_routes_of_a_kernel_without_ip(host: Host, execute: Callable[..., dict[str, Any]]) -> None:
     assert execute("guest-network-get-route") == {"return": []}
     write(host, "/proc/net/route", IPV4)
     assert [route["version"] for route in execute("guest-network-get-route")["return"]] == [4, 4]

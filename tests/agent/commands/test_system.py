@@ -166,7 +166,7 @@ def test_users_of_logind_where_utmp_is_gone(host: Host, execute: Execute) -> Non
         SESSION.format(1).replace("active\n", "closing\n"),
     ],
 )
-def test_sessions_that_are_no_logins(text: str) -> None:
+def test_sessions_that_are_not_logins(text: str) -> None:
     assert parse_session(text) is None
 
 

@@ -37,12 +37,12 @@ def hwclock(programs: FakePrograms, outcome: Outcome) -> None:
     programs.answers |= {"hwclock": outcome, HWCLOCK: outcome}
 
 
-def test_time_is_told_to_the_microsecond(execute: Execute, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_has_microsecond_resolution(execute: Execute, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Host, "clock", lambda self: 1_700_000_000_123_456_789)
     assert execute("guest-get-time") == {"return": 1_700_000_000_123_456_000}
 
 
-def test_time_is_that_of_this_machine(execute: Execute) -> None:
+def test_time_is_the_clock_of_this_machine(execute: Execute) -> None:
     before = time.time_ns()
     told = execute("guest-get-time")["return"]
     assert before - 1000 < told <= time.time_ns()
@@ -131,5 +131,5 @@ def test_the_clock_of_this_machine_is_guarded(host: Host) -> None:
         host.set_clock(0)
 
 
-def test_replies_before_it_are_not_kept_waiting() -> None:
+def test_earlier_replies_are_not_delayed() -> None:
     assert schema.load().commands["guest-set-time"].slow

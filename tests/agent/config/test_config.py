@@ -43,7 +43,7 @@ def refused(*argv: str, environ: dict[str, str] = NO_FILE) -> str:
     return str(caught.value)
 
 
-def test_without_anything_the_defaults_of_the_reference() -> None:
+def test_without_options_the_defaults_are_those_of_the_reference() -> None:
     loaded = config.load([], NO_FILE)
     assert loaded.action is Action.RUN
     assert loaded.warnings == ()
@@ -85,7 +85,7 @@ def test_the_dump_shows_everything_in_the_order_of_the_reference() -> None:
     ]
 
 
-def test_a_dump_read_back_says_the_same(conf: Path) -> None:
+def test_a_dump_read_back_gives_the_same_configuration(conf: Path) -> None:
     given = load("-dr", "-mvsock-listen", "-p3:1234", "-l", " odd\\name\t ", "-F", "-b", "a,b")
     again = load_file(conf, config.dump(given)).config
     assert again._replace(block_rpcs=again.block_rpcs[::-1]) == given
@@ -201,7 +201,7 @@ def test_the_file_gives_way_to_the_command_line_and_lists_add_up(conf: Path) -> 
     )
 
 
-def test_words_that_are_no_options_are_ignored_and_said() -> None:
+def test_words_that_are_not_options_are_ignored_with_a_warning() -> None:
     loaded = config.load(["x", "-v", "-F", "/hook", "--", "-d"], NO_FILE)
     assert loaded.config == config.defaults(verbose=True, fsfreeze_hook="/etc/qemu/fsfreeze-hook")
     assert loaded.warnings == tuple(
@@ -209,7 +209,7 @@ def test_words_that_are_no_options_are_ignored_and_said() -> None:
     )
 
 
-def test_what_restricts_is_kept_however_often_it_is_given() -> None:
+def test_restrictions_add_up_when_given_repeatedly() -> None:
     given = load("--block-rpcs", "a", "--block-rpcs", "b", "--socket-users=root", "--socket-users=0", "--policy=/a")
     assert given.block_rpcs == ("a", "b")
     assert given.socket_users == ("root", "0")
@@ -235,7 +235,7 @@ VALUED = [(option, flag) for option in OPTIONS if option.kind is not BOOL for fl
 
 
 @given(st.lists(st.tuples(st.sampled_from(VALUED), st.sampled_from(WORDS), st.booleans())))
-def test_no_value_is_taken_for_an_option_whatever_it_looks_like(
+def test_a_value_is_never_taken_for_an_option(
     options: list[tuple[tuple[Option, str], str, bool]],
 ) -> None:
     argv: list[str] = []
@@ -289,7 +289,7 @@ def test_getopt_long_reads_the_same() -> None:
         assert found == expected, argv
 
 
-def test_an_empty_value_in_the_file_is_as_if_not_given(conf: Path) -> None:
+def test_an_empty_value_in_the_file_is_as_if_absent(conf: Path) -> None:
     given = load_file(conf, "[general]\nallow-rpcs=\nlogfile=\nfsfreeze-hook=\npath=\n").config
     assert given == config.defaults()
 
@@ -331,7 +331,7 @@ MISTYPED = [
 
 
 @pytest.mark.parametrize(("text", "words"), MISTYPED)
-def test_a_mistyped_file_opens_nothing_and_the_check_says_what_a_start_does(
+def test_a_mistyped_file_allows_nothing_and_the_check_agrees_with_a_start(
     conf: Path, text: str, words: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     conf.write_text(text + "\n")
@@ -344,7 +344,7 @@ def test_a_mistyped_file_opens_nothing_and_the_check_says_what_a_start_does(
     assert capfd.readouterr().out == "problem: " + started.removeprefix("qemu-ga: ")
 
 
-def test_all_that_is_mistyped_is_said_at_once(conf: Path) -> None:
+def test_all_mistyped_keys_are_reported_at_once(conf: Path) -> None:
     conf.write_text("[general]\nprofil=info\nverbose=maybe\nblacklist=x\n[other]\n")
     with pytest.raises(ConfigError) as caught:
         config.load([], {"QGA_CONF": str(conf)})
@@ -357,12 +357,12 @@ def test_all_that_is_mistyped_is_said_at_once(conf: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["access", "writable", "network", "shell", "ssh-keys", "hook", "freeze", "passwords"])
-def test_a_key_that_is_like_none_and_may_restrict_stops_the_start(conf: Path, key: str) -> None:
+def test_an_unknown_key_that_may_restrict_stops_the_start(conf: Path, key: str) -> None:
     conf.write_text(f"[general]\n{key}=0\n")
     assert f"{conf}, line 2: unknown key {key!r}" in refused(environ={"QGA_CONF": str(conf)})
 
 
-def test_a_key_that_can_be_no_slip_and_restrict_nothing_is_a_warning(conf: Path) -> None:
+def test_an_unknown_key_that_cannot_restrict_is_a_warning(conf: Path) -> None:
     loaded = load_file(conf, "[general]\ndaemonize=true\n\nzzz=1\n")
     assert loaded.warnings == (
         f"{conf}, line 2: 'daemonize' is ignored: QEMU's manual has it, and no agent reads it: the key is 'daemon'",
@@ -414,7 +414,7 @@ def test_a_file_named_by_c_must_exist_and_the_last_one_counts(conf: Path) -> Non
     )
 
 
-def test_a_link_that_leads_nowhere_is_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+def test_a_dangling_link_is_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     """Somebody has configured something, which is on a disk that is not mounted, say."""
     path = tmp_path / "qemu-ga.conf"
     path.symlink_to(tmp_path / "nowhere")

@@ -70,11 +70,11 @@ def test_a_value_that_is_not_text_names_its_line(raw: bytes, text: str) -> None:
     assert text in str(caught.value)
 
 
-def test_what_is_not_utf8_harms_nobody_who_does_not_read_it() -> None:
+def test_invalid_utf8_matters_only_where_it_is_read() -> None:
     assert parse(b"# \xe4\n[g]\na=\xe4\nb=1\n")["g"]["b"].string() == "1"
 
 
 @pytest.mark.slow
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0")))
-def test_what_escape_writes_parse_reads(value: str) -> None:
+def test_parse_reads_what_escape_writes(value: str) -> None:
     assert parse(f"[g]\nkey={escape(value)}\n".encode())["g"]["key"].string() == value

@@ -36,7 +36,7 @@ def at(mounts: list[Mount], path: str) -> str | None:
     return found.source if found else None
 
 
-def test_lines() -> None:
+def test_lines_of_mountinfo() -> None:
     mounts = parse_mountinfo(MOUNTINFO)
     assert [mount.mountpoint for mount in mounts] == ["/", "/proc", r"/data \x", r"/data \x/inner", "/bind", "/nfs"]
     assert mounts[2] == Mount(254, 2, r"/data \x", "xfs", "/dev/vda2", 30, 22, options="rw")
@@ -47,7 +47,7 @@ def test_numbers_and_names_that_no_kernel_has() -> None:
     assert parse_mounts(r"/dev/\000a /\000 ext4 rw 0 0") == [(r"/dev/\000a", r"/\000", "ext4")]
 
 
-def test_where_paths_lead() -> None:
+def test_resolved_paths() -> None:
     mounts = parse_mountinfo(MOUNTINFO)
     assert at(mounts, "/") == "/dev/vda1"
     assert at(mounts, "/data") == "/dev/vda1"
@@ -66,7 +66,7 @@ def test_where_paths_lead() -> None:
         (r"40 22 0:60 / / rw - nfs4 over:/ rw", "/bind", "over:/"),
     ],
 )
-def test_what_was_mounted_over_it(upper: str, path: str, found: str) -> None:
+def test_mount_hidden_by_another(upper: str, path: str, found: str) -> None:
     assert at(parse_mountinfo(f"{MOUNTINFO}{upper}\n"), path) == found
 
 
@@ -209,7 +209,7 @@ class Kernel(Host):
         ("/pool", (31, (254, 3)), False),
     ],
 )
-def test_what_is_opened_is_the_mount_itself(
+def test_the_mount_itself_is_opened(
     host: Host, mountpoint: str, at: tuple[int, tuple[int, int]] | None, there: bool
 ) -> None:
     kernel = Kernel(host.run, host.which, host.root)

@@ -18,12 +18,12 @@ from qga.agent.linux.numbers import number
         (str(-(2**63)), 10, -(2**63)),
     ],
 )
-def test_what_fits_into_64_bits(digits: str, base: int, value: int) -> None:
+def test_numbers_that_fit_into_64_bits(digits: str, base: int, value: int) -> None:
     assert number(digits, base) == value
 
 
 @pytest.mark.parametrize("digits", ["", "-", "+1", " 1", "1\n", "1_0", "0x1", "a", "²", "٣", str(2**64), "9" * 5000])
-def test_anything_else_is_refused_in_few_words(digits: str) -> None:
+def test_anything_else_is_refused_with_a_short_message(digits: str) -> None:
     with pytest.raises(ValueError, match=r"not a number|invalid literal") as caught:
         number(digits)
     assert len(str(caught.value)) < 100

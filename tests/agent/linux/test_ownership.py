@@ -62,7 +62,7 @@ def refused(host: Host, path: Path) -> str:
     return said.partition(" is refused: ")[2]
 
 
-def test_roots_own(host: Host, top: Path) -> None:
+def test_file_owned_by_root(host: Host, top: Path) -> None:
     hook = program(top / "hook")
     assert hooks.list_hooks(host, str(hook)) == [str(hook)]
     targets: tuple[Path | str, ...] = (hook, "hook", f"../{top.name}/./hook", "/" + str(hook))
@@ -73,7 +73,7 @@ def test_roots_own(host: Host, top: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["hook", "directory of hooks"])
-def test_link_in_a_users_directory_to_what_is_roots(host: Host, top: Path, kind: str) -> None:
+def test_link_in_a_users_directory_to_a_file_of_root(host: Host, top: Path, kind: str) -> None:
     """Checked was what it leads to; run was what it leads to by then."""
     home = directory(top / "home", USER)
     target = program(top / "own/hook")
@@ -81,7 +81,7 @@ def test_link_in_a_users_directory_to_what_is_roots(host: Host, top: Path, kind:
     assert refused(host, through) == f"{home} belongs to user {USER}, expected root"
 
 
-def test_link_on_the_way_in_a_users_directory(host: Host, top: Path) -> None:
+def test_link_in_a_users_directory_along_the_path(host: Host, top: Path) -> None:
     home = directory(top / "home", USER)
     program(top / "own/hook")
     link(home / "there", top / "own")
@@ -91,7 +91,7 @@ def test_link_on_the_way_in_a_users_directory(host: Host, top: Path) -> None:
     assert refused(host, through) == f"{home} belongs to user {USER}, expected root"
 
 
-def test_link_that_is_a_users(host: Host, top: Path) -> None:
+def test_link_owned_by_a_user(host: Host, top: Path) -> None:
     program(top / "hook")
     owned = link(top / "owned", "hook", USER)
     assert refused(host, owned) == f"{owned} belongs to user {USER}, expected root"
@@ -116,7 +116,7 @@ def test_file_in_a_sticky_directory(host: Host, top: Path, mode: int) -> None:
 
 
 @pytest.mark.forks
-def test_what_is_not_there_and_who_could_make_it(host: Host, top: Path) -> None:
+def test_missing_file_and_who_could_create_it(host: Host, top: Path) -> None:
     missing = top / "hook"
     assert hooks.list_hooks(host, str(missing)) == [str(missing)]
     with pytest.raises(CommandError, match="cannot be run: No such file or directory"):
@@ -137,13 +137,13 @@ def test_directory_of_hooks_with_links(host: Host, top: Path) -> None:
 
 
 @pytest.mark.parametrize(("mode", "said"), [(0o777, "0777"), (0o775, "0775")])
-def test_directory_on_the_way_that_others_may_write(host: Host, top: Path, mode: int, said: str) -> None:
+def test_directory_along_the_path_that_others_may_write(host: Host, top: Path, mode: int, said: str) -> None:
     way = directory(top / "way", mode=mode)
     hook = program(way / "own/hook")
     assert refused(host, hook) == f"users other than root may write to {way} (mode {said})"
 
 
-def test_links_in_a_circle_and_ways_through_a_file(host: Host, top: Path) -> None:
+def test_links_in_a_cycle_and_paths_through_a_file(host: Host, top: Path) -> None:
     circle = link(top / "a", "b")
     link(top / "b", "a")
     assert refused(host, circle) == f"{circle}: Too many levels of symbolic links"
@@ -162,7 +162,7 @@ def test_hook_without_a_slash_is_the_file_and_not_a_program_in_the_path(
         hooks.run_hook(host, hook, "freeze", 10)
 
 
-def test_acl_shows_as_the_groups(host: Host, top: Path) -> None:
+def test_acl_counts_as_group_permissions(host: Host, top: Path) -> None:
     """acl(5): user and group of the file, one more user with rwx, the mask, others."""
     hook = program(top / "hook")
     entries = (

@@ -55,7 +55,7 @@ def resolved(path: str | bytes) -> tuple[str | None, int | None]:
         ("a/\u00e4", "a/\u00e4"),
     ],
 )
-def test_where_a_path_leads(tree: Path, path: str, leads_to: str) -> None:
+def test_resolved_path(tree: Path, path: str, leads_to: str) -> None:
     assert resolved(f"{tree}/{path}") == (f"{tree}/{leads_to}", None)
     if os.path.exists(tree / path):
         assert os.path.realpath(tree / path) == f"{tree}/{leads_to}"  # so says who follows links by their text
@@ -75,13 +75,13 @@ def test_where_a_path_leads(tree: Path, path: str, leads_to: str) -> None:
         ("x" * 300, "x" * 300, errno.ENAMETOOLONG),
     ],
 )
-def test_what_cannot_be_used(tree: Path, path: str, leads_to: str | None, error: int) -> None:
+def test_paths_that_cannot_be_used(tree: Path, path: str, leads_to: str | None, error: int) -> None:
     assert resolved(f"{tree}/{path}") == (leads_to and f"{tree}/{leads_to}", error)
     with pytest.raises(OSError, match=os.strerror(error)):
         os.stat(tree / path if not path.endswith("/") else f"{tree}/{path}")
 
 
-def test_relative_to_where_the_agent_is(tree: Path) -> None:
+def test_relative_paths_start_in_the_working_directory(tree: Path) -> None:
     assert resolved("file") == (f"{tree}/a/file", None)
     assert resolved("../to-b") == (f"{tree}/a/b", None)
     assert resolved("") == (None, errno.ENOENT)
@@ -93,7 +93,7 @@ def test_above_the_root_is_the_root() -> None:
     assert resolved("/.././/etc/../etc") == (os.path.realpath("/etc"), None)
 
 
-def test_magic_links_are_what_they_say(tree: Path) -> None:
+def test_magic_links_resolve_to_the_file_they_refer_to(tree: Path) -> None:
     pid = os.getpid()
     assert resolved(f"/proc/self/root{tree}/to-file") == (f"{tree}/a/file", None)
     assert resolved(f"/proc/{pid}/root/{tree}/a/file") == (f"{tree}/a/file", None)
@@ -110,7 +110,7 @@ def test_magic_links_are_what_they_say(tree: Path) -> None:
     os.close(writing)
 
 
-def test_a_name_that_is_no_utf8(tree: Path) -> None:
+def test_a_name_that_is_not_utf8(tree: Path) -> None:
     (tree / os.fsdecode(b"\xff")).write_text("x")
     assert resolved(os.fsencode(tree) + b"/\xff") == (f"{tree}/\udcff", None)
 
@@ -121,7 +121,7 @@ def test_a_deep_path_runs_out_of_descriptors_and_says_so(tree: Path) -> None:
     assert resolved(f"{tree}/" + "a/up/" * 41 + "a/file")[1] == errno.ELOOP
 
 
-def test_what_was_resolved_is_opened_wherever_the_links_lead_by_then(tree: Path) -> None:
+def test_the_resolved_file_is_opened_even_if_links_have_changed(tree: Path) -> None:
     target = pathwalk.resolve(f"{tree}/to-b/file".encode())
     (tree / "to-b").unlink()
     (tree / "to-b").symlink_to("a")
@@ -167,7 +167,7 @@ def test_programs(tree: Path) -> None:
     assert found(f"{tree}/a", "").error is not None  # a directory
 
 
-def test_interpreters_inherit_what_they_are_to_read(tree: Path) -> None:
+def test_interpreters_inherit_the_script_they_read(tree: Path) -> None:
     script = pathwalk.resolve(str(program(tree / "run")).encode())
     assert script.for_interpreter() == (script.descriptor,)
     binary = pathwalk.resolve(b"/proc/self/exe")

@@ -104,7 +104,7 @@ def test_hibernation_after_a_hybrid_sleep_powers_off(host: Host, monkeypatch: py
     assert written == ["platform", "disk", "platform"]
 
 
-def test_hybrid_gives_the_choice_back_when_the_kernel_refuses(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hybrid_restores_the_setting_when_the_kernel_refuses(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     kernel(host)
     written: list[str] = []
 
@@ -120,7 +120,7 @@ def test_hybrid_gives_the_choice_back_when_the_kernel_refuses(host: Host, monkey
     assert written == ["suspend", "disk", "platform"]
 
 
-def test_method_that_fails_hands_on(host: Host, programs: FakePrograms) -> None:
+def test_failing_method_falls_back_to_the_next(host: Host, programs: FakePrograms) -> None:
     systemd(host, programs, power.RAM)
     programs.answers |= {"pm-is-supported": OK, "pm-suspend": FAIL}
     assert power.suspend(host, power.RAM) == (True, [])
@@ -145,7 +145,7 @@ def test_guest_that_has_slept_is_not_put_to_sleep_again(
     assert caplog.messages == ["the guest has slept, but then: pm-suspend: exit status 1: it will not"]
 
 
-def test_hibernation_that_failed_half_way_is_no_success(host: Host, programs: FakePrograms) -> None:
+def test_hibernation_that_failed_half_way_is_an_error(host: Host, programs: FakePrograms) -> None:
     """Without swap the kernel finds out when it has made its image, and the clock has stood still meanwhile."""
     seconds = iter((0.0, 2.0))
 
@@ -159,7 +159,7 @@ def test_hibernation_that_failed_half_way_is_no_success(host: Host, programs: Fa
     assert refusals[0] == "pm-utils: pm-hibernate: exit status 129"
 
 
-def test_nothing_supports_it(ctx: Context) -> None:
+def test_unsupported_by_every_method(ctx: Context) -> None:
     with pytest.raises(CommandError) as caught:
         now(commands.guest_suspend_ram(ctx))
     assert str(caught.value) == (
@@ -218,13 +218,13 @@ def test_logind_says_no(host: Host, programs: FakePrograms, answer: Outcome, sai
     assert "systemctl hibernate" not in programs.calls
 
 
-def test_systemd_that_took_the_order_and_failed_is_no_success(host: Host, programs: FakePrograms) -> None:
+def test_systemd_that_accepted_and_failed_is_an_error(host: Host, programs: FakePrograms) -> None:
     systemd(host, programs, power.RAM)
     programs.answers[f"systemctl is-failed --quiet {power.RAM.unit}"] = OK
     assert power.suspend(host, power.RAM)[1][1] == "systemd: systemd-suspend.service has failed"
 
 
-def test_logind_that_never_gets_done_is_given_up(
+def test_logind_that_never_finishes_times_out(
     host: Host, programs: FakePrograms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(power, "SLEEP_TIMEOUT", 0.05)
@@ -233,7 +233,7 @@ def test_logind_that_never_gets_done_is_given_up(
     assert "logind has not carried out suspend" in power.suspend(host, power.RAM)[1][1]
 
 
-def test_kernel_offers_words_not_substrings(host: Host) -> None:
+def test_kernel_states_are_matched_as_whole_words(host: Host) -> None:
     kernel(host, state="freeze memory\n")
     assert power.suspend(host, power.RAM)[1][2] == "kernel: /sys/power/state offers freeze memory, not mem"
     kernel(host, disk="[disabled]\n")
@@ -248,7 +248,7 @@ def test_shutdown_through_systemd(ctx: Context, programs: FakePrograms, mode: st
     assert programs.calls == [f"systemctl {'poweroff' if mode == 'powerdown' else mode}"]
 
 
-def test_shutdown_powers_down_unless_told_otherwise(ctx: Context, programs: FakePrograms) -> None:
+def test_shutdown_powers_down_by_default(ctx: Context, programs: FakePrograms) -> None:
     programs.answers["/sbin/poweroff"] = OK
     now(commands.guest_shutdown(ctx))
     assert programs.calls == ["/sbin/poweroff"]
@@ -260,7 +260,7 @@ def test_shutdown_falls_back_to_shutdown(ctx: Context, programs: FakePrograms) -
     assert programs.calls[-1].startswith("/sbin/shutdown -h -r +0")
 
 
-def test_shutdown_that_fails_names_every_try(ctx: Context, programs: FakePrograms) -> None:
+def test_shutdown_that_fails_names_every_method_tried(ctx: Context, programs: FakePrograms) -> None:
     programs.answers["/sbin/halt"] = FAIL
     with pytest.raises(CommandError) as caught:
         now(commands.guest_shutdown(ctx, mode="halt"))

@@ -61,7 +61,7 @@ def test_paths(pattern: str, path: str | None, met: bool, through_links: bool) -
     assert bool(patterns.paths([pattern], through_links=through_links)(path)) == met
 
 
-def test_what_is_forbidden_is_so_wherever_its_beginning_leads(tmp_path: Path) -> None:
+def test_a_forbidden_path_is_forbidden_through_links_in_its_prefix(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     pattern = f"{tmp_path}/link/x*"
@@ -73,20 +73,20 @@ def test_what_is_forbidden_is_so_wherever_its_beginning_leads(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("pattern", ["/", "/*", "/**", "/*/x", "/usr/bin/x*y/*", "/usr/x"])
-def test_a_pattern_without_links_is_its_own(pattern: str) -> None:
+def test_a_pattern_without_links_stays_as_it_is(pattern: str) -> None:
     assert patterns.real_pattern(pattern) == pattern
 
 
 @pytest.mark.parametrize(
     "bad", ["", "x", "x/y", "*", "/a/", "//a", "/a/./b", "/a/../b", "/a**", "/**b/c", "/a\0", 5, ["/a"], None]
 )
-def test_no_path(bad: object) -> None:
+def test_invalid_path_patterns(bad: object) -> None:
     with pytest.raises(PatternError, match="expected"):
         patterns.paths([bad], through_links=False)
 
 
 @pytest.mark.parametrize("bad", ["/a", [], {}, None, 5])
-def test_no_list_of_paths(bad: object) -> None:
+def test_invalid_lists_of_paths(bad: object) -> None:
     with pytest.raises(PatternError, match="expected a list of paths"):
         patterns.paths(bad, through_links=False)
 
@@ -127,7 +127,7 @@ def test_lists(allowed: object, value: object, met: bool) -> None:
 
 
 @pytest.mark.parametrize("bad", ["update", ["update"], [["update", 5]], [["**", "x"]], {"a": 1}, 5])
-def test_no_list_of_lists(bad: object) -> None:
+def test_invalid_lists_of_lists(bad: object) -> None:
     with pytest.raises(PatternError, match="expected"):
         patterns.constraint(TEXTS, bad)
 
@@ -170,7 +170,7 @@ def test_scalars(shape: dict[str, object], allowed: object, value: object, met: 
         ({"type": "array", "items": {"type": "object"}}, []),
     ],
 )
-def test_no_scalar(shape: dict[str, object], bad: object) -> None:
+def test_invalid_scalars(shape: dict[str, object], bad: object) -> None:
     with pytest.raises(PatternError):
         patterns.constraint(shape, bad)
 

@@ -185,7 +185,7 @@ def test_relative_paths_start_where_the_agent_does(tree: Path) -> None:
         peer.refused("guest-file-open", path=os.path.relpath(tree / "secret"))
 
 
-def test_the_shape_of_a_file_does_not_matter(tree: Path) -> None:
+def test_the_type_of_a_file_does_not_matter(tree: Path) -> None:
     """Directories, FIFOs and devices: no wait, no way around; a hard link looks like any file."""
     os.mkfifo(tree / "log/fifo")
     os.mkfifo(tree / "log/new-fifo")
@@ -288,7 +288,7 @@ def test_ways_around_a_rule_about_programs(tools: Path) -> None:
         assert "evil" not in peer.output(path, "update")
 
 
-def test_a_program_goes_by_its_own_name(tools: Path) -> None:
+def test_a_program_runs_under_its_resolved_name(tools: Path) -> None:
     """Many a program does another thing by another name: that is not what the rule is about."""
     binary = os.path.realpath("/bin/sh")
     (tools / "another-name").symlink_to(binary)
@@ -297,7 +297,7 @@ def test_a_program_goes_by_its_own_name(tools: Path) -> None:
         assert peer.output(tools / "another-name", "-c", "echo $0") == f"{binary}\n"
 
 
-def test_what_is_forbidden_is_so_by_whatever_path(tools: Path) -> None:
+def test_what_is_forbidden_is_forbidden_by_every_path(tools: Path) -> None:
     """A rule that denies also means what its own path leads to, and what it let pass runs as it was looked at."""
     (tools / "link").symlink_to("evil/tool")
     (tools / "shortcut").symlink_to("evil")
@@ -319,7 +319,7 @@ path = ["{tools}/link", "{tools}/shortcut/deep*/**"]
         assert "No such file" in peer.failed("guest-exec", path="no-such-program")
 
 
-def test_info_and_everything_that_no_rule_names(tree: Path) -> None:
+def test_info_and_commands_that_no_rule_names(tree: Path) -> None:
     policy = reading(tree) + '[[rule]]\ndeny = ["guest-set-user-password"]\nusername = ["root"]\n'
     with agent_with(tree, policy, "-b", "guest-file-flush") as (_, peer):
         states = {entry["name"]: entry["enabled"] for entry in peer.allowed("guest-info")["supported_commands"]}
@@ -429,7 +429,7 @@ def race(peer: Peer, path: Path, tries: int) -> dict[str, int]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["the link itself", "a directory on the way", "the file and a link"])
-def test_swapped_links_gain_nothing(tmp_path: Path, way: str) -> None:
+def test_swapping_links_does_not_bypass_a_rule(tmp_path: Path, way: str) -> None:
     """Thousands of swaps while the agent opens and executes: it gets what it has looked at, or refuses."""
     here, forbidden, policy = races(tmp_path)
     if way == "the link itself":
@@ -456,7 +456,7 @@ def tell(agent: RunningAgent) -> None:
     assert agent.told() == "READY=1"
 
 
-def test_read_anew(tree: Path) -> None:
+def test_reload(tree: Path) -> None:
     """Policy, lists, limits and log; the channel, the handles and the programs stay."""
     conf, log = tree / "ga.conf", tree / "ga.log"
     conf.write_text(f"[general]\nlogfile={log}\nmax-handles=2\n")
@@ -553,7 +553,7 @@ def test_a_tighter_policy_closes_the_files_that_it_would_not_open(tree: Path) ->
 
 
 @pytest.mark.parametrize("how", ["block-rpcs", "allow-rpcs", "profile"])
-def test_lists_and_profiles_are_held_to_what_is_open_as_well(tree: Path, how: str) -> None:
+def test_lists_and_profiles_apply_to_open_handles_too(tree: Path, how: str) -> None:
     conf = tree / "ga.conf"
     conf.write_text("[general]\n")
     sock = tree / "agent.sock"
@@ -642,7 +642,9 @@ arg = [["update"]]
         assert f"program {unread} ({tools}/evil/tool) is" in log
 
 
-def test_a_daemon_reads_anew_where_it_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_daemon_reloads_from_the_directory_it_was_started_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its working directory is / by then, and the process that a socket was handed to has ended."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "policy.toml").write_text('default = "allow"\n')
@@ -688,7 +690,7 @@ def test_a_file_that_was_read_once_must_be_there_at_a_reload(tmp_path: Path) -> 
     assert source.read(now.config).rules is None
 
 
-def test_a_terminal_that_goes_ends_the_agent(tmp_path: Path) -> None:
+def test_a_terminal_hang_up_ends_the_agent(tmp_path: Path) -> None:
     ours, theirs = os.openpty()
     path = tmp_path / "agent.sock"
     argv = [sys.executable, "-m", "qga", "-m", "unix-listen", "-p", str(path), "-t", str(tmp_path)]
@@ -707,7 +709,7 @@ def test_a_terminal_that_goes_ends_the_agent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", ["policy", "configuration", "list", "gone", "both", "group", "key", "twice"])
-def test_what_cannot_be_read_anew_leaves_what_was(tree: Path, broken: str) -> None:
+def test_a_failed_reload_keeps_the_previous_policy(tree: Path, broken: str) -> None:
     conf, policy, log = tree / "ga.conf", tree / "policy.toml", tree / "ga.log"
     conf.write_text(f"[general]\nlogfile={log}\n")
     with agent_with(tree, reading(tree), "-c", str(conf)) as (agent, peer):
@@ -771,7 +773,7 @@ def test_no_start_with_a_policy_that_is_not_understood(tmp_path: Path, text: str
     assert done.stderr.count("\n") == 1
 
 
-def test_no_start_without_the_profile_that_was_meant(tmp_path: Path) -> None:
+def test_no_start_with_an_unknown_profile(tmp_path: Path) -> None:
     conf = tmp_path / "ga.conf"
     for text, words in (
         ("profile=inof", "'inof' is not valid, expected one of full, info, backup, managed, confidential"),
@@ -874,7 +876,7 @@ def test_check_config(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("default", ["deny", "allow"])
-def test_what_the_kernel_would_not_take_no_rule_looks_at(tree: Path, default: str) -> None:
+def test_paths_the_kernel_would_refuse_reach_no_rule(tree: Path, default: str) -> None:
     """Walking ``/usr/..`` a hundred thousand times and matching megabytes took minutes, and both can only fail."""
     policy = f"""
 default = "{default}"

@@ -81,7 +81,7 @@ def test_default_may_allow(tmp_path: Path) -> None:
     assert permitted(read) == {name for name in COMMANDS if not name.startswith(("guest-exec", "guest-file"))}
 
 
-def test_what_no_argument_can_make_allowed(tmp_path: Path) -> None:
+def test_commands_that_no_argument_can_make_allowed(tmp_path: Path) -> None:
     """Not: what a rule forbids for some arguments, or allows for some."""
     text = 'default = "%s"\n[[rule]]\n%s = ["guest-shutdown"]\nmode = ["halt"]\n'
     assert "guest-shutdown" in permitted(load(tmp_path, text % ("allow", "deny")))
@@ -194,7 +194,7 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     assert lines == [3, 6, 7]
 
 
-def test_rules_may_be_written_in_any_way_that_toml_knows(tmp_path: Path) -> None:
+def test_rules_may_use_any_toml_syntax(tmp_path: Path) -> None:
     """The line is not always known then, but never a wrong one."""
     inline = 'rule = [{allow = ["guest-ping"]}, {deny = ["guest-x"]}]\ndefault = "deny"\n'
     with pytest.raises(PolicyError, match=r"policy\.toml, rule 2: deny: 'guest-x' is not a command"):
@@ -257,7 +257,7 @@ def test_profiles(name: str) -> None:
         assert all(dropped in said for dropped in KUBEVIRT - allowed)
 
 
-def test_profiles_are_each_more_than_the_one_before() -> None:
+def test_each_profile_allows_more_than_the_one_before() -> None:
     names = ("confidential", "info", "backup", "managed", "full")
     assert sorted(names) == sorted(options.PROFILES)
     assert {path.stem for path in Path(rules.profile("full")).parent.glob("*.toml")} == set(names)
@@ -275,7 +275,7 @@ def test_profiles_are_each_more_than_the_one_before() -> None:
     assert allowed[4] - allowed[3] == {"guest-exec", "guest-exec-status", "guest-file-open", *HANDLED}
 
 
-def test_what_was_allowed_once_is_judged_again(tmp_path: Path) -> None:
+def test_what_was_allowed_before_is_judged_again(tmp_path: Path) -> None:
     text = """default = "allow"
 [[rule]]
 deny = ["guest-exec"]

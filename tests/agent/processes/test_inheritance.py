@@ -104,7 +104,7 @@ def once_it_works_it_works(said: list[str], refusals: set[str]) -> None:
 
 
 @pytest.mark.parametrize("stdin", [b"", b"some\n"])
-def test_helper_at_every_number_of_descriptors(stdin: bytes) -> None:
+def test_helper_at_every_limit_of_descriptors(stdin: bytes) -> None:
     def act() -> str:
         outcome = run_helper(("sh", "-c", "cat; echo done"), stdin=stdin)
         return "done" if outcome == Outcome(status=0, output=stdin + b"done\n") else str(outcome)
@@ -112,7 +112,7 @@ def test_helper_at_every_number_of_descriptors(stdin: bytes) -> None:
     once_it_works_it_works(with_every_number(act), {f"cannot be run: {EMFILE}"})
 
 
-def test_work_as_a_user_at_every_number_of_descriptors() -> None:
+def test_work_as_a_user_at_every_limit_of_descriptors() -> None:
     def act() -> str:
         try:
             return run_as(ME, lambda: b"done").decode()
@@ -139,7 +139,7 @@ def wait(loop: Loop, pending: Pending[Any]) -> Any:
     return pending.result()
 
 
-def test_worker_at_every_number_of_descriptors(loop: Loop) -> None:
+def test_worker_at_every_limit_of_descriptors(loop: Loop) -> None:
     workers = Workers(loop)
 
     def act() -> str:
@@ -152,7 +152,7 @@ def test_worker_at_every_number_of_descriptors(loop: Loop) -> None:
     assert len(workers) == 0
 
 
-def test_program_of_guest_exec_at_every_number_of_descriptors(loop: Loop) -> None:
+def test_program_of_guest_exec_at_every_limit_of_descriptors(loop: Loop) -> None:
     children = Children()
     loop.on_signal(signal.SIGCHLD, children.reap)
     programs = Programs(loop, children, lambda pid, code: None)
@@ -249,7 +249,7 @@ def test_helper_has_nothing_open_where_there_is_no_procfs(monkeypatch: pytest.Mo
         os.close(descriptor)
 
 
-def test_work_elsewhere_has_nothing_open() -> None:
+def test_worker_has_nothing_open() -> None:
     def look() -> bytes:
         return repr(sorted(os.listdir("/proc/self/fd"), key=int)).encode()
 
@@ -279,7 +279,7 @@ def test_programs_of_an_agent_in_the_foreground(machine: Machine, streams: str) 
     assert found(program) == UNTOUCHED
 
 
-def test_watchdog_of_an_agent_without_a_descriptor_left_is_fed(tmp_path: Path) -> None:
+def test_agent_without_a_free_descriptor_notifies_its_watchdog(tmp_path: Path) -> None:
     path = str(tmp_path / "sock")
     with RunningAgent(tmp_path, "-m", "unix-listen", "-p", path, env={"WATCHDOG_USEC": "200000"}) as agent:
         used = len(os.listdir(f"/proc/{agent.process.pid}/fd"))

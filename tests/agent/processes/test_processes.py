@@ -38,7 +38,7 @@ def test_exit_status_comes_back(status: int) -> None:
     assert run_helper(("sh", "-c", f"exit {status}")) == Outcome(status=status)
 
 
-def test_killed_by_a_signal_is_told_from_exit_0() -> None:
+def test_killed_by_a_signal_is_distinguished_from_exit_0() -> None:
     outcome = run_helper(("sh", "-c", "kill -KILL $$"))
     assert (outcome.ok, outcome.signal, str(outcome)) == (False, signal.SIGKILL, "killed by SIGKILL")
 
@@ -94,7 +94,7 @@ def test_background_process_that_holds_the_output_does_not_block() -> None:
 LATER = "(until [ -e {0}/go ]; do sleep 0.02; done; head -c 300000 /dev/zero; echo $? >{0}/rc; mv {0}/rc {0}/ended) &"
 
 
-def test_what_a_helper_leaves_behind_may_write(tmp_path: Path) -> None:
+def test_a_background_process_of_a_helper_may_still_write(tmp_path: Path) -> None:
     """And as much as it likes: more than a pipe takes."""
     assert run_helper(("sh", "-c", LATER.format(tmp_path) + " echo done; exit 3")) == Outcome(
         status=3, output=b"done\n"
@@ -135,7 +135,7 @@ def test_output_that_does_not_end_does_not_hide_the_end(tmp_path: Path) -> None:
     assert outcome.status == 5
 
 
-def test_death_of_the_waiting_child_is_no_success() -> None:
+def test_death_of_the_waiting_child_is_an_error() -> None:
     outcome = run_helper(("sh", "-c", "kill -KILL $PPID; sleep 0.2"))
     assert not outcome.ok
     assert str(outcome) == "cannot be run: No child processes"
@@ -249,7 +249,7 @@ def test_spawned_program_gets_its_descriptors_and_its_status_is_kept() -> None:
     assert pid > 0
 
 
-def test_spawning_what_is_not_there_raises_and_leaves_no_record() -> None:
+def test_spawning_a_missing_program_raises_and_leaves_no_record() -> None:
     children = Children()
     with pytest.raises(FileNotFoundError):
         children.spawn("/nonexistent", ["x"], {}, (0, 1, 2), lambda status: None)

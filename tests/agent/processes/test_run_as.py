@@ -84,7 +84,7 @@ def test_an_error_of_the_work_comes_back_in_its_words() -> None:
     assert str(caught.value) == "no “key” \udcff\nhere"
 
 
-def test_a_mistake_in_the_work_does_not_get_out_of_the_child() -> None:
+def test_an_unexpected_exception_stays_in_the_child() -> None:
     with pytest.raises(CommandError, match=r"^internal error: ZeroDivisionError: "):
         run_as(ME, lambda: b"%d" % (1 // 0))
 
@@ -99,7 +99,7 @@ def test_work_that_is_killed_has_no_result(number: signal.Signals) -> None:
         run_as(ME, work)
 
 
-def test_half_a_result_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partial_result_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(as_user, "read_to_end", lambda descriptor, timeout: b"done 4\nkey")
     with pytest.raises(CommandError, match="ended without a result"):
         run_as(ME, lambda: b"")
@@ -119,7 +119,7 @@ def test_work_that_hangs_is_ended(tmp_path: Path) -> None:
     assert os.WTERMSIG(status) == signal.SIGKILL
 
 
-def test_no_process_and_no_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_fork_or_pipe_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> int:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
@@ -131,7 +131,7 @@ def test_no_process_and_no_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
         run_as(ME, lambda: b"")
 
 
-def test_the_loop_buries_the_children_and_no_other_status_is_lost() -> None:
+def test_the_loop_reaps_the_children_and_no_other_status_is_lost() -> None:
     reaping, loop = Children(), Loop()
     loop.on_signal(signal.SIGCHLD, reaping.reap)
     ended: list[int] = []
@@ -222,7 +222,7 @@ def test_keys_of_another_user(home: Path, own: Own) -> None:
 
 
 @AS_ROOT
-def test_what_the_user_cannot_read_or_write_the_agent_does_not(home: Path, own: Own) -> None:
+def test_the_agent_does_not_read_or_write_what_the_user_cannot(home: Path, own: Own) -> None:
     """Also by ways that no flag of open(2) closes: here the home itself leads to a place of root's."""
     host, nobody = own(home)
     secret = home.parent / "secret"
@@ -251,7 +251,7 @@ def test_what_the_user_cannot_read_or_write_the_agent_does_not(home: Path, own: 
 
 
 @AS_ROOT
-def test_file_of_roots_in_the_users_directory_is_replaced_by_a_reset_only(home: Path, own: Own) -> None:
+def test_file_of_root_in_the_users_directory_is_replaced_by_a_reset_only(home: Path, own: Own) -> None:
     host, nobody = own(home)
     sshkeys.add_keys(host, nobody, [], reset=True)
     keys = home / ".ssh/authorized_keys"

@@ -68,7 +68,7 @@ def machine() -> Iterator[Machine]:
     made.loop.close()
 
 
-def test_result_and_failure_of_work_elsewhere(machine: Machine) -> None:
+def test_result_and_failure_of_a_worker(machine: Machine) -> None:
     assert machine.wait(machine.workers(os.getpid)) != os.getpid()
     result = {"a": [1, "b\udc80", None, 1.5, True], "c": b"\xff"}
     assert machine.wait(machine.workers(lambda: result)) == result
@@ -87,7 +87,7 @@ def test_large_result(machine: Machine) -> None:
     assert machine.wait(machine.workers(lambda: b"x" * 5_000_000)) == b"x" * 5_000_000
 
 
-def test_what_it_logs_is_logged_by_the_agent(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+def test_log_lines_of_a_worker_are_logged_by_the_agent(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
     def work() -> None:
         logging.getLogger("qga.agent.linux.power").warning("the guest has %s", "slept")
         raise CommandError("but")
@@ -99,7 +99,7 @@ def test_what_it_logs_is_logged_by_the_agent(machine: Machine, caplog: pytest.Lo
     ]
 
 
-def test_it_has_nothing_of_the_agents_open(machine: Machine) -> None:
+def test_worker_has_no_descriptor_of_the_agent(machine: Machine) -> None:
     def look() -> dict[str, str]:
         own = "/proc/self/fd"
         return {fd: os.readlink(f"{own}/{fd}") for fd in os.listdir(own) if os.path.lexists(f"{own}/{fd}")}
@@ -278,7 +278,7 @@ def test_answer_of_a_call(tmp_path: Path) -> None:
     assert not (tmp_path / "undone").exists()
 
 
-def test_call_that_was_given_up_is_undone_when_it_comes_back(tmp_path: Path) -> None:
+def test_abandoned_call_is_undone_when_it_returns(tmp_path: Path) -> None:
     call = begin(lambda: _into(tmp_path, "done"))
     until((tmp_path / "begun").exists)
     call.give_up()
@@ -286,7 +286,7 @@ def test_call_that_was_given_up_is_undone_when_it_comes_back(tmp_path: Path) -> 
     until((tmp_path / "undone").exists)
 
 
-def test_call_that_nobody_waits_for_is_not_begun(tmp_path: Path) -> None:
+def test_call_that_is_no_longer_awaited_is_not_begun(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     child = os.fork()
@@ -297,7 +297,7 @@ def test_call_that_nobody_waits_for_is_not_begun(tmp_path: Path) -> None:
     assert not (tmp_path / "begun").exists()
 
 
-def test_call_keeps_what_it_is_told_to_and_no_signal_ends_it(tmp_path: Path) -> None:
+def test_call_keeps_the_given_descriptors_and_no_signal_ends_it(tmp_path: Path) -> None:
     @contextmanager
     def look() -> Iterator[list[str]]:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE):

@@ -64,7 +64,7 @@ def with_port(host: Host) -> str:
     return os.path.realpath(host.path("/dev/vport1p1"))
 
 
-def test_a_port_that_the_agent_holds_and_a_host_is_at(host: Host, with_port: str) -> None:
+def test_a_port_held_by_the_agent_with_a_host_connected(host: Host, with_port: str) -> None:
     process(host, 300, AGENT, "/dev/null", with_port)
     write(host, "/sys/kernel/debug/virtio-ports/vport1p1", "name: org\nguest_connected: 1\nhost_connected: 1\n")
     assert found_by(port.port, subject(host)) == [
@@ -98,7 +98,7 @@ def test_a_port_that_another_agent_holds(host: Host, with_port: str) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root sees who holds a port")
-def test_a_port_that_nobody_holds(host: Host, with_port: str) -> None:
+def test_a_port_that_no_process_holds(host: Host, with_port: str) -> None:
     process(host, 300, AGENT, "/dev/null")
     assert found_by(port.port, subject(host))[0] == ("problem", f"{with_port} exists, and no process holds it")
 
@@ -194,7 +194,7 @@ def test_filesystems(host: Host) -> None:
     ]
 
 
-def test_no_filesystem_to_freeze_and_a_freeze_that_was_left(host: Host) -> None:
+def test_no_filesystem_to_freeze_and_a_leftover_freeze(host: Host) -> None:
     write(host, "/proc/self/mountinfo", "22 1 254:1 / / rw - squashfs /dev/vda1 rw\n")
     write(host, "/run/qga.state.isfrozen", "")
     found = found_by(guest.freezing, subject(host, statedir="/run"))
@@ -227,7 +227,7 @@ def test_a_hook_that_others_can_change_or_that_cannot_run(host: Host, monkeypatc
     assert found_by(guest.hooks_valid, given)[0][0] == "problem"
 
 
-def test_sleep_is_asked_and_not_done(host: Host, programs: FakePrograms) -> None:
+def test_sleep_support_is_queried_without_sleeping(host: Host, programs: FakePrograms) -> None:
     write(host, "/sys/power/state", "freeze mem\n")
     programs.answers["pm-is-supported --suspend-hybrid"] = Outcome(status=0)
     programs.answers["pm-is-supported"] = Outcome(status=1)
@@ -299,7 +299,7 @@ def tree(root: Path) -> dict[str, tuple[int, int, bytes]]:
     }
 
 
-def test_all_of_it_changes_nothing_and_says_a_line_each(host: Host, with_port: str) -> None:
+def test_the_whole_self_test_changes_nothing_and_prints_a_line_per_check(host: Host, with_port: str) -> None:
     write(host, "/proc/self/mountinfo", MOUNTINFO)
     write(host, "/proc/300/cmdline", AGENT)
     before = tree(Path(host.root))
@@ -319,11 +319,11 @@ def test_all_of_it_changes_nothing_and_says_a_line_each(host: Host, with_port: s
 @pytest.mark.parametrize(
     ("statuses", "expected"), [(["ok"], 0), (["ok", "warning"], 1), (["problem", "warning", "ok"], 2)]
 )
-def test_the_exit_status_is_that_of_the_worst(statuses: list[str], expected: int) -> None:
+def test_the_exit_status_is_that_of_the_worst_finding(statuses: list[str], expected: int) -> None:
     assert selftest.status([("x", Finding(status, "")) for status in statuses]) == expected
 
 
-def test_a_check_that_breaks_is_a_problem_and_the_others_are_made(host: Host) -> None:
+def test_a_check_that_raises_is_a_problem_and_the_others_still_run(host: Host) -> None:
     def broken(subject: Subject) -> Any:
         raise ZeroDivisionError("by zero")
 
@@ -339,7 +339,7 @@ def test_a_check_that_breaks_is_a_problem_and_the_others_are_made(host: Host) ->
         ("method=unix-listen", ["must specify a path for this channel"]),
     ],
 )
-def test_an_unsound_configuration_is_a_report_as_well(
+def test_an_invalid_configuration_is_reported_like_a_finding(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -68,7 +68,7 @@ def test_the_file_holds_the_process_id_and_is_removed_by_its_owner(path: Path) -
     assert not path.exists()
 
 
-def test_a_file_left_behind_blocks_nobody(path: Path) -> None:
+def test_a_leftover_file_does_not_block_a_start(path: Path) -> None:
     path.write_text("1234567 and more\n")
     with PidFile(str(path)):
         assert path.read_text() == f"{os.getpid()}\n"
@@ -91,7 +91,7 @@ def test_a_second_start_names_the_holder_and_changes_nothing(path: Path, holder:
         assert path.exists()
 
 
-def test_a_holder_that_was_killed_blocks_nobody(path: Path, holder: subprocess.Popen[str]) -> None:
+def test_a_killed_holder_does_not_block_a_start(path: Path, holder: subprocess.Popen[str]) -> None:
     holder.kill()
     holder.wait(DEADLINE)
     assert path.exists()
@@ -135,7 +135,9 @@ def test_a_file_put_in_its_place_is_not_removed(path: Path) -> None:
     assert path.read_text() == "another's"
 
 
-def test_a_file_removed_between_opening_and_locking_is_made_anew(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_removed_between_opening_and_locking_is_created_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lock, calls = fcntl.fcntl, []
 
     def after_its_last_owner_left(descriptor: int, command: int, argument: bytes) -> object:
@@ -155,7 +157,7 @@ def test_a_path_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
         PidFile(str(tmp_path)).acquire()
 
 
-def test_what_is_no_regular_file_is_refused_and_left_alone(path: Path) -> None:
+def test_what_is_not_a_regular_file_is_refused_and_left_alone(path: Path) -> None:
     os.mkfifo(path)
     pidfile = PidFile(str(path))
     with pytest.raises(PidFileError, match="not a regular file"):
@@ -164,7 +166,7 @@ def test_what_is_no_regular_file_is_refused_and_left_alone(path: Path) -> None:
     assert stat.S_ISFIFO(path.stat().st_mode)
 
 
-def test_a_file_that_cannot_be_written_is_taken_away_again(path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_removed(path: Path) -> None:
     code = (
         "import resource, sys; from qga.agent.service.pidfile import PidFile\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
@@ -214,7 +216,7 @@ def core_limit() -> str:
 
 
 @pytest.mark.usefixtures("_no_daemon_left")
-def test_the_daemon_runs_apart_when_its_starter_has_ended(path: Path, report: Path) -> None:
+def test_the_daemon_is_detached_when_its_starter_has_exited(path: Path, report: Path) -> None:
     done = python(DAEMON, str(path), str(report), core_limit())
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     pid, session, directory, umask, streams, core, program = report.read_text().splitlines()
@@ -270,7 +272,7 @@ def test_a_daemon_that_ends_before_it_is_ready_is_a_failed_start(path: Path, end
     assert (done.returncode, done.stderr) == (1, words)
 
 
-def test_a_daemon_that_takes_too_long_is_given_up_and_gives_up(path: Path, report: Path) -> None:
+def test_a_daemon_that_takes_too_long_fails_the_start_and_ends(path: Path, report: Path) -> None:
     code = (
         "import os, sys, time\n"
         "from qga.agent.service.daemonize import DaemonError, daemonize\n"

@@ -166,7 +166,7 @@ def test_the_log_of_calls_goes_to_syslog_always_and_to_the_log_when_verbose(
     assert file.read_text().count("info: guest-ping called\n") == 2
 
 
-def test_a_missing_full_or_restarted_syslog_harms_nobody(
+def test_a_missing_full_or_restarted_syslog_does_no_harm(
     file: Path, dev_log: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(syslog_module, "ABSENCE", 0.0)
@@ -201,9 +201,7 @@ def test_nothing_is_written_while_paused_and_all_of_it_after(file: Path, dev_log
     assert b"guest-ping called" in syslog.recv(1000)
 
 
-def test_lines_written_after_a_pause_bear_the_time_at_which_they_happened(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lines_written_after_a_pause_have_their_original_time(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed = log.setup(logfile=str(file))
     installed.pause()
     record = QGA.makeRecord("qga.test", logging.ERROR, "f", 1, "then", (), None)
@@ -213,7 +211,7 @@ def test_lines_written_after_a_pause_bear_the_time_at_which_they_happened(
     assert file.read_text() == "1234567890.500000: error: then\n"
 
 
-def test_what_is_held_is_bounded_and_the_loss_is_told(file: Path) -> None:
+def test_held_lines_are_bounded_and_the_loss_is_reported(file: Path) -> None:
     installed = log.setup(logfile=str(file))
     installed.pause()
     for number in range(log.MAX_HELD + 3):
@@ -234,7 +232,7 @@ def test_started_paused_the_file_is_not_touched_before_resume(file: Path) -> Non
     assert file.read_text().endswith("error: early\n")
 
 
-def test_a_file_that_cannot_be_opened_after_the_thaw_gives_way_to_stderr(
+def test_a_file_that_cannot_be_opened_after_the_thaw_falls_back_to_stderr(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream = io.StringIO()
@@ -276,7 +274,7 @@ def test_reopen_while_paused_waits_for_resume(file: Path) -> None:
     assert file.read_text().endswith("one\n")
 
 
-def test_a_file_that_cannot_be_reopened_stays(file: Path) -> None:
+def test_a_file_that_cannot_be_reopened_is_kept_open(file: Path) -> None:
     installed = log.setup(logfile=str(file))
     rotated = file.rename(file.with_suffix(".1"))
     file.mkdir()
@@ -284,6 +282,6 @@ def test_a_file_that_cannot_be_reopened_stays(file: Path) -> None:
     assert f"error: cannot open log file '{file}'" in rotated.read_text()
 
 
-def test_a_full_disk_stops_nothing() -> None:
+def test_a_full_disk_does_not_stop_the_agent() -> None:
     log.setup(logfile="/dev/full")
     QGA.error("lost")

@@ -51,7 +51,7 @@ def test_full_is_the_unit_as_it_is(capsys: pytest.CaptureFixture[str], monkeypat
 
 
 @pytest.mark.parametrize("profile", [name for name in options.PROFILES if name != "full"])
-def test_a_profile_that_is_not_full_keeps_little(profile: str) -> None:
+def test_a_restricted_profile_keeps_few_privileges(profile: str) -> None:
     assert one(profile, "NoNewPrivileges") == "yes"
     kept = str(one(profile, "CapabilityBoundingSet")).split()
     assert 0 < len(kept) <= 10
@@ -61,7 +61,7 @@ def test_a_profile_that_is_not_full_keeps_little(profile: str) -> None:
 
 
 @pytest.mark.parametrize("profile", ["managed", "backup"])
-def test_where_it_freezes_it_sees_every_mount(profile: str) -> None:
+def test_a_profile_that_freezes_sees_every_mount(profile: str) -> None:
     """Nothing that makes systemd give it a mount namespace: systemd.exec(5)."""
     namespaced = (
         "Protect(System|Home|Kernel|Control|Proc|Host)|Private|Read(Write|Only)|Inaccessible|Bind|RootD|Temp|Proc"
@@ -72,13 +72,13 @@ def test_where_it_freezes_it_sees_every_mount(profile: str) -> None:
 
 
 @pytest.mark.parametrize("profile", ["info", "confidential"])
-def test_where_it_only_looks_it_is_not_root(profile: str) -> None:
+def test_a_read_only_profile_does_not_run_as_root(profile: str) -> None:
     assert one(profile, "User") == "qemu-ga"
     assert one(profile, "AmbientCapabilities") == one(profile, "CapabilityBoundingSet") == "CAP_KILL"
     assert one(profile, "ProtectSystem") == "strict"
 
 
-def test_the_port_is_the_agents_own_and_nobody_elses() -> None:
+def test_the_port_is_accessible_to_the_agent_only() -> None:
     """Of udev root's alone, of a unit that is not root's its user's, while it runs."""
     rules = [line for line in (REPOSITORY / "qemu-ga.rules").read_text().splitlines() if not line.startswith("#")]
     assert len(rules) == 1
@@ -99,7 +99,7 @@ def test_the_port_is_the_agents_own_and_nobody_elses() -> None:
 @pytest.mark.forks
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 @pytest.mark.parametrize("profile", options.PROFILES)
-def test_systemd_takes_the_unit_with_each_drop_in(profile: str, tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit_with_each_drop_in(profile: str, tmp_path: Path) -> None:
     text = (REPOSITORY / "qemu-ga.service").read_text().replace("/opt/qga/bin/qemu-ga", "/bin/true")
     (tmp_path / "qemu-ga.service").write_text(text)
     drop_ins = tmp_path / "qemu-ga.service.d"
@@ -133,7 +133,7 @@ def test_logs_and_devices_can_be_reached() -> None:
 
 
 @pytest.mark.parametrize(("mode", "number"), [("halt", 3), ("powerdown", 4), ("reboot", 5)])
-def test_without_root_the_init_is_told_by_a_signal(
+def test_without_root_shutdown_signals_the_init(
     host: Host, programs: FakePrograms, mode: str, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[int] = []
@@ -145,7 +145,7 @@ def test_without_root_the_init_is_told_by_a_signal(
     assert programs.calls == []
 
 
-def test_a_signal_that_is_not_permitted_hands_on(
+def test_a_signal_that_is_not_permitted_falls_back_to_the_next_method(
     host: Host, programs: FakePrograms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(host: Host, number: int) -> None:

@@ -113,7 +113,7 @@ def test_empty_marker_of_qemus_agent_is_not_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["fifo", "directory", "full directory", "link to nothing", "device"])
-def test_what_lies_in_the_place_of_a_marker_does_not_keep_a_freeze_from_its_marker(tmp_path: Path, kind: str) -> None:
+def test_an_obstacle_at_the_path_of_the_marker_is_replaced_by_the_marker(tmp_path: Path, kind: str) -> None:
     state = FreezeState(str(tmp_path), timeout=90)
     damage(tmp_path / MARKER, kind)
     state.freeze()
@@ -184,7 +184,7 @@ def test_thaw_after_an_early_one_is_an_error_once_by_whichever_agent(
 
 
 @pytest.mark.parametrize("agents", [1, 2])
-def test_new_freeze_has_nothing_to_do_with_the_one_that_ended_early(
+def test_new_freeze_is_unaffected_by_one_that_ended_early(
     tmp_path: Path, programs: FakePrograms, agents: int
 ) -> None:
     guest = make(tmp_path, programs)
@@ -320,7 +320,7 @@ def test_freeze_of_nothing_without_hooks_has_nothing_to_undo(tmp_path: Path, pro
     assert (guest.ctx.freezer.state.held, guest.ctx.freezer.state.deadline, left(guest.statedir)) == (False, None, [])
 
 
-def test_hook_that_fails_is_not_held(tmp_path: Path, programs: FakePrograms) -> None:
+def test_failing_hook_is_not_remembered(tmp_path: Path, programs: FakePrograms) -> None:
     programs.answers |= {"/hook freeze": Outcome(status=1), "/hook thaw": Outcome(status=0)}
     guest = make(tmp_path, programs, hook="/hook", mounts=NOTHING)
     assert guest.ask("guest-fsfreeze-freeze") == failed(
@@ -408,7 +408,7 @@ def test_agent_that_starts_with_a_damaged_marker_thaws_by_itself(machine: Machin
 
 
 @pytest.mark.forks
-def test_hooks_are_told_when_the_agent_is_stopped_and_the_host_hears_of_it(machine: Machine) -> None:
+def test_stopped_agent_calls_the_hooks_to_thaw_and_tells_the_host_later(machine: Machine) -> None:
     with machine.start() as agent:
         assert machine.ask("guest-fsfreeze-freeze-list", mountpoints=[]) == 0
         assert agent.terminate() == 0
@@ -435,7 +435,7 @@ def test_hooks_outlast_an_agent_that_is_killed_and_end_at_the_deadline(machine: 
 
 
 @pytest.mark.forks
-def test_what_a_hook_leaves_in_the_background_lives_until_it_ends_by_itself(machine: Machine, tmp_path: Path) -> None:
+def test_background_process_of_a_hook_is_not_killed(machine: Machine, tmp_path: Path) -> None:
     """A database's lock, that is to be held until after the snapshot; also if the agent ends before it."""
     rc, go = tmp_path / "rc", tmp_path / "go"
     wait = f"until [ -e {go}$1 ]; do sleep 0.02; done"
@@ -503,7 +503,7 @@ def mounted(machine: Machine, tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.forks
 @AS_ROOT
-def test_agent_that_is_stopped_while_frozen_thaws_and_the_host_hears_of_it(machine: Machine, mounted: Path) -> None:
+def test_agent_stopped_while_frozen_thaws_and_tells_the_host_later(machine: Machine, mounted: Path) -> None:
     with machine.start() as agent:
         assert machine.ask("guest-fsfreeze-freeze-list", mountpoints=[str(mounted)]) == 1
         assert machine.ask("guest-fsfreeze-status") == "frozen"

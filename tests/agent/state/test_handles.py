@@ -62,7 +62,7 @@ def test_write_then_read(execute: Execute, opened: Callable[..., int], tmp_path:
     assert said(execute("guest-file-close", handle=handle)) == "handle '1000' has not been found"
 
 
-def test_end_of_file_is_met_only_when_something_is_missing(
+def test_end_of_file_is_reported_only_by_a_short_read(
     execute: Execute, opened: Callable[..., int], tmp_path: Path
 ) -> None:
     (tmp_path / "f").write_bytes(b"12345")
@@ -121,11 +121,11 @@ def test_cannot_open(execute: Execute, tmp_path: Path, name: str, mode: str, why
     assert said(reply) == f"failed to open file '{path}' (mode: '{mode}'): {why}"
 
 
-def test_directory_opens_and_does_not_read(execute: Execute, opened: Callable[..., int]) -> None:
+def test_directory_can_be_opened_but_not_read(execute: Execute, opened: Callable[..., int]) -> None:
     assert said(execute("guest-file-read", handle=opened("."))) == "failed to read file: Is a directory"
 
 
-def test_wrong_way(execute: Execute, opened: Callable[..., int], tmp_path: Path) -> None:
+def test_reading_and_writing_against_the_mode(execute: Execute, opened: Callable[..., int], tmp_path: Path) -> None:
     (tmp_path / "f").write_text("x")
     written = execute("guest-file-write", handle=opened("f"), buf_b64="QUJD")
     assert said(written) == "failed to write to file: Bad file descriptor"
@@ -190,7 +190,7 @@ def test_name_with_nul_is_spelled_as_modified_utf8(execute: Execute, tmp_path: P
     assert os.listdir(os.fsencode(tmp_path / ".")).count(b"a\xc0\x80b") == 1
 
 
-def test_handle_is_gone_also_when_closing_failed(tmp_path: Path) -> None:
+def test_handle_is_gone_even_when_closing_failed(tmp_path: Path) -> None:
     table = FileTable()
     handle = table.open("/dev/null", "r")
     os.close(table.descriptor(handle))
@@ -257,7 +257,7 @@ def damage(directory: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_damaged_state_is_said_and_kept_and_no_handle_is_given_twice(
+def test_damaged_state_is_reported_and_kept_and_no_handle_is_given_twice(
     tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     damage(tmp_path, kind)
@@ -278,7 +278,7 @@ def test_damaged_state_is_said_and_kept_and_no_handle_is_given_twice(
     assert FileTable(str(tmp_path)).open("/dev/null", "r") == first + 1
 
 
-def test_what_is_left_of_the_counter_counts_where_the_clock_does_not(
+def test_a_damaged_counter_is_continued_where_the_clock_is_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "time_ns", lambda: 1_000_000)  # as after a battery has failed
@@ -286,7 +286,7 @@ def test_what_is_left_of_the_counter_counts_where_the_clock_does_not(
     assert FileTable(str(tmp_path)).open("/dev/null", "r") == 70501
 
 
-def test_a_counter_that_was_lost_between_two_renames_is_not_begun_anew(tmp_path: Path) -> None:
+def test_a_counter_lost_between_two_renames_does_not_start_over(tmp_path: Path) -> None:
     (tmp_path / "qga.state.damaged-1").touch()
     assert FileTable(str(tmp_path)).open("/dev/null", "r") > 10**15
 
@@ -350,9 +350,7 @@ def test_handle_is_not_given_when_its_counter_cannot_be_kept(tmp_path: Path) -> 
 
 @given(st.binary(max_size=300), st.integers(1, 50))
 @settings(max_examples=50)
-def test_whatever_the_pieces_the_file_is_whole(
-    tmp_path_factory: pytest.TempPathFactory, data: bytes, size: int
-) -> None:
+def test_a_file_read_in_pieces_is_complete(tmp_path_factory: pytest.TempPathFactory, data: bytes, size: int) -> None:
     path = tmp_path_factory.mktemp("f") / "f"
     path.write_bytes(data)
     table = FileTable()

@@ -115,7 +115,7 @@ def test_exit_status_and_signal(runner: Runner) -> None:
     assert runner.run("sh", "-c", "kill -TERM $$") == {"exited": True, "signal": 15}
 
 
-def test_told_once(runner: Runner) -> None:
+def test_a_result_is_returned_once(runner: Runner) -> None:
     pid = runner.start("true")
     runner.wait(pid)
     assert runner.ask("guest-exec-status", pid=pid) == failed(f"PID {pid} does not exist")
@@ -201,7 +201,7 @@ def test_output_is_cut_at_16_mib(runner: Runner) -> None:
         assert (len(ended["out-data"]), ended["out-truncated"]) == (programs.MAX_OUTPUT, cut)
 
 
-def test_not_exited_while_somebody_holds_the_output(runner: Runner) -> None:
+def test_not_exited_while_another_process_holds_the_output(runner: Runner) -> None:
     pid = runner.start("sh", "-c", "echo here; sleep 30 & echo $!", capture_output="stdout")
     deadline = time.monotonic() + PATIENCE
     program = runner.ctx.programs.find(pid)
@@ -251,7 +251,9 @@ class TestForgetting:
     def known(self, runner: Runner, pid: int) -> bool:
         return runner.ctx.programs.find(pid) is not None
 
-    def test_too_many(self, runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_finished_programs_beyond_the_count_limit_are_dropped(
+        self, runner: Runner, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(programs, "MAX_FINISHED", 2)
         running = runner.start("sleep", "30")
         pids = [self.finish(runner, "true") for _ in range(3)]
@@ -346,7 +348,7 @@ class TestRevoked:
         assert program.status is not None
         assert os.waitstatus_to_exitcode(program.status) == -signal.SIGKILL
 
-    def test_one_that_ends_at_once_is_forgotten_and_its_output_too(self, runner: Runner) -> None:
+    def test_a_program_that_ends_at_once_is_forgotten_with_its_output(self, runner: Runner) -> None:
         pid = runner.start(
             "sh", "-c", "trap 'echo late; exit 3' TERM; echo out; kill -STOP $$; read x", capture_output=True
         )
@@ -367,7 +369,7 @@ class TestRevoked:
         assert runner.ctx.programs._captured == 0
         runner.ctx.programs.close()
 
-    def test_the_agent_does_not_end_before_what_it_is_ending(self, runner: Runner) -> None:
+    def test_the_agent_does_not_end_before_the_programs_it_is_ending(self, runner: Runner) -> None:
         pid = runner.start("sh", "-c", "trap '' TERM; echo; while :; do sleep 1; done", capture_output=True)
         program = runner.ctx.programs.find(pid)
         assert program is not None
@@ -381,7 +383,7 @@ class TestRevoked:
         while runner.ctx.programs._programs:
             runner.turn()
 
-    def test_one_whose_output_is_held_by_others_lets_go_of_it(self, runner: Runner) -> None:
+    def test_a_program_whose_output_others_hold_open_is_released(self, runner: Runner) -> None:
         pid = runner.start("sh", "-c", "sleep 1000 & echo $!", capture_output=True)
         program = runner.ctx.programs.find(pid)
         assert program is not None

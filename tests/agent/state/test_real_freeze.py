@@ -88,7 +88,7 @@ def dirty(machine: Filesystems, mountpoint: str) -> None:
 
 
 @pytest.mark.slow
-def test_filesystem_in_a_file_of_an_overlay_is_frozen_before_what_the_overlay_lies_in(
+def test_filesystem_in_a_file_of_an_overlay_is_frozen_before_the_upper_filesystem(
     machine: Filesystems, tmp_path: Path
 ) -> None:
     base, inner = nested(machine)
@@ -146,7 +146,7 @@ def stuck(machine: Filesystems) -> Stuck:
 
 
 @pytest.mark.slow
-def test_what_hangs_is_named_and_thawed_when_it_comes_back(
+def test_filesystem_that_hangs_is_named_and_thawed_when_the_kernel_answers(
     machine: Filesystems, tmp_path: Path, stuck: Stuck
 ) -> None:
     log, audit = tmp_path / "log", tmp_path / "audit"
@@ -214,7 +214,7 @@ def test_freeze_whose_agent_is_killed_in_a_hook_freezes_nothing(machine: Filesys
 
 
 @pytest.mark.slow
-def test_any_mount_point_of_a_filesystem_names_it(machine: Filesystems, tmp_path: Path) -> None:
+def test_a_filesystem_can_be_named_by_any_of_its_mount_points(machine: Filesystems, tmp_path: Path) -> None:
     at, data = machine.at, machine.ext4("data")
     machine.shell(f"mkdir {data}/part {at}/bound {at}/part; mount --bind {data} {at}/bound")
     machine.shell(f"mount --bind {data}/part {at}/part")
@@ -235,7 +235,7 @@ def test_any_mount_point_of_a_filesystem_names_it(machine: Filesystems, tmp_path
 
 @pytest.mark.slow
 @needs_btrfs
-def test_any_subvolume_names_its_filesystem(machine: Filesystems, tmp_path: Path) -> None:
+def test_a_filesystem_can_be_named_by_any_subvolume(machine: Filesystems, tmp_path: Path) -> None:
     at = machine.at
     device = machine.btrfs("pool")
     machine.shell(f"btrfs -q subvolume create {at}/pool/@; btrfs -q subvolume create {at}/pool/@home")

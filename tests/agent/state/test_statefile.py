@@ -36,7 +36,7 @@ def test_a_regular_file_or_none(tmp_path: Path, descriptors: None) -> None:
         ("endless", "is not a regular file"),
     ],
 )
-def test_what_is_no_regular_file_is_damage_and_holds_nobody_up(
+def test_what_is_not_a_regular_file_is_damage_and_does_not_block(
     tmp_path: Path, kind: str, words: str, monkeypatch: pytest.MonkeyPatch, descriptors: None
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -88,7 +88,7 @@ def test_any_bytes_are_a_value_or_damage(content: bytes) -> None:
         statefile.parse_json(content)
 
 
-def test_the_first_damaged_files_are_kept_and_only_so_many(tmp_path: Path) -> None:
+def test_a_bounded_number_of_damaged_files_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "state"
     assert not statefile.was_set_aside(str(path))
     for number in range(1, 6):
