@@ -1,4 +1,4 @@
-"""A user of the guest who races the copies into a directory of his."""
+"""A user of the guest who races copies into a directory that belongs to them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LONGEST = 60.0  # seconds
 
 
 def over(name: str, victim: str) -> None:
-    """A link to the victim, in the place of what is there."""
+    """Replace what is there by a link to the victim."""
     with contextlib.suppress(OSError):
         os.symlink(victim, ".link")
         os.rename(".link", name)
@@ -27,7 +27,7 @@ def swap_parts(victim: str) -> None:
 
 
 def swap_directories(victim: str) -> None:
-    """Each that is here is for some moments another, by a link."""
+    """Replace each directory here by a link for a moment."""
     for name in os.listdir("."):
         if name in (".aside", ".link"):
             continue
@@ -41,7 +41,7 @@ def swap_directories(victim: str) -> None:
 
 
 def attack(how: Callable[[str], None], directory: str, victim: str, end: int, ready: int) -> None:
-    """In a child of root's: until ``end``, a pipe, is closed, and for a minute at the longest."""
+    """Attack as an ordinary user until the pipe ``end`` is closed, for a minute at most."""
     os.setgroups([])
     os.setgid(UID)
     os.setuid(UID)

@@ -1,4 +1,4 @@
-"""What every test shares: a guard against touching the machine, and stand-ins for what the agent asks it."""
+"""Fixtures for every test: a guard against touching the machine, and stand-ins for its programs and files."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ settings.load_profile("seeded")
 
 @pytest.fixture(autouse=True, scope="session")
 def _signals() -> None:
-    """Programs of the tests are interrupted, also where the tests run behind nohup(1) or an ``&``."""
+    """Restore the default signals, so that programs can be interrupted even under nohup(1) or with an ``&``."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
 def _no_log_stays() -> Iterator[None]:
-    """What a test directs the logging module to is not the next one's."""
+    """Restore the logging module after each test."""
     yield
     while (installed := log.installed()) is not None:
         installed.close()
@@ -54,7 +54,7 @@ def _no_log_stays() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A unit test that forks or calls ioctl(2) by accident fails loudly; one that means it is marked ``forks``."""
+    """Make a test that forks or calls ioctl(2) by accident fail; a test that needs to is marked ``forks``."""
 
     def refuse(name: str) -> object:
         def refused(*arguments: object, **keywords: object) -> None:
@@ -62,7 +62,7 @@ def _no_machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
         return refused
 
-    guarded = [(time, "clock_settime"), (time, "clock_settime_ns")]  # nobody means these
+    guarded = [(time, "clock_settime"), (time, "clock_settime_ns")]  # no test needs these
     if not (request.node.get_closest_marker("forks") or request.node.get_closest_marker("vm")):
         guarded += [(os, "fork"), (os, "posix_spawn"), (os, "execvp"), (fcntl, "ioctl")]
     for module, name in guarded:
@@ -92,8 +92,8 @@ class FakePrograms:
         return f"/usr/bin/{program}" if known else None
 
 
-def as_whoever_tests(user: struct_passwd, work: Callable[[], bytes]) -> bytes:
-    """In place of ``processes.run_as``: the work, without becoming the user."""
+def without_becoming_the_user(user: struct_passwd, work: Callable[[], bytes]) -> bytes:
+    """Stand in for ``processes.run_as``: do the work without becoming the user."""
     return work()
 
 
@@ -107,7 +107,7 @@ def host(tmp_path: Path, programs: FakePrograms) -> Host:
     """A guest whose files lie below ``host.root`` and whose programs are ``programs``."""
     root = tmp_path / "guest"
     root.mkdir()
-    return Host(run=programs.run, which=programs.which, root=str(root), run_as=as_whoever_tests)
+    return Host(run=programs.run, which=programs.which, root=str(root), run_as=without_becoming_the_user)
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def executor(host: Host, commands: schema.Schema) -> Callable[..., dict[str, Any
 
 
 def now(coroutine: Coroutine[Pending[Any], None, T]) -> T:
-    """What a coroutine returns that has nothing to wait for."""
+    """Return the result of a coroutine that never has to wait."""
     task = Task(coroutine)
     assert task.done
     return task.result()
@@ -164,7 +164,7 @@ class Reply(NamedTuple):
 
 
 def carried_out(dispatcher: Dispatcher, message: object, size: int = 0) -> Reply | None:
-    """The reply to a message that has nothing to wait for."""
+    """Return the reply to a message whose handler never has to wait."""
     line = dispatcher.handle(message, size)
     if isinstance(line, Task):
         assert line.done

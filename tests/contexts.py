@@ -1,4 +1,4 @@
-"""Contexts for tests without a loop: work is carried out on the spot, and nothing happens by itself."""
+"""Contexts for tests without a loop: work is carried out immediately, and timers fire only when a test fires them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class StillTimer:
 
 
 class StillLoop:
-    """Keeps what is to be watched and called; a test makes it happen."""
+    """A loop that only records what to watch and call; the test triggers it."""
 
     def __init__(self) -> None:
         self.watched: dict[int, Callable[[int], None]] = {}
@@ -70,7 +70,7 @@ class OnTheSpot(Workers):
 
 
 def still_loop() -> Loop:
-    """A StillLoop, for whatever takes a loop."""
+    """Return a StillLoop, typed as a Loop."""
     return cast(Loop, StillLoop())
 
 

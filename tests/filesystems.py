@@ -25,7 +25,7 @@ from qga.agent.processes import begin
 
 T = TypeVar("T")
 
-ROOM = Path("/run")  # a directory that every machine has: in the namespace a file system in memory lies upon it
+ROOM = Path("/run")  # a directory that every machine has; in the namespace a tmpfs is mounted on it
 SOON = 30.0  # seconds that anything may take
 GUARD = 60  # seconds after which the guard thaws everything
 
@@ -94,7 +94,7 @@ class Filesystems:
 
     @property
     def prefix(self) -> list[str]:
-        """Before a program and its arguments: it runs there, as the same process, in the same directory."""
+        """The words that, before a program and its arguments, run it there, in the same process and directory."""
         return ["nsenter", "-t", str(self._holder.pid), "-m", "sh", "-c", 'cd "$0" && exec "$@"', os.getcwd()]
 
     def shell(self, script: str) -> str:
@@ -110,7 +110,7 @@ class Filesystems:
         return self._devices[-1]
 
     def ext4(self, name: str, file: str = "", size: str = "16M") -> str:
-        """A new filesystem, in ``file`` or on that device; its mount point."""
+        """Create and mount an ext4 in ``file`` or on that device; return its mount point."""
         file, where = file or f"{self.at}/{name}.img", f"{self.at}/{name}"
         self.shell(f"[ -b {file} ] || truncate -s {size} {file}; mkdir {where}")
         self.shell(f"mke2fs -q -t ext4 -E lazy_itable_init=0 {file}")
@@ -118,7 +118,7 @@ class Filesystems:
         return where
 
     def btrfs(self, name: str) -> str:
-        """A new one, on one disk; its device."""
+        """Create a btrfs on one disk and return its device."""
         file, where = f"{self.at}/{name}.img", f"{self.at}/{name}"
         self.shell(f"truncate -s 128M {file}; mkfs.btrfs -q {file}")
         device = self.loop(file)
@@ -126,7 +126,7 @@ class Filesystems:
         return device
 
     def guard(self, *mountpoints: str) -> Callable[[], None]:
-        """From now on they may be frozen, until what is returned is called: that thaws them."""
+        """Guard mount points that a test will freeze; calling what is returned thaws them."""
         guard = subprocess.Popen(
             [*self.prefix, sys.executable, "-c", _GUARD, *mountpoints],
             stdin=subprocess.PIPE,
@@ -157,7 +157,7 @@ class Filesystems:
         return call.answer()
 
     def frozen(self, mountpoint: str) -> bool:
-        """Whether it is frozen: it is thawed by that."""
+        """Return whether it was frozen, which thaws it."""
         return subprocess.run([*self.prefix, "fsfreeze", "-u", mountpoint], check=False).returncode == 0
 
 

@@ -1,4 +1,4 @@
-"""An agent that does not know what lies in what, as where nobody can know it: it freezes in the wrong order."""
+"""An agent that cannot determine how filesystems are nested, and so freezes in the wrong order."""
 
 import sys
 from collections.abc import Sequence

@@ -91,7 +91,7 @@ def fullest(shape: Mapping[str, Any]) -> Any:
 
 
 class HostileGuest(FakeGuest):
-    """``part``: of the replies, how many are changed."""
+    """A fake guest that changes a ``part`` of its replies, 0 to 1."""
 
     def __init__(self, seed: int | str, part: float = 0.4) -> None:
         super().__init__()
@@ -156,7 +156,7 @@ def run(guest: FakeGuest, words: Sequence[str]) -> tuple[int, bytes, str]:
 
 
 def place(words: Sequence[str], directory: str) -> list[str]:
-    """The words with paths of this machine, below an empty directory."""
+    """Return the words with real paths below an empty directory filled in."""
     tree = os.path.join(directory, "tree")
     os.mkdir(tree)
     with open(os.path.join(tree, "file"), "wb") as file:
@@ -166,7 +166,7 @@ def place(words: Sequence[str], directory: str) -> list[str]:
 
 
 def complaint(words: Sequence[str], status: int, out: bytes, err: str) -> str | None:
-    """What is wrong with how the tool took it."""
+    """Return what is wrong with the tool's reaction, or None."""
     shown = err if words[0] in RAW else err + out.decode()
     if status == exits.FAULT or "Traceback" in err:
         return "a fault"

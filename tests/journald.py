@@ -57,7 +57,7 @@ class Journald:
 
     @property
     def as_unit(self) -> list[str]:
-        """What executes a program as a process of the unit, beside journald."""
+        """The words that run a program as a process of the unit, beside journald."""
         return [*self.beside, "sh", "-c", f'echo $$ > {self._group}/cgroup.procs && exec "$@"', "sh"]
 
     def limit(self, burst: int, seconds: int) -> None:
@@ -66,7 +66,7 @@ class Journald:
         self._run("ln", "-s", str(seconds * 1_000_000), f"/run/systemd/units/log-rate-limit-interval:{self.unit}")
 
     def entries(self, **fields: str) -> list[dict[str, Any]]:
-        """Those with these fields, once all that was sent so far is written, in the order they came."""
+        """Return the entries with these fields in order of arrival, once everything sent so far is written."""
         self._run("journalctl", "--sync")
         wanted = [f"{name}={value}" for name, value in fields.items()]
         return [json.loads(line) for line in self._run("journalctl", "-q", "-o", "json", *wanted).splitlines()]
@@ -76,7 +76,7 @@ class Journald:
         return [e["MESSAGE"] for e in self.entries(_TRANSPORT="driver") if "Suppressed" in e["MESSAGE"]]
 
     def wait_for(self, condition: Callable[[list[dict[str, Any]]], bool]) -> None:
-        """Until the unit's entries are so. (Each look is a program that runs: this does not spin.)"""
+        """Wait until the unit's entries meet the condition. Each check runs a program, so this does not spin."""
         deadline = time.monotonic() + PATIENCE
         while not condition(self.entries(_SYSTEMD_UNIT=self.unit)):
             assert self.process.poll() is None
@@ -91,7 +91,7 @@ def numbers(entries: list[dict[str, Any]]) -> list[int]:
 
 
 def lost(entries: list[dict[str, Any]]) -> dict[str, int]:
-    """By command, over all records of what was lost."""
+    """Return the lost records by command, summed over all records of a loss."""
     found: dict[str, int] = {}
     for entry in entries:
         if entry.get("QGA_EVENT") == "lost":

@@ -34,12 +34,12 @@ class Lines:
 
     @classmethod
     def connect(cls, path: Path | str) -> Self:
-        """To a listening unix socket."""
+        """Connect to a listening unix socket."""
         return cls(connected(path))
 
     @classmethod
     def connect_soon(cls, path: Path | str) -> Self:
-        """To one that is about to listen: its path is there a moment before."""
+        """Connect to a socket that is about to listen, whose path exists a moment earlier."""
 
         def attempt() -> list[Self]:
             try:
@@ -63,7 +63,7 @@ class Lines:
             self.descriptor = -1
 
     def send(self, data: bytes, timeout: float = 60) -> None:
-        """All of it, however slowly the other side reads."""
+        """Send all of it, however slowly the other side reads."""
         rest, deadline = memoryview(data), time.monotonic() + timeout
         while rest:
             self._wait(select.POLLOUT, deadline, f"could not send {len(rest)} of {len(data)} bytes")
@@ -83,7 +83,7 @@ class Lines:
         return found
 
     def read_available(self, timeout: float) -> bytes:
-        """Whatever comes within the time, or has come before: to show that nothing does."""
+        """Return everything that arrives in time or had arrived, to show that nothing does."""
         deadline = time.monotonic() + timeout
         try:
             while True:

@@ -12,7 +12,7 @@ NEWLINK, NEWADDR = 16, 20
 
 
 def payloads(request: int, datagrams: Iterable[bytes]) -> list[bytes]:
-    """What the kernel's answer to a request brings, if it comes in these datagrams."""
+    """Return the payloads of the kernel's answer to a request that arrives in these datagrams."""
     return [payload for data in datagrams for kind, _, payload in rtnetlink.messages(data) if kind == request - 2]
 
 

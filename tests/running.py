@@ -48,8 +48,8 @@ class RunningAgent:
                 env={**os.environ, "QGA_CONF": "/dev/null", "NOTIFY_SOCKET": address, **(env or {})},
             )
 
-    def told(self) -> str:
-        """The next that it tells systemd: sd_notify(3)."""
+    def notification(self) -> str:
+        """Return the next message that the agent sends to systemd: sd_notify(3)."""
         return self._notify.recv(100).decode()
 
     def __enter__(self) -> Self:
@@ -108,7 +108,7 @@ class RunningAgent:
         return int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
 
     def settle(self, seconds: float = 0.1) -> None:
-        """Return when it has not been woken for so long: it has done what it was asked, and waits."""
+        """Return once the agent has been idle for that long."""
         unchanged(lambda: (self.wake_ups(), self.cpu_seconds()), seconds)
 
     def wake_ups_in(self, seconds: float) -> int:

@@ -1,4 +1,4 @@
-"""The plan of the house, as a test: who may import whom. Imports inside functions and for type checkers count too."""
+"""The layering as a test: which package may import which. Imports in functions and for type checkers count too."""
 
 from __future__ import annotations
 

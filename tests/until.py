@@ -1,4 +1,4 @@
-"""Waiting in a test: for the thing itself, at most for a bounded time; never for a while and in hope."""
+"""Wait in a test for a condition itself, for a bounded time, instead of sleeping."""
 
 from __future__ import annotations
 

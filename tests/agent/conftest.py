@@ -1,4 +1,4 @@
-"""A whole agent, in a process of its own."""
+"""Fixtures that run a complete agent in its own process."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tests.running import RunningAgent
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:
-    """Where it listens."""
+    """The path of the socket on which the agent listens."""
     return str(tmp_path / "agent.sock")
 
 
 @pytest.fixture
 def agent(tmp_path: Path, path: str) -> Iterator[RunningAgent]:
-    """One that listens at ``path``."""
+    """A running agent that listens at ``path``."""
     with RunningAgent(tmp_path, "-m", "unix-listen", "-p", path) as running:
         yield running

@@ -28,7 +28,7 @@ SCHEMA = schema.load()
 
 
 class Meter:
-    """``with Meter() as meter``: what was done meanwhile, in lines and in characters of ``meter.text(...)``."""
+    """``with Meter() as meter`` counts the lines executed and the characters of ``meter.text(...)`` read."""
 
     def __init__(self) -> None:
         self.lines = self.characters = 0
@@ -110,7 +110,7 @@ def cost(work: Callable[[Meter, int], object], size: int) -> int:
 
 
 def assert_linear(work: Callable[[Meter, int], object], size: int, *, sees: bool = True) -> None:
-    """Sixteen times the size is at most about sixteen times the cost; what is squared would be 256 times."""
+    """Sixteen times the size costs at most about sixteen times as much; quadratic cost would be 256 times."""
     less, more = cost(work, size), cost(work, 16 * size)
     assert more <= 20 * less + 2000
     if sees:
@@ -121,7 +121,7 @@ def assert_linear(work: Callable[[Meter, int], object], size: int, *, sees: bool
 
 
 def regular_expression(pattern: str) -> re.Pattern[str]:
-    """What the patterns were before, and mean."""
+    """Translate a pattern into the regular expression that defines its meaning."""
     return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
 
 
@@ -189,7 +189,7 @@ def test_a_path_costs_in_proportion_to_it(pattern: str, piece: str) -> None:
 
 
 class Quoting(QgaError):  # noqa: N818
-    """Its text is one that counts."""
+    """An error whose text is a counting string."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -200,7 +200,7 @@ class Quoting(QgaError):  # noqa: N818
 
 
 def shown(text: str, *hidden: str) -> str:
-    """Of an error with this text, of a request that is not valid and has these strings."""
+    """Return this error text as it is shown, for an invalid request that contains the ``hidden`` strings."""
     return redaction.words(Quoting(text), {"execute": "guest-ping", "x": [*hidden]}, None)
 
 
@@ -254,20 +254,20 @@ def test_nothing_hidden_is_left_in_any_text(hidden: list[str], text: str) -> Non
 
 
 def unexpected(meter: Meter, size: int) -> object:
-    """A member that is as long as there are others: ``{"execute": …, "xxx…": ["0", "1", …]}``."""
+    """A member name as long as the number of values: ``{"execute": …, "xxx…": ["0", "1", …]}``."""
     name, digits = "x" * size, [format(number, "x") for number in range(size // 8)]
     error = Quoting(meter.text(f"QMP input member '{name}' is unexpected"))
     return redaction.words(error, {"execute": "guest-ping", name: digits}, None)
 
 
 def alike(meter: Meter, size: int) -> object:
-    """Each of many words begins wherever the text does."""
+    """Every one of many secrets has the same prefix as the text."""
     words = ["a" * 8 + format(number, "08x") for number in range(size // 16)]
     return redaction.words(Quoting(meter.text("a" * size)), {"execute": "guest-ping", "x": words}, None)
 
 
 def arguments(meter: Meter, size: int) -> object:
-    """Of a valid request: what a program was given, which its error quotes."""
+    """For a valid request: the error quotes the arguments of a program."""
     arg = [f"--option-{number}" for number in range(size // 16)]
     text = meter.text(f"Failed to execute child process “/bin/x” ({' '.join(arg)})")
     message = {"execute": "guest-exec", "arguments": {"path": "/bin/x", "arg": arg}}
@@ -288,11 +288,11 @@ def test_a_text_too_similar_to_a_secret_is_not_shown_at_all() -> None:
     assert shown("b" * MAX_ERROR, *words) == "b" * MAX_ERROR
 
 
-# What is said of arguments that are not valid
+# Errors about invalid arguments
 
 
 class Elements(list[object]):
-    """Counts how many were looked at."""
+    """A list that counts how many of its elements were read."""
 
     looked_at = 0
 

@@ -113,7 +113,7 @@ def test_handler_that_raises_becomes_an_error_and_a_log_line(
 def test_a_request_that_failed_is_not_kept_until_garbage_is_collected(
     host: Host, monkeypatch: pytest.MonkeyPatch, name: str, audited: bool
 ) -> None:
-    """It may be large, and the agent collects rarely."""
+    """The request may be large, and the agent rarely collects garbage."""
 
     def broken(ctx: Context) -> None:
         raise ZeroDivisionError("by zero")

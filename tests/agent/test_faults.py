@@ -1,4 +1,4 @@
-"""What fails below the agent, and hosts that leave at any point: a clear reply, or none, and it goes on.
+"""Failing system calls, and hosts that disconnect at any point: a clear reply or none, and the agent continues.
 
 Faults that need a machine of their own are in tests/vm/test_faults.py; README's reliability table names both.
 """
@@ -37,7 +37,7 @@ INFO = b'{"execute":"guest-info"}\n'
 
 
 class Broken(Host):
-    """Everything that it is asked fails."""
+    """A host on which every call fails."""
 
     number = errno.EIO
 
@@ -66,7 +66,7 @@ def ask(peer: Lines, name: str, **arguments: object) -> Any:
 @pytest.mark.forks
 @pytest.mark.slow
 def test_no_descriptors_left(agent: RunningAgent, path: str) -> None:
-    """With none to spare, with one, with two…: each command succeeds or says that there are too many open files."""
+    """With no, one, two… free descriptors, each command succeeds or reports too many open files."""
     requests: list[tuple[str, dict[str, object]]] = [(name, {}) for name in LOOKING]
     requests += [
         ("guest-exec", {"path": "true", "capture-output": True}),
@@ -156,7 +156,7 @@ def test_sigterm_in_every_state(tmp_path: Path, path: str, state: str, number: i
 @pytest.mark.slow
 @pytest.mark.parametrize("state", STATES)
 def test_sighup_in_every_state(tmp_path: Path, path: str, state: str) -> None:
-    """SIGHUP: it goes on, and what was asked before is answered."""
+    """After SIGHUP the agent continues, and earlier requests are answered."""
     with RunningAgent(tmp_path, "-m", "unix-listen", "-p", path) as agent:
         peer = Lines.connect(path)
         with peer:
@@ -164,8 +164,8 @@ def test_sighup_in_every_state(tmp_path: Path, path: str, state: str) -> None:
             peer.send(request, timeout=2)
             for _ in range(3):
                 agent.process.send_signal(signal.SIGHUP)
-                assert agent.told().startswith("RELOADING=1\n")
-                assert agent.told() == "READY=1"
+                assert agent.notification().startswith("RELOADING=1\n")
+                assert agent.notification() == "READY=1"
             if state == "in the middle of a request":
                 peer.send(PING[len(request) :])
             for _ in range(max(1, request.count(b"\n")) if request else 0):
@@ -179,7 +179,7 @@ def test_sighup_in_every_state(tmp_path: Path, path: str, state: str) -> None:
 @pytest.mark.forks
 @pytest.mark.slow
 def test_every_reply_arrives_once_while_clients_come_and_go(agent: RunningAgent, path: str) -> None:
-    """Random cuts, with a seed; on each connection the ids come back in order, none twice, none left out."""
+    """With seeded random disconnects, the ids come back in order on each connection, none twice and none missing."""
     rng = random.Random(4)
     for _ in range(60):
         count = rng.randrange(1, 300)

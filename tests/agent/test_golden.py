@@ -35,7 +35,7 @@ def receive(session: Session, pieces: Iterator[bytes] | list[bytes]) -> list[dic
 
 
 def expected(case: dict[str, Any], replies: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What was recorded; where only the class counts, with the text that came."""
+    """Return the recorded replies, with the actual text where only the error class counts."""
     recorded: list[dict[str, Any]] = json.loads(json.dumps(case["replies"]))
     if case.get("compare") == "class":
         for mine, theirs in zip(replies, recorded, strict=True):
@@ -65,7 +65,7 @@ def test_recorded_exchange(case: dict[str, Any], new_session: Callable[[], Sessi
 
 @pytest.mark.parametrize("case", CASES, ids=by_name)
 def test_recorded_exchange_in_pieces(case: dict[str, Any], new_session: Callable[[], Session]) -> None:
-    """Byte by byte, and in every two parts."""
+    """The exchange is the same byte by byte, and split in two at every position."""
     data = case["send"].encode("latin-1")
     splits = [[data[i : i + 1] for i in range(len(data))], *([data[:i], data[i:]] for i in range(1, len(data)))]
     for pieces in splits:

@@ -26,7 +26,7 @@ class Peer:
         self.lines, self.agent = lines, agent
 
     def line(self, name: str, **arguments: object) -> bytes:
-        """The reply as it came."""
+        """Return the raw reply."""
         given = {key.replace("_", "-"): value for key, value in arguments.items()}
         self.lines.send(json.dumps({"execute": name, "arguments": given}).encode() + b"\n")
         return self.lines.read_line(SOON)
@@ -39,7 +39,7 @@ class Peer:
         return pid
 
     def wait_for_end(self, pid: int) -> None:
-        """Without asking for its status, which would forget it: it is reaped, and what it said is captured."""
+        """Wait until a program is reaped, its output captured, without guest-exec-status, which would forget it."""
         until(lambda: not Path(f"/proc/{pid}").exists())
         self.agent.settle()
 

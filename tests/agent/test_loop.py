@@ -105,7 +105,7 @@ def test_handlers_are_given_back(descriptors: None) -> None:
 
 
 def test_a_callback_that_raises_does_not_end_the_loop(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
-    """Not that of a timer, nor of a signal, nor of a descriptor; what is left of the loop goes on."""
+    """This holds for timers, signals and descriptors; the rest of the loop continues."""
     seen: list[str] = []
 
     def broken() -> None:

@@ -1,4 +1,4 @@
-"""What is open at a reload is held to the new policy, once nothing is frozen, whatever befalls one of them."""
+"""After a reload, open handles and programs are judged by the new policy, once nothing is frozen."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.contexts import context, still_loop
 
 
 def test_files_are_closed_after_the_thaw(host: Host, tmp_path: Path) -> None:
-    """To close the last handle of a removed file writes to its filesystem, and would wait for the thaw."""
+    """Closing the last handle of a removed file writes to its filesystem, and would wait for the thaw."""
     freeze = FreezeState()
     app = App(still_loop(), config.defaults(audit_log="off"), schema.load(), freeze, host)
     ctx = app._context

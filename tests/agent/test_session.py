@@ -1,4 +1,4 @@
-"""The order of replies beside slow commands, by literal bytes. A handler waits for what the test resolves."""
+"""The order of replies beside slow commands, in literal bytes. Handlers wait until the test resolves them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SYNCED = {"return": 7}
 
 
 class Peer:
-    """A session, what it has said so far, and the slow commands that it has begun."""
+    """A session, its output so far, and the slow commands that it has started."""
 
     def __init__(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun: list[Pending[dict[str, object]]] = []
@@ -148,7 +148,7 @@ def test_peer_that_goes_on_sending_has_to_wait(peer: Peer) -> None:
 
 
 def test_a_long_request_that_has_to_wait_continues_afterwards(peer: Peer) -> None:
-    """Of one that has not ended nothing waits decoded, and all that was taken in counts."""
+    """An incomplete message is not decoded while it waits, and all bytes taken in count."""
     request = b'{"execute":"guest-ping","id":"' + b"x" * 2 * MAX_AHEAD + b'"}\n'
     pieces = iter([request[at : at + 65536] for at in range(0, len(request), 65536)])
     for _ in range(2):
@@ -197,7 +197,7 @@ def test_a_slow_command_among_waiting_messages_makes_the_rest_wait_again(peer: P
 
 @pytest.mark.parametrize("hostile", [b"\xff" * 262144, b"[]" * 196608, b"x " * 131072, b"{]" * 131072, b'["' * 9])
 def test_waiting_messages_take_little_memory(peer: Peer, hostile: bytes) -> None:
-    """Each is an error a byte or two, which took 80 and 110 MB; and what was taken in is answered in the end."""
+    """Every byte or two is an error, which once took 80 and 110 MB; everything taken in is answered in the end."""
     peer.send(SLOW)
     taken = b""
     tracemalloc.start()

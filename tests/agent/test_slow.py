@@ -122,7 +122,7 @@ def test_client_that_floods_during_a_slow_command_is_not_read(agent: RunningAgen
 
 
 def test_sigterm_ends_the_agent_at_once(agent: RunningAgent, path: str) -> None:
-    """The work goes on: it may be what ends the agent, a shutdown."""
+    """The work continues: it may be the shutdown that ends the agent."""
     with Lines.connect(path) as peer:
         begin(agent, peer)
         left = agent.children()
@@ -132,7 +132,7 @@ def test_sigterm_ends_the_agent_at_once(agent: RunningAgent, path: str) -> None:
 
 @pytest.mark.parametrize("hostile", [b"\xff" * 262144, b"[]" * 196608])
 def test_requests_sent_during_a_slow_command_take_no_memory(agent: RunningAgent, path: str, hostile: bytes) -> None:
-    """It was 80 MB, and 110 MB: an error for every byte or two."""
+    """It once took 80 and 110 MB: an error for every byte or two."""
     with Lines.connect(path) as peer:
         begin(agent, peer)
         before = agent.resident()

@@ -30,7 +30,7 @@ OUTPUT = Path("build/bench")
 
 
 def processes(directory: Path) -> list[Result]:
-    """What an agent costs while nothing happens, and how long it takes to be there."""
+    """Measure the cost of an idle agent, and how long its start takes."""
     python = interpreter()
     starts: list[list[float]] = [[], []]
     for number in range(ROUNDS):

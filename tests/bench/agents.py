@@ -1,4 +1,4 @@
-"""The two agents and the floor, each a process that listens on a unix socket; ended when the bench ends."""
+"""The two agents and the floor, each a process that listens on a unix socket and ends with the benchmark."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Agent:
             self.process.wait()
 
     def connect(self) -> Client:
-        """As soon as it listens."""
+        """Return a client, as soon as the agent listens."""
         deadline = time.monotonic() + START
         while True:
             sock = socket.socket(socket.AF_UNIX)

@@ -1,4 +1,4 @@
-"""What the audit log costs a ping: ours with one in a file beside ours without."""
+"""What the audit log costs a ping: our agent with a log file beside our agent without one."""
 
 from __future__ import annotations
 

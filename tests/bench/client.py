@@ -1,4 +1,4 @@
-"""A host that costs next to nothing: requests are bytes made beforehand, replies are read into one buffer."""
+"""A host that costs almost nothing: requests are prepared bytes, replies are read into one buffer."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import os
 import socket
 from typing import Any
 
-# The largest reply, 48 MiB in base64, fits. One is enough: nobody is asked two things at a time.
+# The largest reply, 48 MiB in base64, fits. One is enough, as only one request is in flight.
 _BUFFER = memoryview(bytearray(96 * 1024 * 1024))
 
 
 class Client:
-    """``directory`` is for the files of whoever is asked."""
+    """A host's connection to one agent. ``directory`` holds the files that the agent opens."""
 
     def __init__(self, sock: socket.socket, directory: str) -> None:
         self._socket = sock
@@ -23,7 +23,7 @@ class Client:
         self._socket.close()
 
     def make_file(self, path: str, size: int) -> None:
-        """Of random bytes, where the agent finds it."""
+        """Create a file of random bytes where the agent finds it."""
         with open(path, "wb") as file:
             file.write(os.urandom(size))
 
@@ -55,7 +55,7 @@ class Client:
         return body["return"]
 
     def has_exited(self, request: bytes) -> bool:
-        """By a guest-exec-status whose reply may be large."""
+        """Return whether a program has exited, by a guest-exec-status whose reply may be large."""
         size = self.exchange(request)
         return b"true" in bytes(self._buffer[: min(size, 200)]) + bytes(self._buffer[max(0, size - 200) : size])
 

@@ -22,7 +22,7 @@ SIZE = 1 << 20  # bytes of a filesystem
 
 
 def results(rounds: int) -> list[Result]:
-    """None, with a word of why, where this machine does not let us."""
+    """Return the results; none, after printing why, where this machine does not permit it."""
     if os.geteuid() or not all(map(shutil.which, ("unshare", "ip", "losetup", "mkfs.ext4"))):
         print("no crowd: it needs root, util-linux, iproute2 and e2fsprogs")
         return []

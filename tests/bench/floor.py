@@ -1,4 +1,4 @@
-"""The least that an agent in Python could do: reads to the newline, answers with bytes made beforehand."""
+"""The least that an agent in Python could do: read up to the newline and answer with prepared bytes."""
 
 from __future__ import annotations
 

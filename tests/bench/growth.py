@@ -1,4 +1,4 @@
-"""Whether cost grows as it should: a byte of a request costs the same in any request, and nothing is kept."""
+"""Whether cost grows linearly: a byte costs the same in a request of any size, and no memory is kept."""
 
 from __future__ import annotations
 

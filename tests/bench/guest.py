@@ -1,4 +1,4 @@
-"""Both agents over virtio-serial, side by side in the test guest: as users have them, but for the emulation."""
+"""Both agents over virtio-serial, side by side in the test guest: as users run them, except for the emulation."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class GuestClient(Client):
 
 
 def results(rounds: int) -> list[Result]:
-    """None, with a word of why, where this machine cannot run the guest."""
+    """Return the results; none, after printing why, where this machine cannot run the guest."""
     if complaint := missing_programs():
         print(f"no guest: {complaint}")
         return []
@@ -56,7 +56,7 @@ def results(rounds: int) -> list[Result]:
 
 
 def _processor_time(guest: Guest, unit: str, client: Client) -> float:
-    """Seconds a ping."""
+    """Return the processor seconds that one ping takes."""
     before = _stat(guest, unit)
     for _ in range(PINGS):
         client.exchange(request("guest-ping"))
@@ -64,7 +64,7 @@ def _processor_time(guest: Guest, unit: str, client: Client) -> float:
 
 
 def _stat(guest: Guest, unit: str) -> float:
-    """Seconds that it has used: proc_pid_stat(5)."""
+    """Return the processor seconds that the unit has used: proc_pid_stat(5)."""
     fields = guest.check(f"cat /proc/{_pid(guest, unit)}/stat").rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / int(guest.check("getconf CLK_TCK"))
 

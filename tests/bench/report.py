@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Result:
-    """Of both agents, less is better. ``target``: what ``ratio`` should be, if it has one.
+    """One measurement of both agents, less is better. ``target`` is what ``ratio`` should be, if set.
 
     ``floor`` is what the least that Python could do takes, and ``of_floor`` what part of its speed ours should have.
     """
@@ -50,14 +50,14 @@ class Result:
 
 
 def table(results: Sequence[Result]) -> str:
-    """In Markdown."""
+    """Return the results as a Markdown table."""
     head = ("", "ours", "QEMU's agent", "ratio", "target", "", "")
     lines = [head, tuple("---" for _ in head), *(result.cells() for result in results)]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def draw(results: Sequence[Result], path: Path) -> None:
-    """A bar a ratio, on a logarithmic scale; grey where a target was missed."""
+    """Draw one bar per ratio on a logarithmic scale; grey where a target was missed."""
     import matplotlib as mpl
 
     mpl.use("svg")

@@ -1,4 +1,4 @@
-"""What is timed, and how it should compare: a row a thing. Each prepares its requests, then only exchanges them."""
+"""The benchmark's rows: what is timed, and the ratio to reach. Requests are prepared, then only exchanged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from functools import partial
 from tests.bench.client import Client, request
 
 KIB, MIB = 1 << 10, 1 << 20
-POLL = 0.0005  # seconds between two looks at whether a program has ended that takes long
+POLL = 0.0005  # seconds between two polls of a program that runs for long
 
 Run = Callable[[], None]
 

@@ -1,4 +1,4 @@
-"""Rounds of each row, the peers in turn, and the medians: what else the machine does hits them alike."""
+"""Timing in rounds, the agents in turn, with medians: other load on the machine affects them equally."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def write(handle: int, chunk: int) -> bytes:
 
 
 def pipelined(sock: socket.socket, asked: bytes, count: int) -> None:
-    """As many under way as the copy has."""
+    """Send the requests with as many in flight as the copy has."""
     sent = received = 0
     while received < count:
         while sent < count and sent - received < Connection.limits.window:

@@ -71,7 +71,7 @@ def _run(engine: str, name: str, seconds: float, directory: Path) -> Outcome:
 
 
 def _told(outcome: Outcome) -> Iterator[str]:
-    """What to read, and a line to paste into FOUND of test_pathwalk.py."""
+    """Yield the traceback of a finding, and a line to paste into the list of earlier findings."""
     if outcome.trouble:
         yield f"\n{outcome.name}, by {outcome.engine}: {outcome.trouble}"
     if outcome.found is not None:

@@ -1,4 +1,4 @@
-"""Bytes as decisions: what a fuzzer makes of them, for targets that want more structure than bytes have."""
+"""Turns the bytes of a fuzzer into decisions, for targets that need more structure than bytes have."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ _FOREIGN = tuple(text.encode() for text in ("²", "٣", "\u2028", "\x85", "\u300
 
 
 class Hung(BaseException):
-    """An input that takes longer than PATIENCE. No handler of the code under test catches it."""
+    """An input took longer than PATIENCE. The code under test does not catch this."""
 
 
 def words(target: Target) -> list[bytes]:
@@ -75,7 +75,7 @@ def run(target: Target, data: bytes) -> None:
 
 
 def failure(target: Target, data: bytes) -> str | None:
-    """The traceback that the target ends with, if it does not end well."""
+    """Return the traceback if the target fails."""
     try:
         run(target, data)
     except (Exception, Hung):
@@ -106,7 +106,7 @@ def _kind(failed: str | None) -> str | None:
 
 
 def with_hypothesis(target: Target, seconds: float, found: Path) -> int:
-    """How many inputs were tried; the first that fails goes to the file ``found``, and ends it."""
+    """Return the number of inputs tried; the first that fails is written to the file ``found`` and ends the run."""
     from hypothesis import HealthCheck, Phase, given, seed, settings
 
     deadline, tried = time.monotonic() + seconds, 0

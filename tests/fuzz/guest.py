@@ -1,4 +1,4 @@
-"""What holds whatever the guest's files, kernel and owner say: parsers cope, and what they tell fits a reply."""
+"""What holds for any files, kernel and configuration: parsers never crash, and their results fit a reply."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def configuration(data: bytes) -> None:
 
 
 def policy_file(data: bytes) -> None:
-    """Whatever is understood decides every command, and says in one line by which rule."""
+    """A policy that loads decides every command, and names the rule in one line."""
     path = _directory() / "policy.toml"
     path.write_bytes(data)
     read = rules.load(str(path), SCHEMA.commands)
@@ -244,7 +244,7 @@ def _ask(command: str, guest: Guest, **arguments: object) -> None:
 
 
 def _fits(reference: str | list[str], value: object) -> None:
-    """The value is of this type of the schema, and can be told. A number may be as large as a file says."""
+    """Assert that the value has this schema type and can be encoded. Numbers may be as large as a file contains."""
     key = str(reference)
     if key not in _validators:
         _validators[key] = compile_validator(_unbounded(SCHEMA.type(reference)))
@@ -262,7 +262,7 @@ def _unbounded(shape: Any) -> Any:
 
 
 def _text(data: bytes) -> str:
-    """As strings of a request are: bytes that are no UTF-8 do not come this far."""
+    """Return text as it is in a request: invalid UTF-8 is rejected earlier."""
     return data.decode(errors="surrogateescape")
 
 

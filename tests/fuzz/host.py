@@ -1,4 +1,4 @@
-"""What holds at the host for whatever an agent answers: the guest is not trusted."""
+"""Properties that hold on the host for any answer of an agent: the guest is not trusted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _PIECES = [
 
 
 def replies(data: bytes) -> None:
-    """Each request is told of once at most, none that was given up, and in the end nothing is held back."""
+    """Each request gets at most one reply, an abandoned one gets none, and in the end nothing is pending."""
     choices = Choices(data)
     connection = synchronised()
     told: set[int] = set()
@@ -73,7 +73,7 @@ def _tell(connection: RecordedConnection, data: bytes, told: set[int], given_up:
 
 
 class _Answered(Commands):
-    """As a client whose agent returns one value, whatever it is asked."""
+    """A client whose agent returns one value for every command."""
 
     def __init__(self, value: object) -> None:
         self._value = value
@@ -83,7 +83,7 @@ class _Answered(Commands):
 
 
 def shapes(data: bytes) -> None:
-    """A value is refused by MalformedReply, or everything that uses such values can use it."""
+    """A value is either refused with MalformedReply, or usable by everything that takes such values."""
     choices = Choices(data)
     command = choices.pick(_RETURNING)
     assert command.returns is not None
@@ -114,7 +114,7 @@ def _count(
 
 
 def printed(data: bytes) -> None:
-    """Text of a guest's, in JSON and out of it."""
+    """Text from a guest is shown safely, as JSON and as plain text."""
     text = data.decode(errors="replace")
     for shown in (_shown({text: [text]}), output.clean(text, "\n")):
         assert all(letter.isprintable() or letter == "\n" for letter in shown)
@@ -128,7 +128,7 @@ def _shown(value: object) -> str:
 
 
 def _sendable(value: Any) -> Any:
-    """Without what no JSON can carry to a client: it is another target's."""
+    """Remove what JSON cannot carry to a client, which another target covers."""
     if isinstance(value, dict):
         return {_sendable(name): _sendable(member) for name, member in value.items()}
     if isinstance(value, list):

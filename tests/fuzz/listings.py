@@ -1,4 +1,4 @@
-"""What holds at the host for whatever a guest lists of a directory tree: nothing beside the target is touched."""
+"""Properties that hold on the host for any directory listing of a guest: nothing outside the target is touched."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def listed(data: bytes) -> None:
 
 
 def tree(data: bytes) -> None:
-    """Whatever a guest lists, and whatever it lists after that: nothing beside the target is made or changed."""
+    """For any two successive listings of a guest, nothing outside the target is created or changed."""
     choices = Choices(data)
     with tempfile.TemporaryDirectory(prefix="qga-fuzz-tree-") as directory:
         scratch = Path(directory)

@@ -1,4 +1,4 @@
-"""What holds for any bytes that a peer sends: nothing raises, they mean one thing only, and 0xFF always helps."""
+"""What holds for any bytes from a peer: nothing raises, they have one meaning, and 0xFF always resynchronises."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _SIZES = 3  # bytes: how the rest is cut
 
 
 def framing(data: bytes) -> None:
-    """The fast decoder and the dialect give the same messages, in whatever pieces the bytes come."""
+    """The fast decoder and the dialect give the same messages, however the bytes are split."""
     pieces, stream = _cut(data)
     with _bounds(data[:_SETTINGS]):
         told = _messages(Dialect(), [stream])
@@ -54,7 +54,7 @@ def framing(data: bytes) -> None:
 
 
 def meaning(data: bytes) -> None:
-    """What is JSON by the book means the same in the dialect, or is complained of."""
+    """Standard JSON has the same meaning in the dialect, or is an error."""
     try:
         text = data.decode()
         expected = json.loads(text, parse_int=lambda digits: tokens.number(digits.encode()))
@@ -110,7 +110,7 @@ def _validator(name: str) -> Validator:
 
 @cache
 def _dispatcher() -> Dispatcher:
-    """One whose commands do nothing, but for those that touch nothing anyway."""
+    """An agent whose commands do nothing, except those that change nothing anyway."""
 
     def nothing(ctx: Context, **arguments: object) -> None:
         pass
@@ -129,7 +129,7 @@ def _dispatcher() -> Dispatcher:
 
 
 class Unrecorded(BaseException):
-    """A record that cannot be made. The dispatcher survives it; here it is a finding."""
+    """An audit record could not be made. The dispatcher survives this; here it is a finding."""
 
 
 class _LoudAudit(Audit):
@@ -141,7 +141,7 @@ class _LoudAudit(Audit):
 
 
 def _cut(data: bytes) -> tuple[list[bytes], bytes]:
-    """The bytes in pieces as the first of them say, and whole."""
+    """Return the bytes split as the first of them determine, and as a whole."""
     sizes = [size + 1 for size in data[_SETTINGS : _SETTINGS + _SIZES]] or [1]
     stream = data[_SETTINGS + _SIZES :]
     pieces: list[bytes] = []
@@ -178,5 +178,5 @@ def _messages(decoder: Decoder | Dialect, pieces: list[bytes]) -> list[object]:
 
 
 def _shown(message: object) -> object:
-    """Comparable, and 1 apart from 1.0 and True."""
+    """Return the value in a form that compares equal only if the types are equal too: 1, 1.0 and True differ."""
     return ("error", str(message)) if isinstance(message, RequestError) else json.dumps(message)

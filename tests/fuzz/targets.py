@@ -1,4 +1,4 @@
-"""The table of what is fuzzed: a name, a function of bytes, what it may raise for nonsense, and inputs to start from.
+"""The table of fuzz targets: a name, a function of bytes, what it may raise for bad input, and seed inputs.
 
 Whatever else it raises is a finding. Both engines, and the quick test, run these rows.
 """

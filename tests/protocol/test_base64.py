@@ -13,7 +13,7 @@ ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
 def by_the_rules(text: str) -> bytes:
-    """Character by character: each adds six bits, = adds zeros and takes the byte that it stands for away."""
+    """Decode character by character: each adds six bits; = adds zeros and removes the byte it stands for."""
     out, quartet = bytearray(), ""
     for character in text.replace("\n", ""):
         quartet += character

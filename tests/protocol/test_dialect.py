@@ -1,4 +1,4 @@
-"""The dialect, byte for byte: what it takes, what it complains of and in which words, and where it starts again."""
+"""The JSON dialect, byte for byte: what it accepts, its error texts, and where it resumes after an error."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GOLDEN: list[dict[str, Any]] = json.loads((REPOSITORY / "tests" / "golden" / "wi
 
 
 def feed(*pieces: bytes) -> list[object]:
-    """What comes out; complaints as their text, values as themselves, in a list to tell them apart."""
+    """Return the messages: errors as their text, values wrapped in a list to distinguish them."""
     stream = Dialect()
     return [
         str(outcome) if isinstance(outcome, RequestError) else [outcome]
@@ -34,7 +34,7 @@ def feed(*pieces: bytes) -> list[object]:
 
 
 def spelled(outcomes: list[object]) -> str:
-    """Comparable, and 1 apart from 1.0 and True."""
+    """Return the value in a form that compares equal only if the types are equal too: 1, 1.0 and True differ."""
     return json.dumps(outcomes)
 
 
@@ -43,7 +43,7 @@ def bytewise(data: bytes) -> list[bytes]:
 
 
 def read(literal: bytes) -> object:
-    """What becomes of one literal, within a request."""
+    """Return what one literal within a request is decoded to."""
     (outcome,) = feed(b'{"id":' + literal + b"}")
     return outcome[0]["id"] if isinstance(outcome, list) else outcome
 
@@ -262,7 +262,7 @@ def test_a_control_character_ends_the_skipping_and_is_stray_itself(control: byte
         (b'["\\uffff"]', "\\uffff is not a valid Unicode character"),
         (b'["\\ufdd0"]', "\\ufdd0 is not a valid Unicode character"),
         (b'["\\ud83f\\udfff"]', "\\ud83f\\udfff is not a valid Unicode character"),
-        # the first problem is the one told
+        # the first problem is the one reported
         (b'["\\x\xc3"]', "invalid escape sequence in string"),
         (b'["\xc3\\x"]', "invalid UTF-8 sequence in string"),
         (b'[nul,"\\x",1 2]', "invalid keyword 'nul'"),
@@ -361,7 +361,7 @@ def test_size_of_a_token() -> None:
     (longest,) = feed(b'"' + b"a" * (MAX_SIZE - 3) + b'"')
     assert longest == ["a" * (MAX_SIZE - 3)]
     assert feed(b'"' + b"a" * (MAX_SIZE - 2) + b'"[2]') == [SIZE, [[2]]]
-    # without end: told at the first byte too many, and what follows is new
+    # unterminated: reported at the first byte too many, and what follows is a new message
     without_end = b'"' + b"a" * (MAX_SIZE - 1)
     assert feed(without_end) == []
     assert feed(without_end + b"a[2]") == [SIZE, [[2]]]
@@ -383,7 +383,7 @@ def test_size_of_a_message() -> None:
 
 
 def test_every_byte_is_scanned_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counted, not timed: a token in many pieces costs what it costs in one."""
+    """Counted, not timed: a token in many pieces costs as much as in one piece."""
     runs: list[int] = []
 
     def counted(match: Any) -> Any:

@@ -23,7 +23,7 @@ def test_meta_schema_is_a_schema() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_every_member_has_a_doc_and_no_doc_is_of_another(path: Path) -> None:
-    """In the order in which they are defined, so that one who adds a member finds the place."""
+    """Docs are in the order of definition, so that the place for a new member is easy to find."""
     for entry in json.loads(path.read_text()):
         names = [name.removeprefix("*") for name in entry.get("base") or entry.get("data", ())]
         assert list(entry.get("members", ())) == ([] if "alternate" in entry else names), entry
@@ -64,7 +64,7 @@ def test_flags() -> None:
 
 
 def broken(tmp_path: Path, text: str) -> str:
-    """What loading says of a schema with this file in it."""
+    """Return the error of loading a schema that contains this file."""
     shutil.copy(DIRECTORY / "meta.json", tmp_path)
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(SchemaError) as caught:

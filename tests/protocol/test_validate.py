@@ -1,4 +1,4 @@
-"""The compiled validator decides and jsonschema explains: they must agree, and the words must be QAPI's."""
+"""The compiled validator decides and jsonschema explains: they must agree, in the words of QAPI."""
 
 from __future__ import annotations
 

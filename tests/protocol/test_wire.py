@@ -18,7 +18,7 @@ SYNC = b'{"execute":"guest-sync-delimited","arguments":{"id":99}}'
 
 
 def shown(message: object) -> object:
-    """Comparable, and 1 apart from 1.0 and True."""
+    """Return the value in a form that compares equal only if the types are equal too: 1, 1.0 and True differ."""
     return ("error", str(message)) if isinstance(message, RequestError) else json.dumps(message)
 
 
@@ -126,7 +126,7 @@ def test_payload_just_below_the_limit() -> None:
 
 
 def test_a_byte_costs_the_same_however_long_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counted, not timed: a deferred piece is looked at once, and joined once."""
+    """Counted, not timed: a deferred piece is scanned once and joined once."""
     decoder = Decoder()
     joined: list[int] = []
     original = decoder._join

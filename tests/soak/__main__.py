@@ -1,4 +1,4 @@
-"""``make soak``: hosts of every kind at a real agent for a bounded time; exits 1 if it did what no agent may do."""
+"""``make soak``: hosts of every kind use a real agent for a bounded time; exits 1 if the agent misbehaved."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Soak:
         self._peer: Peer | None = None
 
     def do(self, act: Act) -> None:
-        """On the connection that there is, or a new one. What goes wrong is written down, and ends the connection."""
+        """Perform an act on the present connection or a new one. A failure is recorded and ends the connection."""
         report = self._world.report
         if len(report.wrong) >= ENOUGH:
             return
@@ -72,7 +72,7 @@ class Soak:
                 self.do(acts.sweep)
 
     def warm_up(self) -> None:
-        """Everything once, the largest first: memory that was needed once may stay."""
+        """Do everything once, the largest first, as memory that was needed once may stay allocated."""
         self.do(acts.sweep)
         self.do(acts.everything)
         self.do(lambda world, peer: acts.file(world, peer, acts.LARGEST))
@@ -93,7 +93,7 @@ class Soak:
                 print(f"{time.monotonic() - report.began:.0f} s, {report.replies} replies, RSS {rss} KiB", flush=True)
 
     def look(self) -> Process | None:
-        """The agent when no host is connected and what was left has ended; as it is, if that does not come."""
+        """Measure the agent once no host is connected and all programs have ended, or as it is after a timeout."""
         self.do(acts.sweep)
         self._close()
         time.sleep(LULL + 0.5)

@@ -1,4 +1,4 @@
-"""What hosts do: each act starts and ends on a connection where nothing is pending. Leaving is an act of its own."""
+"""The acts of hosts: each starts and ends on a connection with nothing pending. Disconnecting is an act too."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.soak.peer import PATIENCE, Broken, Peer
 from tests.soak.report import Report
 
 LARGEST = 4 * 1024 * 1024  # bytes of a file, of a program's output
-KEPT = 4096  # bytes of output of a program that nobody asks about: the agent keeps that
+KEPT = 4096  # bytes of output of a program that is never polled, which the agent keeps
 
 _QUESTIONS: dict[str, dict[str, object]] = {
     name: {"username": "root"} if command.members else {}
@@ -54,7 +54,7 @@ _NONSENSE = [
 
 @dataclass
 class World:
-    """What outlives a connection. ``closed`` are handles of which the agent has said so, from ``swept`` on."""
+    """State that outlives a connection. ``closed`` are the handles confirmed as closed, from ``swept`` on."""
 
     path: str
     directory: Path
@@ -74,7 +74,7 @@ class World:
             peer.lines.send(data[begin:end])
 
     def requests(self, peer: Peer, most: int) -> bytes:
-        """Some that are carried out at once and change nothing."""
+        """Return commands that are carried out at once and change nothing."""
         names = self.random.choices(list(_QUESTIONS), k=self.random.randint(1, most))
         return b"".join(peer.spell(name, _QUESTIONS[name]) for name in names)
 
@@ -100,7 +100,7 @@ def everything(world: World, peer: Peer) -> None:
 
 
 def synchronise(world: World, peer: Peer) -> None:
-    """As libvirt does, with a half request of somebody else before it."""
+    """Sync as libvirt does, after a partial request of an earlier client."""
     half = world.random.choice((b"", b"{", b'{"execute":"guest-', b'{"a":[1,2', b"'"))
     world.send(peer, peer.nonsense(half + b"\xff"))
     number = world.random.getrandbits(31)
@@ -117,7 +117,7 @@ def nonsense(world: World, peer: Peer) -> None:
 
 
 def noise(world: World, peer: Peer) -> None:
-    """Any bytes; then whatever comes before the byte 0xFF is a complaint."""
+    """Send any bytes; every line before the byte 0xFF must be an error."""
     world.send(peer, world.random.randbytes(world.size(64 * 1024)) + b"\xff")
     world.send(peer, peer.spell("guest-sync-delimited", {"id": 1}))
     for line in peer.receive_delimited():
@@ -131,7 +131,7 @@ def refused(world: World, peer: Peer) -> None:
 
 
 def file(world: World, peer: Peer, size: int | None = None) -> None:
-    """Write a file and read it back, by handles, in pieces."""
+    """Write a file by a handle and read it back in pieces."""
     content = world.random.randbytes(world.size() if size is None else size)
     handle = peer.ask("guest-file-open", path=str(world.directory / "file"), mode="w+")["return"]
     piece = max(1, len(content) // world.random.randint(1, 4))
@@ -154,7 +154,7 @@ def close(world: World, peer: Peer, handle: int) -> None:
 
 
 def program(world: World, peer: Peer, size: int | None = None) -> None:
-    """A program with input and output, asked about until it has ended."""
+    """Run a program with input and output, and poll it until it has ended."""
     text = world.random.randbytes(world.size() if size is None else size)
     code = world.random.randrange(256)
     script = f"cat; echo done >&2; exit {code}"
@@ -176,7 +176,7 @@ def program(world: World, peer: Peer, size: int | None = None) -> None:
 
 
 def sweep(world: World, peer: Peer) -> None:
-    """Close what hosts have opened and left."""
+    """Close the handles that hosts have opened and abandoned."""
     latest: int = peer.ask("guest-file-open", path="/dev/null")["return"]
     for handle in range(world.swept or latest, latest + 1):
         if handle not in world.closed:
@@ -231,7 +231,7 @@ def after_it_was_late_to_read(world: World, peer: Peer) -> None:
 
 
 def with_its_own_side_shut(world: World, peer: Peer) -> None:
-    """What was asked before is answered, then the agent closes, too."""
+    """Half-close: earlier requests are answered, then the agent closes too."""
     peer.lines.send(world.requests(peer, 60))
     with socket.socket(fileno=os.dup(peer.lines.descriptor)) as shutting:
         shutting.shutdown(socket.SHUT_WR)
@@ -241,7 +241,7 @@ def with_its_own_side_shut(world: World, peer: Peer) -> None:
 
 
 def _read_some(peer: Peer, size: int) -> None:
-    """As much as comes without a pause."""
+    """Read up to ``size`` bytes, as long as they arrive without a pause."""
     poll = select.poll()
     poll.register(peer.lines.descriptor, select.POLLIN)
     while size > 0 and poll.poll(50):

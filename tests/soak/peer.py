@@ -1,4 +1,4 @@
-"""A host's end of one connection that knows which replies must come, and in which order."""
+"""The host's end of one connection, which knows the expected replies and their order."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ PATIENCE = 20.0  # seconds for a reply: this may be a busy machine
 
 
 class Broken(Exception):  # noqa: N818
-    """What came is not what had to come. It is in the report; the connection is of no more use."""
+    """An unexpected reply, which the report includes; the connection is unusable."""
 
 
 class Peer:
-    """Requests have ids that are never given twice, also not on another connection."""
+    """A connection whose request ids are never reused, not even on another connection."""
 
     def __init__(self, path: str, report: Report) -> None:
         self.lines = Lines.connect(path)
@@ -27,14 +27,14 @@ class Peer:
         self._awaited: deque[tuple[int | None, str, float]] = deque()
 
     def spell(self, execute: str, arguments: dict[str, object]) -> bytes:
-        """A request as bytes, whose reply is awaited from now on."""
+        """Return a request as bytes; its reply is expected from now on."""
         self._report.requests += 1
         number = self._report.requests
         self._awaited.append((number, execute, time.monotonic()))
         return json.dumps({"execute": execute, "arguments": arguments, "id": number}).encode() + b"\n"
 
     def nonsense(self, data: bytes, complaints: int = 1) -> bytes:
-        """Bytes that are no request, whose complaints are awaited from now on."""
+        """Return bytes that are not a request; their errors are expected from now on."""
         self._report.requests += complaints
         self._awaited.extend([(None, repr(data[:20]), time.monotonic())] * complaints)
         return data
@@ -84,14 +84,14 @@ class Peer:
         return reply
 
     def quiet(self) -> None:
-        """Nothing more comes than what was awaited."""
+        """Assert that nothing arrives beyond the expected replies."""
         more = self.lines.read_available(0)
         if more:
             self._report.doubled += more.count(b"\n")
             raise Broken(f"nobody awaits {more[:200]!r}")
 
     def close(self) -> None:
-        """What is still awaited is nobody's any more."""
+        """Forget the replies still expected."""
         self._report.abandoned += len(self._awaited)
         self.lines.close()
 

@@ -1,4 +1,4 @@
-"""What a soak counted, and what of it no agent may do."""
+"""What a soak run counted, and which of it is a failure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-MAX_GROWTH = 10 * 1024  # KiB after the warm-up: what nobody fetched is kept
+MAX_GROWTH = 10 * 1024  # KiB after the warm-up: output that was never fetched is kept
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A few seconds of what ``make soak`` does for minutes."""
+"""A few seconds of ``make soak``."""
 
 from __future__ import annotations
 

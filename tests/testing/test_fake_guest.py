@@ -1,4 +1,4 @@
-"""The fake guest, and how the clients bear what it does to them."""
+"""The fake guest, and how the clients handle its faults."""
 
 from __future__ import annotations
 

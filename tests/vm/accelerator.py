@@ -1,4 +1,4 @@
-"""How the guests of the tests are run: by KVM where it boots their kernel, else by emulation."""
+"""The accelerator for the test guests: KVM where it boots their kernel, else emulation."""
 
 from __future__ import annotations
 

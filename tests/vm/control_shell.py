@@ -50,7 +50,7 @@ def serve(port: int) -> None:
     pending = b""
     while True:
         data = os.read(port, 65536)
-        if not data:  # nobody on the host side: a virtio port then reads as end of file at once
+        if not data:  # no host connected: a virtio port then reads as end of file at once
             time.sleep(0.05)
             continue
         *lines, pending = (pending + data).split(b"\n")

@@ -1,4 +1,4 @@
-"""``make run-vm``: a real guest, driven by a real host over virtio-serial: asked, put to sleep, woken, hibernated."""
+"""``make run-vm``: a real guest, driven by its host over virtio-serial: queried, put to sleep, woken, hibernated."""
 
 from __future__ import annotations
 

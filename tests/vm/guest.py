@@ -46,7 +46,7 @@ class GuestError(Exception):
 
 
 class GuestTimeout(GuestError):  # noqa: N818
-    """Nor did it say that it could not: it may be slow, or hang."""
+    """The guest did not report a failure either: it may be slow, or hang."""
 
 
 @dataclass(frozen=True)
@@ -162,14 +162,14 @@ class Guest:
         self.wait_exit(timeout)
 
     def kill(self) -> None:
-        """Pull the plug."""
+        """Cut the power."""
         if self._process:
             self._process.kill()
             self._process.wait()
             self._forget()
 
     def is_sound(self) -> bool:
-        """Whether it runs, with all that systemd starts, and an agent that answers."""
+        """Return whether the guest is up: systemd has finished booting and the agent answers."""
         if not self._process:
             return False
         try:
@@ -211,7 +211,7 @@ class Guest:
         self.qmp("system_wakeup")
         self.wait_event("WAKEUP", timeout)
 
-    # Asking the guest, by other means than an agent
+    # Running scripts in the guest without an agent
 
     def shell(self, script: str, timeout: float = 60) -> tuple[int, str]:
         """(exit status, stdout and stderr together) of a bash script run by root in the guest."""

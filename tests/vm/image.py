@@ -104,7 +104,7 @@ def find_program(name: str) -> str | None:
 
 
 def say(text: str) -> None:
-    """What is being done, for whoever waits for it; pytest shows it where a test fails."""
+    """Print progress; pytest shows it when a test fails."""
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 

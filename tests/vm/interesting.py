@@ -1,4 +1,4 @@
-"""A guest that has one of everything an agent can be asked about, and QEMU's own agent running beside ours."""
+"""A guest with one of everything that an agent reports, and QEMU's own agent running beside ours."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ mkfs.vfat --mbr=no $usb >/dev/null
 mkdir $'/srv/latin1-\xe9'
 mount $usb $'/srv/latin1-\xe9'
 
-# Before what lies in one of its files: QEMU 7.2, told to freeze everything, would else hang.
+# Mounted before the filesystem in one of its files, or QEMU 7.2 would hang when it freezes everything.
 mkdir /srv/bound
 mount --bind "/srv/with space/lost+found" /srv/bound
 

@@ -1,4 +1,4 @@
-"""libvirt of its own: a daemon that shares no directory with this machine's, and guests that it runs."""
+"""A private libvirt: a daemon that shares no directory with the one of this machine, and its guests."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Libvirt:
         return ["virsh", "-c", self.uri, *words]
 
     def virsh(self, *words: str, timeout: float = 120) -> str:
-        """What it prints. Raises AssertionError with what it says."""
+        """Run virsh and return its output. Raises AssertionError with its error message."""
         done = subprocess.run(self.words(*words), capture_output=True, text=True, timeout=timeout)
         assert done.returncode == 0, f"virsh {' '.join(words)}: {done.stderr}"
         return done.stdout.strip()

@@ -1,4 +1,4 @@
-"""The host's side of an agent port, for tests that want to see the bytes."""
+"""The host's side of an agent port, for tests that need the raw bytes."""
 
 import json
 import secrets
@@ -25,7 +25,7 @@ class Peer(Lines):
         self.timeout = timeout
 
     def sync(self, timeout: float | None = None) -> None:
-        """Be sure that the next line is the answer to the next request, whatever was said before."""
+        """Synchronise: the next line will answer the next request, whatever was sent before."""
         number = secrets.randbits(31)
         self.request("guest-sync-delimited", id=number, prefix=b"\xff")
         reply = None
@@ -40,7 +40,7 @@ class Peer(Lines):
         self.send(prefix + json.dumps(body).encode() + b"\n")
 
     def reply(self, timeout: float | None = None) -> Any:
-        """What the next reply returns; raises AgentError if it is one."""
+        """Return the next reply's result; raises AgentError for an error reply."""
         message = json.loads(self.read_line(timeout or self.timeout))
         if "error" in message:
             raise AgentError(message["error"])

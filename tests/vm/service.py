@@ -1,4 +1,4 @@
-"""The agent of a guest, as the service of systemd that it is."""
+"""The systemd service of the agent in a guest."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ def pid(guest: Guest) -> str:
 
 
 def answers(guest: Guest, timeout: float = 30) -> bool:
-    """Whether it answers a host that has just come."""
+    """Return whether the agent answers a host that has just connected."""
     with guest.peer(timeout=timeout) as peer:
         peer.sync()
         return bool(peer.call("guest-ping") == {})
 
 
 def settle(guest: Guest, seconds: int = 1) -> None:
-    """Return when the agent was not woken for so long: it has done what it had to, and waits."""
+    """Return once the agent has been idle for that long."""
     woken = wake_ups(guest)
     guest.check(f'while now=$({woken}); [ "$now" != "$last" ]; do last=$now; sleep {seconds}; done')
 

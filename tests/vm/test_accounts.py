@@ -1,4 +1,4 @@
-"""Passwords, SSH keys and the clock of a real guest: what the agent does is asked of the guest by other means."""
+"""Passwords, SSH keys and the clock of a real guest, verified without the agent."""
 
 from __future__ import annotations
 

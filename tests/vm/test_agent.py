@@ -1,4 +1,4 @@
-"""The agent in a guest that a real host drives over virtio-serial: started by systemd, left, ignored, unplugged."""
+"""The agent in a guest with a real host on virtio-serial, which disconnects, ignores it and unplugs its port."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_host_that_leaves_in_the_middle_of_a_request(guest: Guest) -> None:
 
 
 def test_host_that_sends_and_leaves_at_once_is_obeyed(guest: Guest) -> None:
-    """As `echo … | socat - unix:…` does; what was asked is done though nobody waits for the reply."""
+    """As `echo … | socat - unix:…` does: the request is carried out although no client waits for the reply."""
     with guest.peer() as peer:
         peer.request("guest-ping")
     assert answers(guest)

@@ -1,4 +1,4 @@
-"""The check-up in a guest, beside an agent that works and beside what is broken on purpose."""
+"""The self-test in a guest: with a working agent, and with things broken on purpose."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CHECK = "/opt/qga/bin/qemu-ga --self-test"
 
 
 def check_up(guest: Guest, options: str = "") -> tuple[int, dict[str, list[dict[str, Any]]]]:
-    """The exit status, and the findings by the check that gave them."""
+    """Return the exit status, and the findings by the check that produced them."""
     status, output = guest.shell(f"{CHECK} --json {options}", timeout=120)
     told = json.loads(output)
     assert told["status"] == status

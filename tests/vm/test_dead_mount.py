@@ -1,4 +1,4 @@
-"""Beside a filesystem whose server is dead, every command that only looks answers at once."""
+"""With a filesystem whose server is dead mounted, every read-only command still answers at once."""
 
 from __future__ import annotations
 

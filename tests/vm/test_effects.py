@@ -1,4 +1,4 @@
-"""What freezing, trimming and carrying files do to a real guest: asked of it, and of its disks, by other means.
+"""What freezing, trimming and copying files do to a real guest, verified in it and on its disks without the agent.
 
 A script that must not finish is started with `shell_start`; its result is fetched when it may.
 """
@@ -59,14 +59,14 @@ def peer(guest: Guest) -> Iterator[Peer]:
 
 
 class Writer:
-    """Writes in the guest, and tells how it goes."""
+    """A process that writes in the guest, and its progress."""
 
     def __init__(self, guest: Guest, script: str) -> None:
         self.guest = guest
         self.number = guest.shell_start(f"echo $$ >/run/writer; {script}; echo written")
 
     def blocked(self) -> bool:
-        """Whether it, or what it has started, sleeps where nothing can wake it."""
+        """Return whether it or a child of it is in uninterruptible sleep."""
         pids = "$(cat /run/writer) $(pgrep -P $(cat /run/writer))"
         return "D" in self.guest.check(f"sleep 1; ps -o state= -p $(echo {pids} | tr ' ' ,)").split()
 
@@ -100,7 +100,7 @@ def test_write_waits_for_the_thaw_and_is_whole(guest: Guest, peer: Peer, mountpo
 
 
 def test_snapshot_of_a_frozen_disk_is_clean_and_complete(guest: Guest, peer: Peer, tmp_path: Path) -> None:
-    """Of the disk as the host has it: what was written before is there, and no journal needs to be replayed."""
+    """Check the disk from the host: earlier writes are on it, and its journal needs no replay."""
     guest.check(f"head -c {4 * MIB} /dev/urandom >{EXT4}/before")
     expected = guest.check(f"sha256sum <{EXT4}/before").split()[0]
     assert peer.call("guest-fsfreeze-freeze-list", mountpoints=[EXT4]) == 1

@@ -1,4 +1,4 @@
-"""Programs of a real guest, started by its host over virtio-serial and asked about until they have ended."""
+"""Programs of a real guest, started by its host over virtio-serial and polled until they have ended."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def _nothing_stays_frozen(guest: Guest) -> Iterator[None]:
 
 
 def configure(guest: Guest, **settings: object) -> None:
-    """Start the agent anew with these keys, and its state, which must survive a boot, on the root filesystem."""
+    """Restart the agent with these keys and with its state on the root filesystem, where it survives a boot."""
     lines = "".join(f"{key.replace('_', '-')}={value}\n" for key, value in settings.items())
     guest.check(
         f"printf '[general]\\nstatedir=/var/lib/qga\\nverbose=1\\n{lines}' >{CONFIG}; systemctl restart {SERVICE}"
@@ -58,7 +58,7 @@ def configure(guest: Guest, **settings: object) -> None:
 
 
 def synced(guest: Guest) -> Peer:
-    """A client of an agent that answers, now or when it has come back. What it says to one that is dying is lost."""
+    """Return a client once an agent answers. Requests to an agent that is dying are lost."""
     peer = guest.peer(timeout=60)
     for _ in range(6):
         try:
@@ -79,13 +79,13 @@ def kill(guest: Guest) -> None:
 
 
 def writes(guest: Guest) -> None:
-    """Every filesystem takes them."""
+    """Assert that every filesystem accepts writes."""
     script = " && ".join(f"echo x >{mountpoint}/written && sync {mountpoint}/written" for mountpoint in EVERYTHING)
     guest.check(f"timeout 30 sh -c '{script}'", timeout=40)
 
 
 def start_writer(guest: Guest) -> int:
-    """It tells the guest's uptime when it has written everywhere."""
+    """Start a script that prints the guest's uptime once it has written to every filesystem."""
     script = "; ".join(f"echo x >{mountpoint}/late; sync {mountpoint}/late" for mountpoint in EVERYTHING)
     return guest.shell_start(f"{script}; cut -d' ' -f1 /proc/uptime")
 
@@ -98,7 +98,7 @@ OVERDUE = r"was thawed early, at \S+Z: it had been frozen for \d+ s \(fsfreeze-t
 
 
 def test_root_with_log_state_and_pid_file_is_frozen_ten_times(guest: Guest) -> None:
-    """An agent that has all its files on the frozen filesystem, and is asked much while it is frozen."""
+    """An agent that has all its files on the frozen filesystem, and gets many requests while frozen."""
     files = "-f /var/lib/qga/second.pid -l /var/log/second.log -t /var/lib/second"
     guest.check(
         "mkdir -p /var/lib/second; systemd-run -q --unit second -p Type=forking -p PIDFile=/var/lib/qga/second.pid "
@@ -142,7 +142,7 @@ def test_freeze_that_is_never_thawed_ends_by_itself(guest: Guest) -> None:
 
 
 def test_killed_agent_thaws_at_the_deadline_of_its_freeze(guest: Guest) -> None:
-    """Not a whole time-out after it was started again."""
+    """It does not take another whole timeout after the restart."""
     configure(guest, fsfreeze_timeout=24)
     with synced(guest) as peer:
         assert peer.call("guest-fsfreeze-freeze") == len(EVERYTHING)
@@ -156,7 +156,7 @@ def test_killed_agent_thaws_at_the_deadline_of_its_freeze(guest: Guest) -> None:
 
 
 def test_killed_at_every_point_of_a_freeze(guest: Guest) -> None:
-    """By a loop over delays. The next agent thaws when it is told to, and has told the hook that ran."""
+    """At a range of delays. The next agent thaws on request, and has called the hook that ran to thaw."""
     hook = f"{HOOKS}/10-slow"
     guest.check(f"printf '#!/bin/sh\\necho $1 >>/run/hook; sleep 0.3\\n' >{hook}; chmod 755 {hook}")
     configure(guest, fsfreeze_hook=HOOKS)
@@ -244,7 +244,7 @@ def test_port_that_is_unplugged_while_frozen(guest: Guest) -> None:
 
 
 def second_agent(guest: Guest, statedir: str) -> None:
-    """On a port of its own, until the unit ``second`` is stopped."""
+    """Start a second agent on its own port, until the unit ``second`` is stopped."""
     program = f"/opt/qga/bin/qemu-ga -t {statedir} -p /dev/virtio-ports/{REFERENCE_PORT}"
     guest.check(f"systemd-run -q --unit second -p Type=notify {program}")
 
@@ -258,7 +258,7 @@ SPOILT = {
 
 @pytest.mark.parametrize("how", SPOILT)
 def test_damaged_state_directory(guest: Guest, how: str) -> None:
-    """No file can be opened, as its handle might be given twice. All else works."""
+    """No file can be opened, as a handle might be given twice. Everything else works."""
     statedir = "/run/small"
     guest.check(f"mkdir -p {statedir}; mount -t tmpfs -o size=64k tmpfs {statedir}; {SPOILT[how].format(statedir)}")
     second_agent(guest, statedir)
@@ -274,7 +274,7 @@ def test_damaged_state_directory(guest: Guest, how: str) -> None:
 
 
 def test_fork_fails(guest: Guest) -> None:
-    """TasksMax: the agent itself and no other. What was frozen before is thawed all the same."""
+    """TasksMax allows the agent's process only. What was frozen earlier is still thawed."""
     guest.check("mkdir -p /run/second")
     second_agent(guest, "/run/second")
     with guest.peer(REFERENCE_PORT, timeout=60) as peer:
@@ -341,7 +341,7 @@ umount -l outer
 
 
 def test_filesystem_that_hangs_in_its_freeze(guest: Guest) -> None:
-    """It is named, all else is thawed at the deadline, and it is when it comes back."""
+    """It is named, everything else is thawed at the deadline, and it is thawed when the kernel answers."""
     guest.check(UNSEEN)
     inner = "/run/unseen/inner"
     try:
@@ -366,7 +366,7 @@ def test_filesystem_that_hangs_in_its_freeze(guest: Guest) -> None:
 
 
 def test_clock_that_jumps_by_years(guest: Guest) -> None:
-    """Neither early nor late: the deadline is not of that clock. An idle agent does not notice."""
+    """The thaw is neither early nor late, as the deadline uses another clock. An idle agent is not affected."""
     configure(guest, fsfreeze_timeout=10)
     for year in ("+20 years", "-40 years"):
         with synced(guest) as peer:

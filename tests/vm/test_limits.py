@@ -32,19 +32,19 @@ def guest(image: Image) -> Iterator[Guest]:
 
 @pytest.fixture(scope="module")
 def everything(guest: Guest) -> dict[str, object]:
-    """What an agent without limits sees."""
+    """Return the replies of an agent without limits."""
     limit(guest, "full")
     return still(look(guest))
 
 
 @pytest.fixture(scope="module")
 def exposure_of_info(guest: Guest, everything: dict[str, object]) -> float:
-    """From here on the agent has the limits of info."""
+    """Give the agent the limits of the profile info from here on, and return its exposure."""
     return limit(guest, "info")
 
 
 def limit(guest: Guest, profile: str, **changes: str) -> float:
-    """Put the drop-in in place and start the agent anew; what systemd-analyze says of its exposure, 0 to 10."""
+    """Install the drop-in and restart the agent; return its exposure by systemd-analyze, 0 to 10."""
     given = f"config.defaults(**{changes!r}), {profile!r}"
     program = f"from qga import config, unit; print(unit.drop_in({given}), end='')"
     maker = "/opt/qga/bin/qemu-ga --print-unit" if profile == "full" else f'/opt/qga/bin/python -c "{program}"'
@@ -75,7 +75,7 @@ def look(guest: Guest) -> dict[str, object]:
 
 
 def still(told: dict[str, object]) -> dict[str, object]:
-    """What does not change from one look to the next."""
+    """Return the values that do not change between two reads."""
     stable = ("osinfo", "host-name", "timezone", "users", "disks", "vcpus", "memory-block-info", "interfaces")
     kept = {name: value for name, value in told.items() if name.endswith(stable)}
     kept["mountpoints"] = sorted(f["mountpoint"] for f in told["guest-get-fsinfo"])  # type: ignore[attr-defined]

@@ -92,7 +92,7 @@ systemctl daemon-reload; systemctl start srv-auto.automount""")
 
 
 def test_another_mount_namespace_does_not_bypass_a_rule(guest: Guest) -> None:
-    """/proc/PID/root of a process with a root of its own: its text says / and that is this guest's."""
+    """/proc/PID/root of a process with another root: the link's text is /, which names the guest's own root."""
     put(guest, READ_LOGS)
     guest.check("systemd-run -q --unit other -p PrivateTmp=yes -p TemporaryFileSystem=/srv sleep 600")
     guest.check(f"echo hello >/srv/there; systemctl restart {SERVICE}")
@@ -106,7 +106,7 @@ def test_another_mount_namespace_does_not_bypass_a_rule(guest: Guest) -> None:
 
 
 def test_reload_while_frozen(guest: Guest) -> None:
-    """The freeze stays, and can be thawed whatever the new policy says; then that counts."""
+    """The freeze survives and can be thawed whatever the new policy says; afterwards the new policy applies."""
     put(guest, READ_LOGS)
     guest.check(f"systemctl restart {SERVICE}; cp {POLICY} /run/old.toml")
     with guest.peer(timeout=60) as peer:

@@ -1,4 +1,4 @@
-"""Processors and memory of a real guest: what the agent does is asked of the guest by other means."""
+"""Processors and memory of a real guest, verified without the agent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our agent beside QEMU's own, 7.2 of Debian 12, in one guest: asked the same, they must say the same.
+"""Our agent beside QEMU's own, 7.2 of Debian 12, in one guest: the same requests must get the same replies.
 
 What moves while they are asked is bracketed: ours is asked before and after QEMU's, and each of its numbers must lie
 between ours. Where QEMU 7.2 says something else than 10.2, which ours follows, a row says so.
@@ -13,7 +13,19 @@ from typing import Any
 import pytest
 
 from tests.until import until
-from tests.vm.asked import ANY_TEXT, DONE, HANDLE, NOT_A_REQUEST, PROGRAMS, READ, REFUSED, SCRATCH, Tidy, by, step
+from tests.vm.comparisons import (
+    ANY_TEXT,
+    DONE,
+    HANDLE,
+    NOT_A_REQUEST,
+    PROGRAMS,
+    READ,
+    REFUSED,
+    SCRATCH,
+    Tidy,
+    by,
+    step,
+)
 from tests.vm.guest import REFERENCE_PORT, Guest
 from tests.vm.image import Image
 from tests.vm.interesting import furnish, interesting_guest
@@ -74,7 +86,7 @@ def need(peer: Peer, *names: str) -> None:
 
 
 def bracketed(before: Any, between: Any, after: Any) -> Any:
-    """What was said in between, with every number that lies between the two others put as the first of them."""
+    """Return the middle reply, with each number that lies between the other two replaced by the first."""
     if isinstance(between, dict) and isinstance(before, dict) and isinstance(after, dict):
         return {
             key: bracketed(before[key], value, after[key]) if key in before and key in after else value
@@ -100,7 +112,7 @@ def test_reads_the_same(command: str, ours: Peer, theirs: Peer) -> None:
 
 
 def test_every_command_that_only_reads_is_compared(theirs: Peer) -> None:
-    """A list that is kept by hand must not forget one."""
+    """The list is maintained by hand and must be complete."""
     reading = {n for n in commands(theirs) if n.startswith("guest-get-") or "-get-" in n or n.endswith("-status")}
     elsewhere = {"guest-get-devices", "guest-exec-status"}  # only for Windows; with guest-exec
     assert reading - elsewhere - set(READ) == set()
@@ -127,7 +139,7 @@ def test_sync_delimited_is_the_same_to_the_byte(ours: Peer, theirs: Peer) -> Non
     assert said[0] == said[1]
 
 
-# What QEMU 7.2 cannot be asked
+# What QEMU 7.2 does not have
 
 
 def test_load_is_what_the_kernel_says(guest: Guest, ours: Peer) -> None:
@@ -143,7 +155,7 @@ def test_load_is_what_the_kernel_says(guest: Guest, ours: Peer) -> None:
 def test_sizes_of_filesystems(guest: Guest, ours: Peer) -> None:
     need(ours, "guest-get-fsinfo")
     for filesystem in ours.call("guest-get-fsinfo"):
-        if "\ufffd" not in filesystem["mountpoint"]:  # what is no UTF-8 cannot be asked for
+        if "\ufffd" not in filesystem["mountpoint"]:  # invalid UTF-8 cannot be sent in a request
             path = "'" + filesystem["mountpoint"] + "'"
             blocks, size = map(int, guest.check(f"stat -f -c '%b %S' -- {path}").split())
             assert filesystem["total-bytes-privileged"] == blocks * size
@@ -204,13 +216,15 @@ def test_plugged_memory_comes_online(guest: Guest, ours: Peer, theirs: Peer) -> 
 def test_does_the_same(name: str, guest: Guest, ours: Peer, theirs: Peer) -> None:
     steps, tidy = DONE[name]
     need(ours, *(request["execute"] for request in steps))
-    assert told(ours, steps, tidy, "/run/ours") == told(theirs, steps, tidy, "/run/theirs")
+    assert normalised_replies(ours, steps, tidy, "/run/ours") == normalised_replies(
+        theirs, steps, tidy, "/run/theirs"
+    )
     mine, other = (guest.shell(f"stat -c %a {file}; sha256sum <{file}")[1] for file in ("/run/ours", "/run/theirs"))
     assert mine.replace("ours", "theirs") == other
     guest.check("rm -f /run/ours /run/theirs")
 
 
-def told(peer: Peer, steps: list[dict[str, Any]], tidy: Tidy, scratch: str) -> list[Any]:
+def normalised_replies(peer: Peer, steps: list[dict[str, Any]], tidy: Tidy, scratch: str) -> list[Any]:
     """The replies, in a form that can be compared: with no handle and no file name of the agent's own."""
     replies, handle = [], 0
     for request in steps:
@@ -288,7 +302,7 @@ def test_refuses_the_same(row: tuple[dict[str, Any], str | None], ours: Peer, th
 
 
 def refusals(peer: Peer, text: str) -> list[dict[str, Any]]:
-    """Every reply to it: what is no JSON may earn several."""
+    """Return every reply to it: invalid JSON may cause several."""
     peer.send(text.encode("latin-1") + json.dumps(step("guest-sync", id=4711)).encode() + b"\n")
     replies: list[dict[str, Any]] = []
     while (reply := json.loads(peer.read_line(peer.timeout))) != {"return": 4711}:

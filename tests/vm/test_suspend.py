@@ -32,7 +32,7 @@ def only(guest: Guest, request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def acted(guest: Guest) -> str:
-    """Which method put the guest to sleep, told by what each leaves behind."""
+    """Return the method that put the guest to sleep, recognised by its traces."""
     return guest.check("""
         if [ -e /var/log/pm-suspend.log ]; then echo pm-utils
         elif journalctl -q -b -t systemd-sleep | grep -q .; then echo systemd
@@ -87,7 +87,7 @@ def test_suspend_hybrid(guest: Guest, only: str) -> None:
 
 
 def test_hybrid_survives_a_power_cut(guest: Guest) -> None:
-    """Suspended to RAM, the plug is pulled: the image on the disk goes on."""
+    """After a power cut while suspended to RAM, the guest resumes from the image on its disk."""
     boot = guest.boot_id()
     with guest.peer() as peer:
         peer.sync()
@@ -131,7 +131,7 @@ def test_without_swap_every_method_says_why(guest: Guest) -> None:
 
 
 def test_killed_helper_is_an_error(guest: Guest) -> None:
-    """QEMU's own agent takes a helper's death by a signal for exit status 0."""
+    """QEMU's own agent treats a helper killed by a signal as exit status 0."""
     guest.check("printf '#!/bin/sh\\nkill -KILL $$\\n' > /usr/local/bin/dies; chmod +x /usr/local/bin/dies")
     guest.check("for p in pm-suspend systemctl; do mount --bind /usr/local/bin/dies $(command -v $p); done")
     guest.check("cat /sys/power/state > /run/state; mount --bind /run/state /sys/power/state")

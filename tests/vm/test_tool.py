@@ -80,7 +80,7 @@ class Relay:
     """Passes bytes between a tool and an agent's port, until it is cut; then to the next that connects."""
 
     def __init__(self, path: Path, target: Path, after: int) -> None:
-        """``after`` so many bytes of the tool, it is cut once."""
+        """Cut the connection once, ``after`` that many bytes from the tool."""
         self.path, self._target, self._left = path, target, after
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
@@ -174,7 +174,7 @@ def test_a_connection_cut_in_a_copy_leaves_the_old_file(guest: Guest, port: str,
 
 
 def held(guest: Guest, address: Path, tmp_path: Path) -> subprocess.Popen[bytes]:
-    """A `qga freeze` whose command runs until the file go is there, once it runs."""
+    """Yield a running `qga freeze` whose command runs until the file go exists."""
     words = words_of(address, ("freeze", "--timeout", "90", "--", "sh", "-c", HOLD.format(tmp_path)))
     process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
     until(lambda: (tmp_path / "held").exists() or process.poll() is not None, 90)

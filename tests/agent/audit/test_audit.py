@@ -84,7 +84,7 @@ class Recorded:
 
 @pytest.fixture(autouse=True)
 def _as_logged_by_default(caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever a test before has set up."""
+    """Remove whatever an earlier test has set up."""
     caplog.set_level(logging.WARNING, "qga")
 
 
@@ -191,13 +191,13 @@ def test_arguments_of_an_unknown_command_are_counted(host: Host, kept: Kept) -> 
 
 
 def test_hashes_differ_between_runs_of_the_agent(host: Host, kept: Kept) -> None:
-    """Within a run equal things are seen to be equal; who reads the log cannot try all short ones."""
+    """Within one run equal values have equal hashes; readers of the log cannot guess short values."""
     for recorded in (Recorded(host, kept), Recorded(host, kept)):
         for word in ("4711", "4711", "4712"):
             recorded.ask("guest-exec", path="/nonexistent", arg=[word])
-    first, second, other, anew, *_ = (record["arguments"]["arg"]["hash"] for record in kept.records)
+    first, second, other, again, *_ = (record["arguments"]["arg"]["hash"] for record in kept.records)
     assert first == second
-    assert len({first, other, anew}) == 3
+    assert len({first, other, again}) == 3
     assert first != hashlib.sha256(b"4711\0").hexdigest()[:32]
 
 
@@ -250,7 +250,7 @@ def test_a_malformed_request_is_recorded_by_its_size_and_a_hash(
 
 @pytest.mark.slow
 def test_the_0xff_that_ends_a_partial_request_is_not_malformed(host: Host, kept: Kept) -> None:
-    """Clients send it before a sync, each time."""
+    """Clients send a byte 0xFF before every sync."""
     session = Session(Recorded(host, kept).dispatcher)
     replies = []
     for piece in (b"\xff", b'\xff{"execute":"guest-sync","arguments":{"id":7}}\n', b"\xff" * 100_000):
@@ -262,7 +262,7 @@ def test_the_0xff_that_ends_a_partial_request_is_not_malformed(host: Host, kept:
 
 
 def test_garbage_cannot_fill_the_log(host: Host, kept: Kept) -> None:
-    """A record for a read, not for a byte."""
+    """There is one record per read, not one per byte."""
     session = Session(Recorded(host, kept).dispatcher)
     for _ in range(3):
         session.receive(b"\xfe\xff" * 1000)
@@ -607,7 +607,7 @@ def test_a_fifo_in_place_of_the_file_gets_nothing(host: Host, tmp_path: Path) ->
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     recorded.audit._recorder.write("two", at(2, "two"))
     assert "error" in recorded.ask("guest-get-time")
-    assert os.read(reader, 100) == b""  # the end: whoever opened it has closed it again
+    assert os.read(reader, 100) == b""  # the end: the sink has closed it again
     os.close(reader)
 
 
@@ -634,7 +634,7 @@ def in_journal(host: Host, tmp_path: Path) -> Iterator[Recorded]:
 
 
 def fields(datagram: bytes) -> dict[str, bytes]:
-    """What journald takes a datagram for: NAME=value, or NAME, its length in 64 bits, and the value."""
+    """Parse a datagram as journald does: NAME=value, or NAME, a 64-bit length and the value."""
     found = {}
     while datagram:
         line, _, rest = datagram.partition(b"\n")
@@ -687,7 +687,7 @@ def test_a_restarted_journal_gets_the_next_records(
     recorded.ask("guest-ping")
     journal.close()
     path.unlink()
-    recorded.ask("guest-ping")  # nobody is there
+    recorded.ask("guest-ping")  # journald is not running
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as second:
         second.bind(str(path))
         second.setblocking(False)

@@ -1,4 +1,4 @@
-"""The audit log on a real filesystem that is full: no half line stays, and nothing is lost unsaid."""
+"""The audit log on a full real filesystem: no partial line stays, and every loss is recorded."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def ping(peer: Lines) -> None:
 
 
 def records(log: Path) -> list[dict[str, Any]]:
-    """Each line is a whole record, at any time."""
+    """Return the records of the log, each line of which must be complete at any time."""
     data = log.read_bytes()
     assert data.endswith(b"\n")
     return [json.loads(line) for line in data.splitlines()]

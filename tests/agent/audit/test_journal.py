@@ -42,7 +42,7 @@ def ask(peer: Lines, request: bytes, times: int = 1) -> None:
 
 
 def accounted(pings: int) -> Callable[[list[dict[str, Any]]], bool]:
-    """Whether so many are in the journal, or counted as lost there."""
+    """Return whether that many records are in the journal, or counted there as lost."""
 
     def are(entries: list[dict[str, Any]]) -> bool:
         written = sum(entry.get("QGA_COMMAND") == "guest-ping" for entry in entries)
@@ -54,7 +54,7 @@ def accounted(pings: int) -> Callable[[list[dict[str, Any]]], bool]:
 @pytest.mark.forks
 @needs_journald
 def test_a_flood_of_pings_to_a_slow_journald_does_not_hide_a_command(tmp_path: Path, journal: Journald) -> None:
-    """It is stopped while they come, as it may be while it writes to a slow disk."""
+    """journald is stopped while they arrive, as if it were writing to a slow disk."""
     journal.limit(1_000_000, 1)
     with agent_beside(journal, tmp_path) as agent, Lines.connect(tmp_path / "agent.sock") as peer:
         ask(peer, PING, 3000)
@@ -115,7 +115,7 @@ def test_with_the_limits_of_the_unit_nothing_is_lost(tmp_path: Path, journal: Jo
 @pytest.mark.forks
 @needs_journald
 def test_a_datagram_that_is_too_large_is_cut(journal: Journald, tmp_path: Path) -> None:
-    """Where net.core.wmem_default is at its least. What a record needs is there."""
+    """With net.core.wmem_default at its minimum, the mandatory fields of a record still arrive."""
     path = f"/proc/{journal.process.pid}/root/run/systemd/journal/socket"
     sink = JournalSink(path)
     sink.open()
@@ -130,7 +130,7 @@ def test_a_datagram_that_is_too_large_is_cut(journal: Journald, tmp_path: Path) 
 
 
 def test_the_rate_stays_below_the_limit_in_every_interval() -> None:
-    """A sender that never rests: in no interval of journald's, wherever it begins, is more let through."""
+    """A sender that never pauses stays within the limit in every interval, wherever the interval begins."""
     now = [0.0]
     limit = RateLimit(1000, 30.0)
     pace = Pace(limit, lambda: now[0])

@@ -1,4 +1,4 @@
-"""Records that wait: whose they are, when they are written, and what is said of those that are not."""
+"""Audit records that wait for a full sink: when they are written, and how lost ones are reported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.contexts import StillLoop
 
 
 class Sink:
-    """Takes what ``errors`` lets through."""
+    """A sink that accepts what ``errors`` lets through."""
 
     name = "here"
 
@@ -74,7 +74,7 @@ def test_a_full_sink_is_watched_and_goes_on_as_soon_as_there_is_room(running: Ru
     assert running.loop.watched.keys() == {7}
     assert running.loop.timers == []
     running.sink.error = None
-    running.write("ping")  # it is not tried before the loop says that there is room: order is kept
+    running.write("ping")  # not tried before the loop reports room, so the order is kept
     assert running.sink.taken == []
     running.loop.watched[7](0)
     assert len(running.sink.taken) == 6
@@ -203,7 +203,7 @@ def test_at_the_end_records_without_room_are_counted(running: Running, caplog: p
 
 @given(st.lists(st.sampled_from("abcde"), max_size=200), st.integers(1, 20))
 def test_every_kind_has_its_share(kinds: list[str], limit: int) -> None:
-    """Whatever comes, in whatever order: of each kind the first are kept, as many as a fair share has room for."""
+    """In any order of arrival, the first records of each kind are kept, as many as fit into its fair share."""
     backlog = Backlog(limit)
     for place, kind in enumerate(kinds):
         backlog.add(kind, {"number": place})

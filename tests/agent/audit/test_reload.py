@@ -1,4 +1,4 @@
-"""The audit log with a policy: the rule that decided is in it, and SIGHUP opens it anew."""
+"""The audit log with a policy: it names the rule that decided, and SIGHUP reopens it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing secret is written down: secrets planted in requests of every command, of every sort, appear in no log."""
+"""Secrets planted in every kind of request to every command appear in no log."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from qga.agent.service import log
 from qga.agent.session import Session
 from qga.protocol import schema
 from qga.protocol.schema import Command
-from tests.conftest import as_whoever_tests
+from tests.conftest import without_becoming_the_user
 from tests.contexts import context, still_loop
 from tests.lines import Lines
 from tests.running import RunningAgent
@@ -53,7 +53,7 @@ WORDS = {"path": "/nonexistent/x", "mode": "r", "username": "nobody-here", "moun
 
 
 def values(command: Command, name: str) -> list[object]:
-    """Good and bad ones for an argument that no log may show."""
+    """Return valid and invalid values for an argument that no log may show."""
     if command.arguments["properties"][name]["type"] == "array":
         return [[SECRET], [f"{SECRET}={SECRET}"], [f"#{SECRET}"], [f"ssh-rsa {SECRET}\nx"], ["x", [SECRET]], SECRET]
     line = base64.b64encode(f"{SECRET}\n{SECRET}".encode()).decode()
@@ -106,7 +106,7 @@ def assert_nowhere(written: dict[str, bytes]) -> None:
 
 
 class Both:
-    """Two sinks, as one."""
+    """Two sinks that act as one."""
 
     name = "both"
 
@@ -133,17 +133,17 @@ class Both:
 
 
 def quote(argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 0) -> Outcome:
-    """A helper that fails and says what it was given."""
+    """A helper that fails and quotes its arguments and input."""
     return Outcome(status=1, output=b"cannot do " + " ".join(argv).encode() + b" with: " + stdin)
 
 
 def test_no_secret_is_in_a_log_of_an_agent_whose_guest_is_a_directory_tree(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every command is carried out here, and helpers quote what they get."""
+    """Every command is carried out in this process, and helpers quote what they get."""
     monkeypatch.setattr(Host, "set_clock", lambda host, nanoseconds: None)
     (tmp_path / "guest").mkdir()
-    guest = Host(run=quote, which=lambda name: None, root=str(tmp_path / "guest"), run_as=as_whoever_tests)
+    guest = Host(run=quote, which=lambda name: None, root=str(tmp_path / "guest"), run_as=without_becoming_the_user)
     lines = log.setup(logfile=str(tmp_path / "log"), debug=True, syslog=str(tmp_path / "dev-log"))
     with (
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal,
@@ -162,7 +162,7 @@ def test_no_secret_is_in_a_log_of_an_agent_whose_guest_is_a_directory_tree(
                     session.receive(request + b"\n")
                     while session.next_reply() is not None:
                         pass
-                    session.receive(b"\xff")  # whatever was left half-said
+                    session.receive(b"\xff")  # ends a partial request
                     while session.next_reply() is not None:
                         pass
                     written["journal"] += received(journal)
@@ -195,7 +195,7 @@ def received(receiver: socket.socket) -> Iterator[bytes]:
 
 @pytest.mark.forks
 def test_no_secret_is_in_a_log_of_a_running_agent(tmp_path: Path) -> None:
-    """At --debug, with programs really started; what would change this machine is refused by the owner's list."""
+    """With --debug and real programs; commands that would change this machine are blocked by the configuration."""
     path, agent_socket = tmp_path / "audit", tmp_path / "agent.sock"
     options = ["-m", "unix-listen", "-p", str(agent_socket), "--debug", "--audit-log", str(path)]
     options += ["-l", str(tmp_path / "log"), "-b", ",".join(CHANGING)]
@@ -228,7 +228,7 @@ def settle(peer: Lines) -> None:
 
 
 def execs(peer: Lines, request: Callable[..., Any]) -> None:
-    """Programs that are started, with secrets in all that they get; one that is not."""
+    """Programs that start, with secrets in everything they are given, and one that does not start."""
     secret = {"env": [f"TOKEN={SECRET}"], "input-data": PLANTED}
     for path in ("/bin/cat", "/bin/echo", f"{os.sep}nonexistent"):
         peer.send(json.dumps(request(path=path, arg=["--", f"-p{SECRET}"], **secret)).encode() + b"\n")

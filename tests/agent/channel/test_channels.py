@@ -1,4 +1,4 @@
-"""A real agent on each kind of channel that this machine has, and the ways in which hosts misbehave."""
+"""A real agent on each kind of channel that this machine has, with hosts that misbehave."""
 
 from __future__ import annotations
 
@@ -153,13 +153,13 @@ def test_the_loop_notifies_the_watchdog(tmp_path: Path, path: str) -> None:
     options = ("-m", "unix-listen", "-p", path)
     with RunningAgent(tmp_path, *options, env={"WATCHDOG_USEC": "400000"}) as agent:
         before = time.monotonic()
-        assert [agent.told() for _ in range(4)] == ["WATCHDOG=1"] * 4
+        assert [agent.notification() for _ in range(4)] == ["WATCHDOG=1"] * 4
         assert time.monotonic() - before > 0.5
     another = tmp_path / "another"
     another.mkdir()
     with RunningAgent(another, *options, env={"WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}) as agent:
         assert agent.terminate() == 0
-        assert agent.told() == "STOPPING=1"
+        assert agent.notification() == "STOPPING=1"
 
 
 def test_agent_without_descriptors_waits_for_one(agent: RunningAgent, path: str) -> None:
@@ -221,7 +221,7 @@ def test_vsock_listens(tmp_path: Path) -> None:
 
 
 def ask_until_answered(peer: Lines) -> object:
-    """As a host does on a serial line, where nothing says whether the agent has it open."""
+    """Repeat a sync as a host does on a serial line, where nothing shows whether the agent has it open."""
     deadline = time.monotonic() + SOON
     while True:
         peer.send(PING)
@@ -245,8 +245,8 @@ class SerialPair:
         self.path.symlink_to(os.ttyname(guest))
         self.host, self._guest = Lines(host), guest
 
-    def let_go(self) -> None:
-        """The agent has opened its end: only it holds the line now."""
+    def release(self) -> None:
+        """Close our descriptor of the agent's end: the agent has opened it, and alone holds it now."""
         os.close(self._guest)
 
     def hang_up(self) -> None:
@@ -256,7 +256,7 @@ class SerialPair:
 def test_isa_serial_answers_and_opens_again_after_a_hang_up(tmp_path: Path) -> None:
     line = SerialPair(tmp_path)
     with RunningAgent(tmp_path, "-m", "isa-serial", "-p", str(line.path)) as agent:
-        line.let_go()
+        line.release()
         assert ask(line.host) == PONG
         assert ask(line.host, b'{"execute":"guest-sync","arguments":{"id":10}}\r\n') == {"return": 10}
         assert agent.wake_ups_in(0.5) == 0
@@ -265,16 +265,16 @@ def test_isa_serial_answers_and_opens_again_after_a_hang_up(tmp_path: Path) -> N
         assert agent.alive
         line.plug_in()
         assert ask_until_answered(line.host) == PONG
-        line.let_go()
+        line.release()
         assert agent.terminate() == 0
         line.hang_up()
 
 
 def test_serial_line_passes_every_byte_unchanged(tmp_path: Path) -> None:
-    """Control characters neither echo, nor stop the line, nor become something else."""
+    """Control characters are not echoed, do not stop the line and are not translated."""
     line = SerialPair(tmp_path)
     with RunningAgent(tmp_path, "-m", "isa-serial", "-p", str(line.path)):
-        line.let_go()
+        line.release()
         line.host.send(b"\x03\x11\x13\x1a\x04\xff")
         line.host.send(b'{"execute":"guest-sync-delimited","arguments":{"id":3}}\r')
         line.host.read_until(b"\xff", SOON)
@@ -295,7 +295,7 @@ def test_retry_path_opens_a_port_that_appears_later(tmp_path: Path) -> None:
         elsewhere.rename(line.path)
         assert ask_until_answered(line.host) == PONG
         assert agent.alive
-        line.let_go()
+        line.release()
     line.hang_up()
 
 

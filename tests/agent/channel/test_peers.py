@@ -1,4 +1,4 @@
-"""Who may connect to the unix socket: its mode from the start, and socket-users. Second users are real ones."""
+"""Who may connect to the unix socket: its mode from the start, and socket-users, with real other users."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ with socket.socket(socket.AF_UNIX) as sock:
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    """One that every user may enter, which pytest's are not."""
+    """Yield a directory that every user may enter, unlike those of pytest."""
     with tempfile.TemporaryDirectory(prefix="qga-") as name:
         os.chmod(name, 0o755)
         yield Path(name)

@@ -1,4 +1,4 @@
-"""One descriptor and its sessions, by a real loop and real sockets: turns, and what a peer leaves behind."""
+"""One descriptor and its sessions on a real loop and real sockets: fairness, and what a peer leaves behind."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a_fault_in_a_session_ends_it_and_not_the_agent(
 def test_a_client_that_left_before_it_was_checked_makes_room(
     loop: Loop, new_session: Callable[[], Session], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """getpeername(2) of a vsock socket without peer fails: ENOTCONN. What is asked here is a real one."""
+    """getpeername(2) of a vsock socket without a peer fails with ENOTCONN, here on a real socket."""
 
     class Record:
         peer: object = None

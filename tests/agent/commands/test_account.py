@@ -24,11 +24,11 @@ KEYS = "/home/ann/.ssh/authorized_keys"
 UNREADABLE = f"failed to read '{KEYS}': Failed to open file “{KEYS}”: "
 ADD, REMOVE, GET = (f"guest-ssh-{verb}-authorized-keys" for verb in ("add", "remove", "get"))
 
-GETPWNAM = Host.user  # it only reads, and knows nobody that a test asks it for
+GETPWNAM = Host.user  # it only reads, and finds none of the users of the tests
 
 
 class Recorder(FakePrograms):
-    """Programs that also remember their input and how long they may take."""
+    """Programs that also record their input and their timeout."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ def _ann(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left(descriptors: None, host: Host) -> Any:
-    """Neither a descriptor nor a temporary file."""
+    """Assert that neither a descriptor nor a temporary file is left."""
     yield
     assert list(Path(host.root).rglob(".authorized_keys.*")) == []
 
@@ -306,7 +306,7 @@ def test_unknown_user(execute: Execute, monkeypatch: pytest.MonkeyPatch, name: s
 
 
 def test_a_name_that_no_user_can_have_is_not_looked_up(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The C library is not made for a name of 8 MB: with nss-systemd(8) the process is aborted."""
+    """The C library cannot handle a name of 8 MB: with nss-systemd(8) it aborts the process."""
     asked: list[str] = []
     monkeypatch.setattr(pwd, "getpwnam", asked.append)
     for length in (256, 8 << 20):
@@ -378,7 +378,7 @@ def test_what_is_not_a_regular_file_is_refused(execute: Execute, host: Host, mak
 def test_file_exchanged_after_it_was_looked_at(
     execute: Execute, host: Host, monkeypatch: pytest.MonkeyPatch, put_there: Callable[[Path], None]
 ) -> None:
-    """Opening does not trust the look before: no link is followed, no FIFO waited for."""
+    """Opening does not trust the earlier check: it follows no link and does not block on a FIFO."""
     Path(host.path(KEYS)).parent.mkdir()
     put_there(Path(host.path(KEYS)))
     monkeypatch.setattr(sshkeys, "_exists", lambda directory: True)
@@ -402,7 +402,7 @@ def test_file_that_is_too_large(execute: Execute, host: Host) -> None:
 
 
 def test_read_that_fails_never_drops_the_keys(execute: Execute, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """QEMU's agent takes it for an absent file, and writes one with only the new keys."""
+    """QEMU's agent treats this as an absent file, and writes one with only the new keys."""
 
     def fail(directory: int) -> bytes:
         raise OSError(5, "Input/output error")

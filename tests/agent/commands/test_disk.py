@@ -29,7 +29,7 @@ UNKNOWN = {"domain": -1, "bus": -1, "slot": -1, "function": -1}
 
 
 class Tree:
-    """Builds what the kernel and udev would say of a guest's block devices."""
+    """Builds what the kernel and udev report about a guest's block devices."""
 
     def __init__(self, host: Host) -> None:
         self.host = host
@@ -292,7 +292,7 @@ LOG = struct.pack("<BHBBB26x", 1, 323, 100, 10, 5) + struct.pack("<20Q", *range(
 
 
 class Nvme(Host):
-    """Whose NVMe disk answers a Get Log Page as ``answer`` says."""
+    """A host whose NVMe disk answers Get Log Page with ``answer``."""
 
     answer = 0
 
@@ -469,7 +469,7 @@ def test_natural_order() -> None:
 
 
 class Sized(Host):
-    """A guest whose filesystems have a size, but for one that cannot be asked."""
+    """A guest whose filesystems all report a size, except one that fails."""
 
     def statvfs(self, descriptor: int) -> os.statvfs_result:
         if os.readlink(f"/proc/self/fd/{descriptor}").endswith("/mute"):

@@ -1,4 +1,4 @@
-"""Freezing, thawing and trimming, with a kernel that answers as told. Real filesystems are in test_real_freeze.py."""
+"""Freezing, thawing and trimming with a scripted kernel. Real filesystems are in test_real_freeze.py."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ OTHERS = "90 1 0:22 / /proc rw - proc proc rw\n91 1 254:2 /sub /bind rw - xfs /d
 
 
 class Kernel(Host):
-    """``frozen`` counts how often each mount point is frozen; ``refuse`` holds what cannot be done: errno."""
+    """A kernel: ``frozen`` counts the freezes of each mount point, ``refuse`` maps failing calls to an errno."""
 
     def __init__(self, programs: FakePrograms, root: str) -> None:
         super().__init__(programs.run, programs.which, root)
@@ -137,7 +137,7 @@ def test_freeze_and_thaw(guest: Guest) -> None:
 
 
 def test_only_six_commands_while_frozen(tmp_path: Path, programs: FakePrograms) -> None:
-    """Whatever the owner's lists say: a host must be able to thaw."""
+    """A host must be able to thaw, whatever the configured lists of commands say."""
     guest = make(tmp_path, programs, block=("guest-fsfreeze-thaw", "guest-ping"))
     refused = "Command {} has been disabled: the command is not allowed"
     assert guest.ask("guest-ping")["error"]["desc"] == refused.format("guest-ping")
@@ -328,7 +328,7 @@ def test_hooks_that_ran_are_called_to_thaw_once_when_another_fails(tmp_path: Pat
 def test_hook_that_others_may_write_is_refused(
     hook_directory: Path, tmp_path: Path, programs: FakePrograms, spoiled: str, mode: int, said: str
 ) -> None:
-    """And with it the freeze: a backup without its hooks is no backup."""
+    """The freeze fails too: a backup taken without its hooks is not consistent."""
     programs.answers |= hook_answers()
     (hook_directory / spoiled).chmod(mode)
     guest = make(tmp_path, programs, hook="/hooks.d")
@@ -475,7 +475,7 @@ def test_marker_that_cannot_be_created_does_not_prevent_the_freeze(
 
 
 def test_filesystem_in_an_image_file_comes_before_the_one_that_holds_the_file(guest: Guest) -> None:
-    """In the order of mounting the outer one is the later, and so would be frozen first."""
+    """By mount order the outer filesystem is the later one, and would wrongly be frozen first."""
     mounts = (
         "1 1 254:1 / / rw - ext4 /dev/vda1 rw\n"
         "2 1 253:5 / /inner rw - ext4 /dev/mapper/crypt rw\n"
@@ -498,7 +498,7 @@ def test_filesystem_in_an_image_file_comes_before_the_one_that_holds_the_file(gu
 
 
 def stacked(guest: Guest, mounts: str, disks: dict[str, str], files: dict[str, str]) -> list[str]:
-    """The order to freeze them in. ``disks``: the directory of each number in /sys/dev/block, below /sys."""
+    """Return the freeze order. ``disks`` maps each number in /sys/dev/block to its directory below /sys."""
     write(guest.kernel, "/proc/self/mountinfo", mounts)
     numbers = Path(guest.kernel.path("/sys/dev/block"))
     numbers.mkdir(parents=True)
@@ -511,7 +511,7 @@ def stacked(guest: Guest, mounts: str, disks: dict[str, str], files: dict[str, s
 
 
 def test_filesystem_whose_backing_is_unknown_comes_first(guest: Guest) -> None:
-    """On a network block device, or in a file of a server: either may be of this very guest."""
+    """A network block device or a file on a server may itself be served by this guest."""
     mounts = (
         "1 1 254:1 / / rw - ext4 /dev/vda1 rw\n"
         "2 1 43:0 / /nbd rw - ext4 /dev/nbd0 rw\n"
@@ -544,7 +544,7 @@ def test_overlay_whose_upper_directory_is_not_found_here(guest: Guest) -> None:
 
 
 def test_image_files_that_contain_each_other_do_not_loop(guest: Guest) -> None:
-    """A file that somebody has moved makes a circle of what sysfs says: an order, whichever, is found."""
+    """A moved image file can make the links of sysfs cyclic; some order is still found."""
     write(
         guest.kernel,
         "/proc/self/mountinfo",
@@ -563,7 +563,7 @@ def no_process(work: object, keep: object = ()) -> NoReturn:
 
 
 def test_when_fork_fails_nothing_is_frozen_and_everything_is_thawed(guest: Guest) -> None:
-    """Better that the one that thaws is held up than that the guest stays frozen."""
+    """The agent itself then thaws, as a blocked agent is better than a guest that stays frozen."""
     guest.ask("guest-fsfreeze-freeze")
     guest.kernel.begin = no_process
     assert guest.ask("guest-fsfreeze-thaw") == {"return": 3}
@@ -594,7 +594,7 @@ class Hanging(ImmediateAttempt[T]):
 def test_without_a_nesting_order_in_time_the_mount_order_is_used(
     guest: Guest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A loop device asks the server of its file, which may be dead."""
+    """A loop device waits for the server of its file, which may be dead."""
     monkeypatch.setattr(freezing, "ORDER_WAIT", 0.0)
     guest.kernel.begin = Hanging
     order = freezing_order(guest.kernel, list_mounts(guest.kernel))
@@ -621,7 +621,7 @@ def test_deadline_bounds_the_hooks_as_well(tmp_path: Path, programs: FakeProgram
 def test_filesystem_that_hangs_stays_frozen_until_the_kernel_answers(
     guest: Guest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At one of three mount points: the state is frozen, and nothing more hangs while that does."""
+    """One of three mount points hangs: the status is frozen, and nothing else blocks meanwhile."""
     monkeypatch.setattr(freezing, "UNDO_WAIT", 0.0)
     monkeypatch.setattr(quiesce, "UNDO_WAIT", 0.0)
     monkeypatch.setattr(freezer, "PATIENCE", 0.0)
@@ -635,16 +635,16 @@ def test_filesystem_that_hangs_stays_frozen_until_the_kernel_answers(
         return ImmediateAttempt(work, keep)
 
     guest.kernel.begin = begin
-    told = "the kernel does not answer about /data, which is thawed as soon as it does"
-    assert guest.ask("guest-fsfreeze-thaw") == failed(told)
+    message = "the kernel does not answer about /data, which is thawed as soon as it does"
+    assert guest.ask("guest-fsfreeze-thaw") == failed(message)
     assert (guest.status(), guest.frozen) == ("frozen", {"/data"})
     with (guest.statedir / MARKER).open() as marker:
         fcntl.flock(marker, fcntl.LOCK_EX)  # as the process does that hangs
         for _ in range(3):
-            with pytest.raises(CommandError, match=told):
+            with pytest.raises(CommandError, match=message):
                 now(guest.ctx.freezer.thaw_overdue(guest.ctx.freezer.state.generation))
         assert len(hanging) == 1
-        assert guest.ask("guest-fsfreeze-thaw") == failed(told)
+        assert guest.ask("guest-fsfreeze-thaw") == failed(message)
         assert len(hanging) == 1, "a host cannot pile up processes that hang"
     guest.kernel.begin = ImmediateAttempt
     now(guest.ctx.freezer.thaw_overdue(guest.ctx.freezer.state.generation))

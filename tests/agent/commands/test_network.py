@@ -1,4 +1,4 @@
-"""Interfaces from literal rtnetlink messages, routes from literal tables; and what this machine's kernel says."""
+"""Interfaces from literal rtnetlink messages, routes from literal tables, and both from this machine's kernel."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def test_utmp_records(machine: str) -> None:
 
 @pytest.mark.parametrize(("machine", "wide"), [("x86_64", True), ("riscv64", True), ("s390x", False)])
 def test_utmp_records_of_another_libc(machine: str, wide: bool) -> None:
-    """As musl has them, or a file of another machine's tools: what they are is seen by what they have."""
+    """As musl writes them, or another architecture; the layout is recognised from the content."""
     for count in (1, 2, 23, 24, 25, 48):  # of 24 the size fits both
         data = utmp(2, b"reboot", 1, 0, wide) + utmp(7, b"ann", 1700000000, 250000, wide) * count
         assert parse_utmp(data, machine) == [Login("ann", 1700000000.25)] * count

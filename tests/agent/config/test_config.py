@@ -1,4 +1,4 @@
-"""Options and configuration file: what wins, what is refused in which words, what --dump-conf prints."""
+"""Options and configuration file: precedence, errors and their texts, and what --dump-conf prints."""
 
 from __future__ import annotations
 
@@ -258,7 +258,7 @@ def test_a_value_is_never_taken_for_an_option(
 @pytest.mark.forks
 @pytest.mark.skipif(shutil.which("getopt") is None, reason="util-linux is not installed")
 def test_getopt_long_reads_the_same() -> None:
-    """glibc's own, by getopt(1): the options and values that it finds, or that it finds none."""
+    """Compared with getopt(1), which is glibc's: the same options and values, or an error from both."""
     rows = {flag: option for option in OPTIONS if not option.ours for flag in option.flags}
     takes = {flag: "" if option.kind is BOOL else "::" if option.bare else ":" for flag, option in rows.items()}
     short = "".join(flag[1] + takes[flag] for flag in rows if not flag.startswith("--"))
@@ -415,7 +415,7 @@ def test_a_file_named_by_c_must_exist_and_the_last_one_counts(conf: Path) -> Non
 
 
 def test_a_dangling_link_is_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    """Somebody has configured something, which is on a disk that is not mounted, say."""
+    """The configuration exists, but for example on a disk that is not mounted."""
     path = tmp_path / "qemu-ga.conf"
     path.symlink_to(tmp_path / "nowhere")
     assert refused(environ={"QGA_CONF": str(path)}) == (

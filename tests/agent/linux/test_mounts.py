@@ -1,4 +1,4 @@
-"""What the lines of mountinfo say, and where paths lead."""
+"""Parsing mountinfo, and finding the mount that a path is on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers in texts of the kernel and of the owner."""
+"""Numbers in files of the kernel and in the configuration."""
 
 from __future__ import annotations
 

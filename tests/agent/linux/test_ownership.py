@@ -1,4 +1,4 @@
-"""Whose a hook is: real links, real owners, in a directory of root's that everybody may pass."""
+"""Who owns a hook and its path: real links and real owners, in a directory of root that everyone may enter."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_file_owned_by_root(host: Host, top: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["hook", "directory of hooks"])
 def test_link_in_a_users_directory_to_a_file_of_root(host: Host, top: Path, kind: str) -> None:
-    """Checked was what it leads to; run was what it leads to by then."""
+    """The file checked and the file run could differ, as the link may change in between."""
     home = directory(top / "home", USER)
     target = program(top / "own/hook")
     through = link(home / "hook", target if kind == "hook" else target.parent)
@@ -99,7 +99,7 @@ def test_link_owned_by_a_user(host: Host, top: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o1777, 0o1775])
 def test_file_in_a_sticky_directory(host: Host, top: Path, mode: int) -> None:
-    """It may be a hard link that a user has made, to a program of root's that does what he wants."""
+    """It may be a hard link, made by a user, to a program of root that does what the user wants."""
     shared = directory(top / "shared", mode=mode)
     program(top / "own")
     os.link(top / "own", shared / "hook")

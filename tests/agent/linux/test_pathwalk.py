@@ -1,4 +1,4 @@
-"""Where a path leads: what the kernel finds there is what is held, and its path is told without links."""
+"""Resolving a path: the file that the kernel finds is held open, and its path is returned without links."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def resolved(path: str | bytes) -> tuple[str | None, int | None]:
-    """The path that is told, and the error."""
+    """Return the resolved path and the error, one of which is None."""
     target = pathwalk.resolve(path if isinstance(path, bytes) else path.encode())
     target.close()
     return target.path, None if target.error is None else target.error.errno
@@ -58,7 +58,7 @@ def resolved(path: str | bytes) -> tuple[str | None, int | None]:
 def test_resolved_path(tree: Path, path: str, leads_to: str) -> None:
     assert resolved(f"{tree}/{path}") == (f"{tree}/{leads_to}", None)
     if os.path.exists(tree / path):
-        assert os.path.realpath(tree / path) == f"{tree}/{leads_to}"  # so says who follows links by their text
+        assert os.path.realpath(tree / path) == f"{tree}/{leads_to}"  # as following links by their text gives
 
 
 @pytest.mark.parametrize(

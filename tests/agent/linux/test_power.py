@@ -1,4 +1,4 @@
-"""Every way to sleep and to shut down, with programs and files that answer as told."""
+"""Every method to sleep and to shut down, with scripted programs and files."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_hybrid_writes_suspend_then_disk_then_what_was_chosen(host: Host, monkey
 
 
 def test_hibernation_after_a_hybrid_sleep_powers_off(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """systemd leaves its choice of suspend behind."""
+    """systemd leaves its own choice of sleep mode in the file."""
     kernel(host, disk="platform shutdown reboot [suspend] test_resume\n")
     written: list[str] = []
     monkeypatch.setattr(Host, "write", lambda self, path, text: written.append(text))
@@ -130,7 +130,7 @@ def test_failing_method_falls_back_to_the_next(host: Host, programs: FakeProgram
 def test_guest_that_has_slept_is_not_put_to_sleep_again(
     host: Host, programs: FakePrograms, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A hook that fails on resume makes pm-suspend exit with 1, after the guest has slept and was woken."""
+    """A hook that fails on resume makes pm-suspend exit with 1 after the guest has slept and woken."""
     systemd(host, programs, power.RAM)
     write(host, "/sys/power/suspend_stats/success", "3\n")
     programs.answers |= {"pm-is-supported": OK, "pm-suspend": FAIL}
@@ -146,7 +146,7 @@ def test_guest_that_has_slept_is_not_put_to_sleep_again(
 
 
 def test_hibernation_that_failed_half_way_is_an_error(host: Host, programs: FakePrograms) -> None:
-    """Without swap the kernel finds out when it has made its image, and the clock has stood still meanwhile."""
+    """Without swap the kernel fails only after creating its image, while the clock stood still."""
     seconds = iter((0.0, 2.0))
 
     class Clock(Host):

@@ -1,4 +1,4 @@
-"""What lies in what, and mounts that go away meanwhile, asked of the kernel about real filesystems."""
+"""How real filesystems are nested, and mounts that disappear meanwhile, as the kernel reports them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def machine() -> Iterator[Filesystems]:
 
 
 def orders(machine: Filesystems, *mountpoints: str) -> set[tuple[str, ...]]:
-    """The orders to freeze these in, whatever the order that the kernel lists them in."""
+    """Return the freeze orders for every order in which the kernel could list these mounts."""
 
     def find(host: Host) -> list[list[str]]:
         mounts = named(list_mounts(host), mountpoints)
@@ -70,7 +70,7 @@ def test_loop_device_of_a_loop_device_and_a_chain_of_three(machine: Filesystems)
 
 
 def test_filesystem_in_one_that_is_not_seen_comes_first(machine: Filesystems) -> None:
-    """It may lie in any of the others: nobody can know."""
+    """It may lie in any of the others, which cannot be determined."""
     base = machine.ext4("base")
     elsewhere = machine.ext4("elsewhere", size="48M")
     inner = machine.ext4("inner", f"{elsewhere}/inner.img")
@@ -80,7 +80,7 @@ def test_filesystem_in_one_that_is_not_seen_comes_first(machine: Filesystems) ->
 
 @needs_btrfs
 def test_file_in_a_subvolume(machine: Filesystems) -> None:
-    """The kernel gives a number for it that no list of mounts has."""
+    """The kernel reports a device number for it that is not in any list of mounts."""
     machine.btrfs("pool")
     pool = f"{machine.at}/pool"
     machine.shell(f"btrfs -q subvolume create {pool}/images; btrfs -q subvolume create {pool}/images/deeper")
@@ -101,7 +101,7 @@ def test_second_disk_of_a_filesystem_that_has_several(machine: Filesystems) -> N
 
 
 def test_call_that_is_killed_counts_as_not_thawed(machine: Filesystems) -> None:
-    """And a freeze whose process is killed as one that may have frozen: it is undone."""
+    """A freeze whose process is killed may have succeeded, so it is undone."""
     where = machine.ext4("data")
     machine.guard(where)
 
@@ -137,7 +137,7 @@ GONE: dict[str, str] = {
 
 
 def meanwhile(machine: Filesystems, how: str, work: Callable[[Host, list[Mount]], object]) -> object:
-    """What ``work`` does with mounts the last of which is gone since they were listed: how is a row of GONE."""
+    """Run ``work`` on mounts the last of which went away after they were listed, as a row of GONE describes."""
     below, kept = machine.ext4("below"), machine.ext4("kept")
     going = f"{below}/going"
     machine.shell(f"mkdir {going}; truncate -s 16M {machine.at}/going.img {machine.at}/another.img")
@@ -169,7 +169,7 @@ def test_mount_that_has_gone_is_not_frozen_and_fails_nothing(machine: Filesystem
 
 @pytest.mark.parametrize("how", GONE)
 def test_mount_that_has_gone_is_not_thawed(machine: Filesystems, how: str) -> None:
-    """Somebody has frozen what lies below it, and what is there now: it is his to thaw."""
+    """Another process has frozen the filesystem below it and the one there now, and has to thaw them."""
 
     def work(host: Host, mounts: list[Mount]) -> list[object]:
         subprocess.run(["fsfreeze", "-f", os.path.dirname(mounts[1].mountpoint)], check=True)

@@ -1,4 +1,4 @@
-"""What a pattern of a policy matches, and what is no pattern."""
+"""What a pattern of a policy matches, and what is not a valid pattern."""
 
 from __future__ import annotations
 

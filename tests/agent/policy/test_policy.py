@@ -50,12 +50,12 @@ class Peer:
         return reply["return"]
 
     def refused(self, name: str, **arguments: object) -> None:
-        """As QEMU's agent refuses a command that is off, to the letter."""
+        """Assert that the command is refused in the exact words of QEMU's agent for a disabled command."""
         desc = f"Command {name} has been disabled: the command is not allowed"
         assert self.ask(name, **arguments) == {"error": {"class": "CommandNotFound", "desc": desc}}, arguments
 
     def failed(self, name: str, **arguments: object) -> str:
-        """It was allowed, and could not be done: why."""
+        """Assert that the command was allowed but failed; return the error's text."""
         error = self.ask(name, **arguments)["error"]
         assert error["class"] == "GenericError", (error, arguments)
         return str(error["desc"])
@@ -67,7 +67,7 @@ class Peer:
         return base64.b64decode(data).decode()
 
     def ended(self, pid: int) -> Any:
-        """What guest-exec-status tells of a program that has ended."""
+        """Wait for a program to end and return what guest-exec-status reports."""
 
         def look() -> Any:
             status = self.allowed("guest-exec-status", pid=pid)
@@ -178,7 +178,7 @@ def test_ways_around_a_rule_about_files(tree: Path) -> None:
 
 
 def test_relative_paths_start_where_the_agent_does(tree: Path) -> None:
-    """Not where their text looks as if they did."""
+    """They do not start where their text suggests."""
     here = os.path.relpath(tree / "log/messages")
     with agent_with(tree, reading(tree)) as (_, peer):
         assert peer.content(here) == "fine"
@@ -186,7 +186,7 @@ def test_relative_paths_start_where_the_agent_does(tree: Path) -> None:
 
 
 def test_the_type_of_a_file_does_not_matter(tree: Path) -> None:
-    """Directories, FIFOs and devices: no wait, no way around; a hard link looks like any file."""
+    """Directories, FIFOs and devices neither block nor bypass a rule; a hard link looks like any file."""
     os.mkfifo(tree / "log/fifo")
     os.mkfifo(tree / "log/new-fifo")
     os.link(tree / "secret", tree / "log/hard")
@@ -200,7 +200,7 @@ def test_the_type_of_a_file_does_not_matter(tree: Path) -> None:
 
 
 def test_handles(tree: Path) -> None:
-    """One is good for what its opening was allowed for, and for no more; no number leads to another's file."""
+    """A handle permits only what it was opened for, and no number gives access to another file."""
     with agent_with(tree, reading(tree)) as (_, peer):
         handle = peer.allowed("guest-file-open", path=f"{tree}/log/messages")
         assert "write" in peer.failed("guest-file-write", handle=handle, buf_b64="eA==")
@@ -252,7 +252,7 @@ def test_programs_that_may_run(tools: Path) -> None:
         assert peer.output(sys.executable, "--version").startswith("Python 3")
         assert peer.output(f"{tools}/link", "update", env=[]) == "tool 1 update\n"
         assert peer.output("sh", "-c", "echo $0 fine", env=["LANG=C"]) == f"{os.path.realpath('/bin/sh')} fine\n"
-        # No descriptor of the agent's is left to a program: 3 is the directory that it lists.
+        # A program inherits no descriptor of the agent: 3 is the directory that it lists.
         listing = "import os; print(sorted(os.listdir('/proc/self/fd')))"
         assert peer.output(os.path.realpath(sys.executable), "-c", listing) == "['0', '1', '2', '3']\n"
         held = os.listdir(f"/proc/{agent.process.pid}/fd")
@@ -261,7 +261,7 @@ def test_programs_that_may_run(tools: Path) -> None:
 
 
 def test_ways_around_a_rule_about_programs(tools: Path) -> None:
-    """Names that begin alike, other arguments, PATH, env, a shell, an interpreter with arguments, another argv[0]."""
+    """Common prefixes, other arguments, PATH, env, a shell, an interpreter with arguments, another argv[0]."""
     (tools / "shared").mkdir()
     (tools / "shared/tool").symlink_to(tools / "evil/tool")
     policy, path = running(tools), f"{tools}/bin/tool"
@@ -289,7 +289,7 @@ def test_ways_around_a_rule_about_programs(tools: Path) -> None:
 
 
 def test_a_program_runs_under_its_resolved_name(tools: Path) -> None:
-    """Many a program does another thing by another name: that is not what the rule is about."""
+    """Some programs behave differently under another name, which the rule did not allow."""
     binary = os.path.realpath("/bin/sh")
     (tools / "another-name").symlink_to(binary)
     policy = f'{BASE}[[rule]]\nallow = ["guest-exec"]\npath = ["{binary}"]\narg = [["-c", "**"]]\nenv = []\n'
@@ -298,7 +298,7 @@ def test_a_program_runs_under_its_resolved_name(tools: Path) -> None:
 
 
 def test_what_is_forbidden_is_forbidden_by_every_path(tools: Path) -> None:
-    """A rule that denies also means what its own path leads to, and what it let pass runs as it was looked at."""
+    """A deny rule also covers the target of its own path, and what is allowed runs exactly as it was checked."""
     (tools / "link").symlink_to("evil/tool")
     (tools / "shortcut").symlink_to("evil")
     policy = f"""
@@ -403,7 +403,7 @@ path = ["{here}/*"]
 
 
 def race(peer: Peer, path: Path, tries: int) -> dict[str, int]:
-    """How often it was opened, executed, refused and not possible; what came was never the forbidden content."""
+    """Count opens, executions, refusals and failures, asserting that forbidden content never came back."""
     counts = dict.fromkeys(("opened", "executed", "refused", "failed"), 0)
     for number in range(tries):
         by_exec = number % 4 == 0
@@ -430,7 +430,7 @@ def race(peer: Peer, path: Path, tries: int) -> dict[str, int]:
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["the link itself", "a directory on the way", "the file and a link"])
 def test_swapping_links_does_not_bypass_a_rule(tmp_path: Path, way: str) -> None:
-    """Thousands of swaps while the agent opens and executes: it gets what it has looked at, or refuses."""
+    """During thousands of swaps the agent opens and executes what it has checked, or refuses."""
     here, forbidden, policy = races(tmp_path)
     if way == "the link itself":
         path = here / "link"
@@ -450,14 +450,14 @@ def test_swapping_links_does_not_bypass_a_rule(tmp_path: Path, way: str) -> None
 
 
 def tell(agent: RunningAgent) -> None:
-    """SIGHUP, and wait until it has been followed."""
+    """Send SIGHUP and wait until the reload has finished."""
     agent.process.send_signal(signal.SIGHUP)
-    assert agent.told().startswith("RELOADING=1\nMONOTONIC_USEC=")
-    assert agent.told() == "READY=1"
+    assert agent.notification().startswith("RELOADING=1\nMONOTONIC_USEC=")
+    assert agent.notification() == "READY=1"
 
 
 def test_reload(tree: Path) -> None:
-    """Policy, lists, limits and log; the channel, the handles and the programs stay."""
+    """A reload replaces policy, lists, limits and log, and keeps the channel, handles and programs."""
     conf, log = tree / "ga.conf", tree / "ga.log"
     conf.write_text(f"[general]\nlogfile={log}\nmax-handles=2\n")
     policy = tree / "policy.toml"
@@ -472,7 +472,7 @@ def test_reload(tree: Path) -> None:
         policy.write_text(
             reading(tree) + f'[[rule]]\nallow = ["guest-exec"]\npath = ["{shell}"]\narg = [["-c", "*"]]\n'
         )
-        peer.allowed("guest-get-host-name")  # not before it is told
+        peer.allowed("guest-get-host-name")  # the change takes effect on reload only
         tell(agent)
         peer.refused("guest-get-host-name")
         peer.refused("guest-exec", path="true")
@@ -504,7 +504,7 @@ def revoked(log: Path) -> list[dict[str, Any]]:
 
 
 def test_a_tighter_policy_closes_the_files_that_it_would_not_open(tree: Path) -> None:
-    """By the arguments of their opening, and by where each file is now."""
+    """Files are judged by the arguments they were opened with and by their present path."""
     audit, policy = tree / "audit.log", tree / "policy.toml"
     for name in ("moved-out", "removed", "linked"):
         (tree / "log" / name).write_text("fine")
@@ -645,7 +645,7 @@ arg = [["update"]]
 def test_a_daemon_reloads_from_the_directory_it_was_started_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its working directory is / by then, and the process that a socket was handed to has ended."""
+    """By then its working directory is / and the process that was given the socket has exited."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "policy.toml").write_text('default = "allow"\n')
     (tmp_path / "ga.conf").write_text("[general]\nmethod=unix-listen\npolicy=policy.toml\nmax-execs=1\n")
@@ -666,7 +666,7 @@ def test_a_daemon_reloads_from_the_directory_it_was_started_in(
 
 
 def test_a_file_that_was_read_once_must_be_there_at_a_reload(tmp_path: Path) -> None:
-    """What it has forbidden would be allowed otherwise: because an editor has failed, or a disk is gone."""
+    """Otherwise a failed editor or a missing disk would allow what the file forbids."""
     conf, policy = tmp_path / "ga.conf", tmp_path / "qga-policy.toml"
     conf.write_text("[general]\nblock-rpcs=guest-exec\n")
     environ = {"QGA_CONF": str(conf)}
@@ -877,7 +877,7 @@ def test_check_config(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("default", ["deny", "allow"])
 def test_paths_the_kernel_would_refuse_reach_no_rule(tree: Path, default: str) -> None:
-    """Walking ``/usr/..`` a hundred thousand times and matching megabytes took minutes, and both can only fail."""
+    """Walking ``/usr/..`` a hundred thousand times and matching megabytes took minutes, only to fail."""
     policy = f"""
 default = "{default}"
 [[rule]]
@@ -910,7 +910,7 @@ input-data = []
 
 
 def test_without_a_policy_the_kernel_says_so_and_nothing_is_made_of_it(tree: Path) -> None:
-    """A name of a megabyte behind each of a million parts of PATH would be a terabyte."""
+    """A one-megabyte name appended to each of a million entries of PATH would be a terabyte."""
     with agent_with(tree, 'default = "allow"\n') as (agent, peer):
         before = agent.resident()
         name, path = "x" * 1_000_000, "PATH=" + ":" * 1_000_000
@@ -924,7 +924,7 @@ def test_without_a_policy_the_kernel_says_so_and_nothing_is_made_of_it(tree: Pat
 
 
 def test_a_shell_without_arguments_gets_no_script_to_read(tree: Path) -> None:
-    """A rule that leaves input-data open lets the host choose what a shell does: it is warned of."""
+    """A rule that does not restrict input-data lets the host choose what a shell runs, and causes a warning."""
     shell, script = os.path.realpath("/bin/sh"), base64.b64encode(b"id -u").decode()
     rule = f'{BASE}[[rule]]\nallow = ["guest-exec"]\npath = ["{shell}"]\narg = []\nenv = []\n'
     with agent_with(tree, rule) as (agent, peer):

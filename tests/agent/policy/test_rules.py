@@ -1,4 +1,4 @@
-"""Policy files: what is understood, and what is said of the rest. Nothing is allowed for lack of understanding."""
+"""Policy files: what is valid, and the errors for the rest. A mistake never allows anything."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def load(tmp_path: Path, text: str) -> Rules:
 
 
 def permitted(read: Rules) -> set[str]:
-    """The commands that some arguments could make allowed."""
+    """Return the commands that are allowed with at least some arguments."""
     policy = Policy(rules=read)
     return {name for name in COMMANDS if policy.permits(name)}
 
 
 def decided(read: Rules, name: str, **arguments: Any) -> tuple[bool, int]:
-    """Whether it is allowed, and the line of the rule that decides."""
+    """Return whether the command is allowed, and the line of the rule that decides."""
     policy = Policy(rules=read)
     decision = policy.decide(COMMANDS[name], arguments, {}) if name in policy.by_argument else None
     rule = read.chains[name][0].where if decision is None else decision.rule
@@ -82,7 +82,7 @@ def test_default_may_allow(tmp_path: Path) -> None:
 
 
 def test_commands_that_no_argument_can_make_allowed(tmp_path: Path) -> None:
-    """Not: what a rule forbids for some arguments, or allows for some."""
+    """Commands that a rule forbids or allows for some arguments only are not among them."""
     text = 'default = "%s"\n[[rule]]\n%s = ["guest-shutdown"]\nmode = ["halt"]\n'
     assert "guest-shutdown" in permitted(load(tmp_path, text % ("allow", "deny")))
     assert "guest-shutdown" in permitted(load(tmp_path, text % ("deny", "allow")))
@@ -195,7 +195,7 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
 
 
 def test_rules_may_use_any_toml_syntax(tmp_path: Path) -> None:
-    """The line is not always known then, but never a wrong one."""
+    """The line is not always known in this case, but it is never wrong."""
     inline = 'rule = [{allow = ["guest-ping"]}, {deny = ["guest-x"]}]\ndefault = "deny"\n'
     with pytest.raises(PolicyError, match=r"policy\.toml, rule 2: deny: 'guest-x' is not a command"):
         load(tmp_path, inline)
@@ -317,7 +317,7 @@ def test_which_policy_is_in_force(tmp_path: Path) -> None:
     assert reload.policy_file(given, str(default)) == "/x"
     assert reload.policy_file(config.defaults(profile="full"), str(default)) is None
     assert reload.policy_file(config.defaults(profile="info"), str(default)) == rules.profile("info")
-    default.symlink_to(tmp_path / "nowhere")  # somebody meant it to be there
+    default.symlink_to(tmp_path / "nowhere")  # it was meant to exist
     assert reload.policy_file(plain, str(default)) == str(default)
     assert reload.policy_file(given, str(default)) == "/x"
     for both in (config.defaults(profile="full"), config.defaults(profile="info", policy="/x")):

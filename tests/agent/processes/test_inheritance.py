@@ -1,4 +1,4 @@
-"""What programs have of the agent: no descriptor, no signal, and nothing leaks where there is no room for more."""
+"""What programs inherit from the agent: no descriptor and no signal; and nothing leaks at the descriptor limit."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def open_descriptors() -> set[int]:
 
 @contextmanager
 def at_most(extra: int) -> Iterator[None]:
-    """Room for so many descriptors more, and no more: RLIMIT_NOFILE, with every gap below it filled."""
+    """Leave room for exactly this many more descriptors: RLIMIT_NOFILE, with every gap below it filled."""
     fillers = []
     highest = max(open_descriptors())
     while (filler := os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)) < highest:
@@ -87,7 +87,7 @@ def at_most(extra: int) -> Iterator[None]:
 
 
 def with_every_number(act: Callable[[], str]) -> list[str]:
-    """What comes of it with room for 0, 1, 2, … descriptors, of which none may stay."""
+    """Return the outcomes with room for 0, 1, 2, … descriptors, asserting that none leaks."""
     said = []
     for extra in range(STEPS):
         with at_most(extra):
@@ -188,7 +188,7 @@ def full() -> Any:
 
 
 def test_kernel_without_room_for_another_watch(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """epoll_ctl(2), ENOSPC: nothing runs that nobody hears of."""
+    """When epoll_ctl(2) fails with ENOSPC, no program is left running unwatched."""
     workers, programs = Workers(loop), Programs(loop, Children(), lambda pid, code: None)
     monkeypatch.setattr(loop, "watch", full())
     with pytest.raises(CommandError, match=r"^a slow command cannot be waited for: No space left on device$"):
@@ -259,7 +259,7 @@ def test_worker_has_nothing_open() -> None:
 
 @pytest.mark.parametrize("streams", ["", "<&- >&- 2>&-"])
 def test_programs_of_an_agent_in_the_foreground(machine: Machine, streams: str) -> None:
-    """Its caller has left descriptors open and signals ignored; or has closed what every program has."""
+    """The caller left descriptors open and signals ignored, or closed the standard streams."""
     machine.hook.write_text(f"#!/bin/sh\n{{ {LOOK}; }} >>{machine.said}\n")
     script = f"trap '' HUP QUIT USR1 USR2 XFSZ PIPE; exec \"$@\" 7</dev/null 9>/dev/null {streams}"
     machine.prefix = ("sh", "-c", script, "sh")
@@ -285,5 +285,5 @@ def test_agent_without_a_free_descriptor_notifies_its_watchdog(tmp_path: Path) -
         used = len(os.listdir(f"/proc/{agent.process.pid}/fd"))
         limits = resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE, (used, limits[1]))
-        assert [agent.told() for _ in range(5)] == ["WATCHDOG=1"] * 5
+        assert [agent.notification() for _ in range(5)] == ["WATCHDOG=1"] * 5
         assert agent.alive

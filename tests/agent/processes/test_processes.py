@@ -30,7 +30,7 @@ def reap() -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left(descriptors: None) -> None:
-    """Every test here leaves no descriptor; those that ask reap by themselves."""
+    """No test here leaves a descriptor open; tests that need reaping do it themselves."""
 
 
 @pytest.mark.parametrize("status", [0, 1, 3, 127, 255])
@@ -76,7 +76,7 @@ def test_hung_helper_is_ended_with_its_whole_process_group(tmp_path: Path) -> No
 
 
 def is_gone(pid: int) -> bool:
-    """Dead, or dead and not yet buried by init."""
+    """Return whether the process is dead, or a zombie that init has not reaped yet."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
     except FileNotFoundError:
@@ -95,7 +95,7 @@ LATER = "(until [ -e {0}/go ]; do sleep 0.02; done; head -c 300000 /dev/zero; ec
 
 
 def test_a_background_process_of_a_helper_may_still_write(tmp_path: Path) -> None:
-    """And as much as it likes: more than a pipe takes."""
+    """It may write any amount, also more than a pipe holds."""
     assert run_helper(("sh", "-c", LATER.format(tmp_path) + " echo done; exit 3")) == Outcome(
         status=3, output=b"done\n"
     )
@@ -120,7 +120,7 @@ def test_helper_whose_agent_is_killed_goes_on_to_its_end(tmp_path: Path) -> None
 
 
 def attendants_program(pid: int) -> str:
-    """The children of the children of a process."""
+    """Return the grandchildren of a process."""
 
     def children(pid: int) -> list[str]:
         return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -169,7 +169,7 @@ def test_helper_inherits_nothing_but_its_standard_descriptors() -> None:
 
 @pytest.mark.slow
 def test_two_thousand_probes_leave_no_zombie_and_no_descriptor() -> None:
-    """The agent's own loop reaps, told by SIGCHLD; nobody waits for a child in between."""
+    """The agent's own loop reaps on SIGCHLD; nothing else waits for a child in between."""
     children, loop = Children(), Loop()
     before = len(os.listdir("/proc/self/fd"))
     loop.on_signal(signal.SIGCHLD, children.reap)

@@ -1,4 +1,4 @@
-"""Work as a user: what only a real fork, and the kernel's idea of who somebody is, can show."""
+"""Work as another user, with real forks and real user ids."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ME = user(os.getuid(), os.getgid())
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left(descriptors: None) -> Iterator[None]:
-    """No descriptor, and no child that reaping does not bury."""
+    """Assert that no descriptor and no unreaped child is left."""
     yield
 
     def buried() -> bool:
@@ -52,7 +52,7 @@ def children() -> list[str]:
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    """A home of nobody's, in a directory that only root can write to, where nobody can come: not below tmp_path."""
+    """A home owned by the user nobody, in a directory of root that nobody may enter, which tmp_path is not."""
     with tempfile.TemporaryDirectory(prefix="qga-") as directory:
         os.chmod(directory, 0o711)
         path = Path(directory) / "home"
@@ -183,7 +183,7 @@ def test_nothing_of_root_is_left() -> None:
 
 @AS_ROOT
 def test_other_processes_of_the_user_cannot_look_into_it() -> None:
-    """What was root's is in its memory: the kernel gives its /proc files to root."""
+    """Its memory holds data of root, so the kernel makes root the owner of its /proc files."""
     assert run_as(user(NOBODY, NOBODY), lambda: str(os.stat("/proc/self/mem").st_uid).encode()) == b"0"
 
 
@@ -198,7 +198,7 @@ def test_user_who_cannot_become_another() -> None:
 
 @pytest.fixture
 def own() -> Callable[[Path], tuple[Host, struct_passwd]]:
-    """A host that becomes its users, and nobody with a home on it."""
+    """Return a host that really becomes its users, and the user nobody with that home."""
     return lambda home: (
         Host(run=run_helper, which=lambda program: None, run_as=run_as),
         user(NOBODY, NOBODY, str(home)),
@@ -223,7 +223,7 @@ def test_keys_of_another_user(home: Path, own: Own) -> None:
 
 @AS_ROOT
 def test_the_agent_does_not_read_or_write_what_the_user_cannot(home: Path, own: Own) -> None:
-    """Also by ways that no flag of open(2) closes: here the home itself leads to a place of root's."""
+    """This covers what no flag of open(2) prevents: here the home itself is a link to a directory of root."""
     host, nobody = own(home)
     secret = home.parent / "secret"
     keys = secret / ".ssh/authorized_keys"

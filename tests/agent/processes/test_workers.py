@@ -1,4 +1,4 @@
-"""Work beside a real loop, in real processes."""
+"""Workers: work in real processes beside a real loop."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Machine:
         self.loop.on_signal(signal.SIGCHLD, Children().reap)
 
     def wait(self, *pending: Pending[T]) -> T:
-        """The result of the last."""
+        """Run the loop until the last task has finished, and return its result."""
         left = len(pending)
 
         def count() -> None:
@@ -117,7 +117,7 @@ def test_worker_that_is_killed(machine: Machine, number: int) -> None:
 
 
 def test_worker_that_takes_too_long_cleans_up(machine: Machine, tmp_path: Path) -> None:
-    """And the helper that it asks ends with it."""
+    """The helper that the worker runs ends with it."""
 
     def work() -> None:
         try:
@@ -160,7 +160,7 @@ def test_workers_run_beside_each_other_up_to_a_bound(
     monkeypatch.setattr(workers, "MAX_WORKERS", 3)
 
     def met(number: int) -> None:
-        """Ends when all three are there at the same time."""
+        """Return once all three workers run at the same time."""
         (tmp_path / str(number)).touch()
         until(lambda: len(list(tmp_path.iterdir())) == 3)
 
@@ -181,7 +181,7 @@ def test_fork_that_fails(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def agent_that_is_killed(work: Callable[[], None], begun: Path, orphaned: int | None) -> None:
-    """Have a process that has a worker be killed as soon as there is the file ``begun``."""
+    """Kill a process that has a worker as soon as the file ``begun`` exists."""
     agent = os.fork()
     if agent == 0:
         Machine().workers(work, orphaned=orphaned)
@@ -195,7 +195,7 @@ def agent_that_is_killed(work: Callable[[], None], begun: Path, orphaned: int | 
     [(None, True, True), (signal.SIGTERM, False, True), (signal.SIGKILL, False, False)],
 )
 def test_worker_whose_agent_is_killed(tmp_path: Path, orphaned: int | None, done: bool, undone: bool) -> None:
-    """One that must not go on is ended, with a chance to undo what it did or without; the others finish."""
+    """A worker that must not continue is ended, with or without a chance to clean up; the others finish."""
 
     def work() -> None:
         (tmp_path / "pid").write_text(str(os.getpid()))
@@ -214,7 +214,7 @@ def test_worker_whose_agent_is_killed(tmp_path: Path, orphaned: int | None, done
 
 
 def test_worker_whose_agent_was_dead_before_it_began(tmp_path: Path) -> None:
-    """It would never be told of that."""
+    """The worker would otherwise never learn that the agent is dead."""
     done = tmp_path / "done"
     child = os.fork()
     if child == 0:
@@ -227,7 +227,7 @@ def test_worker_whose_agent_was_dead_before_it_began(tmp_path: Path) -> None:
 
 
 def test_waiting_for_a_worker_without_the_loop(machine: Machine, tmp_path: Path) -> None:
-    """Those that end with the agent are ended before; one that takes too long lives on."""
+    """Workers that end with the agent are ended earlier; one that takes too long survives."""
 
     def work() -> None:
         try:

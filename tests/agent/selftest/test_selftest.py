@@ -1,4 +1,4 @@
-"""The self-test: what each check says of a guest that is a tree, and that none of them changes anything."""
+"""The self-test: the findings of each check on a guest made of a directory tree; no check changes anything."""
 
 from __future__ import annotations
 
@@ -275,7 +275,7 @@ def test_who_can_read_and_change_what(host: Host, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_configuration_that_others_can_change(host: Host) -> None:
-    """By the real look at every directory above: a temporary one is nobody's alone."""
+    """With the real check of every parent directory: a temporary directory is writable by others."""
     write(host, "/etc/qemu/qemu-ga.conf", "[general]\n")
     os.chmod(host.path("/etc/qemu/qemu-ga.conf"), 0o666)
     ((status, what),) = found_by(configuration.permissions, subject(host))
@@ -346,7 +346,7 @@ def test_an_invalid_configuration_is_reported_like_a_finding(
     text: str,
     expected: list[str],
 ) -> None:
-    """In JSON where that is asked for: a program that reads it must not get a line of text."""
+    """With --json the report is JSON, as the program that reads it must not get a line of text."""
     conf = tmp_path / "qemu-ga.conf"
     conf.write_text(f"[general]\n{text}\n")
     monkeypatch.setenv("QGA_CONF", str(conf))
@@ -378,7 +378,7 @@ def test_names_and_users_that_are_not_known_are_problems_of_the_configuration(ho
 def test_on_the_command_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Of this machine, which it leaves as it is."""
+    """A self-test of this machine, which it leaves unchanged."""
     monkeypatch.setenv("QGA_CONF", "/dev/null")
     status = main(["--self-test", "--json", "-t", str(tmp_path), "-m", "unix-listen", "-p", str(tmp_path / "sock")])
     said = json.loads(capsys.readouterr().out)

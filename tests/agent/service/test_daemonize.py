@@ -1,4 +1,4 @@
-"""The pid file and the way to the background, with real processes."""
+"""The pid file and going to the background, with real processes."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_a_restricted_profile_keeps_few_privileges(profile: str) -> None:
 
 @pytest.mark.parametrize("profile", ["managed", "backup"])
 def test_a_profile_that_freezes_sees_every_mount(profile: str) -> None:
-    """Nothing that makes systemd give it a mount namespace: systemd.exec(5)."""
+    """The drop-in has no setting that makes systemd create a mount namespace: systemd.exec(5)."""
     namespaced = (
         "Protect(System|Home|Kernel|Control|Proc|Host)|Private|Read(Write|Only)|Inaccessible|Bind|RootD|Temp|Proc"
     )
@@ -79,7 +79,7 @@ def test_a_read_only_profile_does_not_run_as_root(profile: str) -> None:
 
 
 def test_the_port_is_accessible_to_the_agent_only() -> None:
-    """Of udev root's alone, of a unit that is not root's its user's, while it runs."""
+    """udev gives the port to root only; a unit with another user gives it to that user while it runs."""
     rules = [line for line in (REPOSITORY / "qemu-ga.rules").read_text().splitlines() if not line.startswith("#")]
     assert len(rules) == 1
     assert not re.search("GROUP|MODE|OWNER|RUN", rules[0])
@@ -114,7 +114,7 @@ def test_systemd_accepts_the_unit_with_each_drop_in(profile: str, tmp_path: Path
 
 
 def test_a_program_that_is_killed_for_memory_does_not_take_the_agent_down() -> None:
-    """systemd.service(5): by default it would. In a guest: tests/vm/test_limits.py."""
+    """By default it would: systemd.service(5). The test in a guest is in tests/vm/test_limits.py."""
     assert "OOMPolicy=continue" in (REPOSITORY / "qemu-ga.service").read_text().splitlines()
 
 

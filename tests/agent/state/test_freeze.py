@@ -214,7 +214,7 @@ def test_freeze_of_an_earlier_boot_makes_the_next_thaw_an_error(tmp_path: Path, 
 def test_agent_that_is_killed_between_the_thaw_and_the_end_of_its_hooks(
     tmp_path: Path, programs: FakePrograms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has noted that it thawed: a hook may take longer than systemd waits."""
+    """The agent has already recorded the thaw, as a hook may take longer than systemd waits."""
 
     class KilledError(BaseException):
         pass
@@ -333,7 +333,7 @@ def test_failing_hook_is_not_remembered(tmp_path: Path, programs: FakePrograms) 
 
 
 class Machine:
-    """Agents one after the other, with the same state directory, and a hook that writes down what it is told."""
+    """Consecutive agents with the same state directory, and a hook that records its arguments."""
 
     def __init__(self, directory: Path) -> None:
         self.state = directory / "state"
@@ -366,7 +366,7 @@ class Machine:
         )
 
     def ask(self, name: str, **arguments: object) -> Any:
-        """What it returns, or the text of its error."""
+        """Carry out a command; return its result, or the text of its error."""
         with Lines.connect(self.path) as peer:
             peer.send(json.dumps({"execute": name, "arguments": arguments}).encode() + b"\n")
             reply = json.loads(peer.read_line(SOON))
@@ -436,7 +436,7 @@ def test_hooks_outlast_an_agent_that_is_killed_and_end_at_the_deadline(machine: 
 
 @pytest.mark.forks
 def test_background_process_of_a_hook_is_not_killed(machine: Machine, tmp_path: Path) -> None:
-    """A database's lock, that is to be held until after the snapshot; also if the agent ends before it."""
+    """For example a database lock that is held until after the snapshot, even if the agent ends earlier."""
     rc, go = tmp_path / "rc", tmp_path / "go"
     wait = f"until [ -e {go}$1 ]; do sleep 0.02; done"
     machine.hook.write_text(

@@ -321,7 +321,7 @@ def test_an_agent_starts_with_damaged_state(tmp_path: Path, kind: str) -> None:
 
 
 def test_state_directory_that_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The rest of the agent is of use without."""
+    """The rest of the agent works without it."""
     directory = tmp_path / "nowhere"
     table = FileTable(str(directory))
     assert caplog.messages == [

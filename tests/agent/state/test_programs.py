@@ -30,7 +30,7 @@ PATIENCE = 20.0  # seconds; this may be a busy machine
 
 
 class Runner:
-    """An agent's guest-exec, with a loop that runs while it is waited for."""
+    """An agent's guest-exec, with a loop that runs while a test waits for a program."""
 
     def __init__(self, host: Host) -> None:
         self.loop = Loop()
@@ -57,13 +57,13 @@ class Runner:
         return self.ask("guest-exec-status", pid=pid)["return"]
 
     def turn(self) -> None:
-        """Let the loop do what is due."""
+        """Run one iteration of the loop."""
         self.loop.call_later(0.01, self.loop.stop)
         self.loop.run()
         self.loop._stopped = False
 
     def wait(self, pid: int) -> dict[str, Any]:
-        """How a program ended, its output decoded."""
+        """Wait for a program; return its guest-exec-status with the output decoded."""
         deadline = time.monotonic() + PATIENCE
         while True:
             self.turn()
@@ -230,7 +230,7 @@ def test_program_gets_none_of_the_agents_descriptors_and_its_signals_back(runner
 
 
 def is_inheritable(descriptor: int) -> bool:
-    """What whoever started the tests has left open."""
+    """Return whether programs inherit this descriptor, as some that the caller of the tests left open are."""
     try:
         return os.get_inheritable(descriptor)
     except OSError:  # the one that listed them
@@ -239,7 +239,7 @@ def is_inheritable(descriptor: int) -> bool:
 
 class TestForgetting:
     def finish(self, runner: Runner, *argv: str, capture: object = False) -> int:
-        """A program that has ended, and whose status nobody asks for."""
+        """Start a program and wait until it has ended, without fetching its status."""
         pid = runner.start(*argv, capture_output=capture)
         program = runner.ctx.programs.find(pid)
         deadline = time.monotonic() + PATIENCE
@@ -278,7 +278,7 @@ class TestForgetting:
             assert time.monotonic() < deadline
 
     def test_each_is_too_old_an_hour_after_its_own_end(self, runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Not when the timer of an earlier one comes round again: that could be two hours."""
+        """It does not wait for the repeated timer of an earlier program, which could take two hours."""
         clock = Clock()
         monkeypatch.setattr(time, "monotonic", lambda: clock.now)
         kept = Programs(cast(Loop, clock), Children(), lambda pid, code: None)
@@ -299,7 +299,7 @@ class TestForgetting:
 
 
 class Clock:
-    """A loop's timers, at times that the test makes."""
+    """The timers of a loop whose clock the test sets."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -1,7 +1,7 @@
 """Freezes of real filesystems by a real agent, above all those that the kernel does not come back from.
 
-Nothing of this machine's own is frozen: the filesystems lie on loop devices in a mount namespace of their own, the
-agent is told to leave ``/`` alone, and asked for its own mount points only.
+No filesystem of this machine is frozen: the filesystems lie on loop devices in a mount namespace of their own, the
+agent is configured to leave ``/`` alone, and freezes its own mount points only.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def machine() -> Iterator[Filesystems]:
 
 class Peer(Lines):
     def call(self, command: str, **arguments: object) -> Any:
-        """What it returns, or its error's text."""
+        """Carry out a command; return its result, or the text of its error."""
         self.send(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
         return self.reply()
 
@@ -45,7 +45,7 @@ class Peer(Lines):
         return found["return"] if "return" in found else found["error"]["desc"]
 
     def synced(self) -> None:
-        """Give up on what was asked before."""
+        """Abandon earlier requests by a sync."""
         self.send(b'\xff{"execute":"guest-sync-delimited","arguments":{"id":7}}\n')
         self.read_until(b"\xff", SOON)
         assert self.reply() == 7
@@ -119,13 +119,14 @@ def test_freeze_in_an_order_that_hangs_is_undone_at_its_deadline(machine: Filesy
 
 
 class Stuck(NamedTuple):
-    """``inner`` lies in a file of a filesystem that somebody else has frozen, and that no agent can thaw: it does not
-    see it. ``let_go`` thaws it. ``third`` has nothing to do with them.
+    """``inner`` is in a file on a filesystem that another process has frozen and that the agent cannot see.
+
+    ``thaw()`` thaws that filesystem. ``third`` is unrelated to both.
     """
 
     inner: str
     third: str
-    let_go: Callable[[], None]
+    thaw: Callable[[], None]
 
     @property
     def request(self) -> bytes:
@@ -140,9 +141,9 @@ def stuck(machine: Filesystems) -> Stuck:
     third = machine.ext4("third")
     dirty(machine, inner)
     machine.guard(inner, third)
-    let_go = machine.guard(outer)
+    thaw = machine.guard(outer)
     machine.shell(f"fsfreeze -f {outer}; umount -l {outer}")
-    return Stuck(inner, third, let_go)
+    return Stuck(inner, third, thaw)
 
 
 @pytest.mark.slow
@@ -151,7 +152,7 @@ def test_filesystem_that_hangs_is_named_and_thawed_when_the_kernel_answers(
 ) -> None:
     log, audit = tmp_path / "log", tmp_path / "audit"
     options = ("--fsfreeze-timeout", "5", "-l", str(log), "--audit-log", str(audit))
-    told = f"the kernel does not answer about {stuck.inner}, which is thawed as soon as it does"
+    message = f"the kernel does not answer about {stuck.inner}, which is thawed as soon as it does"
     with agent(machine, tmp_path, *options, module="tests.frozen_outermost_first") as (running, peer):
         peer.send(stuck.request)
         until(running.children)
@@ -159,23 +160,23 @@ def test_filesystem_that_hangs_is_named_and_thawed_when_the_kernel_answers(
         assert peer.call("guest-ping") == {}
         assert peer.call("guest-fsfreeze-status") == "frozen"
         assert running.children(), "nothing of that waits for the freeze"
-        assert peer.call("guest-fsfreeze-thaw") == told, "its turn comes when the freeze has failed"
+        assert peer.call("guest-fsfreeze-thaw") == message, "its turn comes when the freeze has failed"
         assert not machine.frozen(stuck.third)
         assert peer.call("guest-fsfreeze-status") == "frozen"
-        stuck.let_go()
+        stuck.thaw()
         until(lambda: peer.call("guest-fsfreeze-status") == "thawed")
         assert not machine.frozen(stuck.inner)
         assert peer.call("guest-fsfreeze-thaw") == 0
         assert peer.call("guest-fsfreeze-freeze-list", mountpoints=[stuck.third, stuck.inner]) == 2
         assert peer.call("guest-fsfreeze-thaw") == 2
-    assert f"{HANG.format(stuck.inner, 5)}; {told}" in log.read_text()
+    assert f"{HANG.format(stuck.inner, 5)}; {message}" in log.read_text()
     assert f"nothing is frozen any more at {stuck.inner}" in log.read_text()
-    assert f"{HANG.format(stuck.inner, 5)}; {told}" in audit.read_text()
+    assert f"{HANG.format(stuck.inner, 5)}; {message}" in audit.read_text()
 
 
 @pytest.mark.slow
 def test_agent_ends_in_time_beside_a_freeze_that_hangs(machine: Filesystems, tmp_path: Path, stuck: Stuck) -> None:
-    """And the next one thaws what that freezes at last, though nobody is left of those who began it."""
+    """The next agent thaws what the hanging freeze finally freezes, though the agent that began it is gone."""
     with agent(machine, tmp_path, "--fsfreeze-timeout", "60") as (running, peer):
         peer.send(stuck.request)
         (hanging,) = hanging_below(running)
@@ -185,13 +186,13 @@ def test_agent_ends_in_time_beside_a_freeze_that_hangs(machine: Filesystems, tmp
     with agent(machine, tmp_path, "--fsfreeze-timeout", "2") as (_, peer):
         assert peer.call("guest-fsfreeze-status") == "frozen"
         assert peer.call("guest-ping") == {}
-        stuck.let_go()
+        stuck.thaw()
         until(lambda: peer.call("guest-fsfreeze-status") == "thawed")
         assert not machine.frozen(stuck.inner)
 
 
 def test_freeze_whose_agent_is_killed_in_a_hook_freezes_nothing(machine: Filesystems, tmp_path: Path) -> None:
-    """At no later time; and the hook is told of the thaw."""
+    """Nothing is frozen later either, and the hook is called to thaw."""
     where, hook, calls = machine.ext4("data"), tmp_path / "hook", tmp_path / "calls"
     hook.write_text(f"#!/bin/sh\necho $1 >>{calls}\n[ $1 = thaw ] || sleep 3\n")
     hook.chmod(0o755)
@@ -202,7 +203,7 @@ def test_freeze_whose_agent_is_killed_in_a_hook_freezes_nothing(machine: Filesys
         )
         until(calls.exists)
         running.process.kill()
-        until(lambda: not FreezeState(str(tmp_path)).busy())  # nobody is left that may freeze
+        until(lambda: not FreezeState(str(tmp_path)).busy())  # no process is left that may freeze
     assert not machine.frozen(where)
     with agent(machine, tmp_path, f"-F{hook}") as (_, peer):
         assert peer.call("guest-fsfreeze-status") == "frozen"

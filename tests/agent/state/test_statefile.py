@@ -1,4 +1,4 @@
-"""State files: whatever lies there is read at once or said to be damaged, and is never thrown away."""
+"""State files: any content is read at once or reported as damaged, and never thrown away."""
 
 from __future__ import annotations
 

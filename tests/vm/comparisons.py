@@ -1,4 +1,4 @@
-"""What is asked of our agent and of QEMU's, and what of the replies does not count: the tables of test_reference.py.
+"""The requests sent to our agent and to QEMU's, and what their replies may differ in: tables for test_reference.py.
 
 QEMU's is 7.2, ours follows 10.2: where these differ, or ours is meant to be better, the row says so.
 """
@@ -52,7 +52,7 @@ def first_mounts(reply: Any) -> Any:
 
 
 def known_buses(reply: Any) -> Any:
-    """QEMU 7.2 knows no USB, which is why it knows no controller either; and none of QEMU's knows cards."""
+    """QEMU 7.2 does not know USB and so reports no controller; no version of QEMU's agent knows memory cards."""
     for address in [reply.get("address", {}), *reply.get("disk", [])]:
         if "qga-usb" in address.get("serial", ""):
             controller = {"domain": 0, "bus": 0, "slot": USB_SLOT, "function": 0}
@@ -77,7 +77,7 @@ def interfaces(reply: Any) -> Any:
 
 @dataclass(frozen=True)
 class Read:
-    """``tidy`` takes away of both what does not count; ``newer`` makes of what 7.2 says what 10.2 would say."""
+    """``tidy`` removes from both replies what is not compared; ``newer`` turns a reply of 7.2 into that of 10.2."""
 
     tidy: Tidy = same
     newer: Tidy = same
@@ -270,7 +270,7 @@ PROGRAMS: dict[str, dict[str, Any]] = {
 
 # What is refused
 
-ANY_TEXT = "ANY_TEXT"  # only the class counts: each says what the guest said, in its own words
+ANY_TEXT = "ANY_TEXT"  # only the error class counts: each agent words the failure differently
 
 NOT_A_REQUEST = (
     "[]",
@@ -297,7 +297,7 @@ NOT_A_REQUEST = (
 
 NOT_RUN = "Failed to execute child process “{}” ({})"
 
-# A request, and what ours says: None where it is what QEMU 7.2 says, else as 10.2 words it.
+# A request and our error text: None where it equals that of QEMU 7.2, else that of 10.2.
 REFUSED: tuple[tuple[dict[str, Any], str | None], ...] = (
     (step("guest-nothing"), None),
     (step(""), None),
