@@ -134,7 +134,7 @@ def execute(host: Host) -> Callable[..., dict[str, Any]]:
 
 
 def executor(host: Host, commands: schema.Schema) -> Callable[..., dict[str, Any]]:
-    """As the fixture ``execute``, with other commands."""
+    """Like the fixture ``execute``, with other commands."""
     dispatcher = Dispatcher(context(host, commands, Policy()), bind(commands))
 
     def carry_out(name: str, **arguments: object) -> dict[str, Any]:

@@ -139,7 +139,7 @@ class HostileGuest(FakeGuest):
 
 
 def run(guest: FakeGuest, words: Sequence[str]) -> tuple[int, bytes, str]:
-    """What the tool does in this process: its exit status, stdout and stderr."""
+    """Run the tool in this process; return its exit status, stdout and stderr."""
     written = io.BytesIO(), io.BytesIO()
     out, err = (io.TextIOWrapper(stream, "utf-8", write_through=True) for stream in written)
     typed = io.TextIOWrapper(io.BytesIO(b"secret\n"))

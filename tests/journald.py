@@ -61,7 +61,7 @@ class Journald:
         return [*self.beside, "sh", "-c", f'echo $$ > {self._group}/cgroup.procs && exec "$@"', "sh"]
 
     def limit(self, burst: int, seconds: int) -> None:
-        """As systemd does for LogRateLimitBurst= and LogRateLimitIntervalSec= of the unit."""
+        """Limit the unit's rate as systemd does for LogRateLimitBurst= and LogRateLimitIntervalSec=."""
         self._run("ln", "-s", str(burst), f"/run/systemd/units/log-rate-limit-burst:{self.unit}")
         self._run("ln", "-s", str(seconds * 1_000_000), f"/run/systemd/units/log-rate-limit-interval:{self.unit}")
 
@@ -72,7 +72,7 @@ class Journald:
         return [json.loads(line) for line in self._run("journalctl", "-q", "-o", "json", *wanted).splitlines()]
 
     def suppressed(self) -> list[str]:
-        """What journald says it has dropped."""
+        """Return journald's messages about dropped entries."""
         return [e["MESSAGE"] for e in self.entries(_TRANSPORT="driver") if "Suppressed" in e["MESSAGE"]]
 
     def wait_for(self, condition: Callable[[list[dict[str, Any]]], bool]) -> None:

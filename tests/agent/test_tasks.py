@@ -15,14 +15,14 @@ def test_task_goes_on_when_its_result_comes() -> None:
         return await first + await second
 
     task = Task(add())
-    told: list[int] = []
-    task.then(lambda: told.append(task.result()))
+    results: list[int] = []
+    task.then(lambda: results.append(task.result()))
     first.resolve(1)
     assert not task.done
     second.resolve(2)
-    assert told == [3]
-    task.then(lambda: told.append(4))
-    assert told == [3, 4], "at once, as it is done"
+    assert results == [3]
+    task.then(lambda: results.append(4))
+    assert results == [3, 4], "at once, as it is done"
 
 
 def test_a_finished_result_is_not_awaited() -> None:

@@ -44,7 +44,7 @@ class Client:
             count -= bytes(self._buffer[:size]).count(b"\n")
 
     def ask(self, command: str, **arguments: object) -> Any:
-        """What a command returns."""
+        """Carry out a command and return its result."""
         return self.ask_prepared(request(command, **arguments))
 
     def ask_prepared(self, request: bytes) -> Any:

@@ -19,7 +19,7 @@ IDLE = 10  # seconds
 
 
 class GuestClient(Client):
-    """At a port of the guest; its files lie in the guest's memory."""
+    """A client at a port of the guest; its files are in the guest's memory."""
 
     def __init__(self, guest: Guest, port: str) -> None:
         sock = socket.socket(socket.AF_UNIX)

@@ -34,7 +34,7 @@ username = ["*a*b", "a*a*a*a*b"]
 
 
 def harmless(client: Client) -> bytes:
-    """What a host sends that copies a file."""
+    """Return what a host sends when it copies a file."""
     handle = client.ask("guest-file-open", path="/dev/null", mode="w")
     return request("guest-file-write", handle=handle, buf_b64="QUJD" * (SIZE // 4))
 
@@ -44,7 +44,7 @@ def harmless_with_tokens() -> bytes:
 
 
 def corpus(size: int = SIZE) -> Iterator[tuple[str, bytes]]:
-    """By name: requests that cost much by what is in them, not by how many tokens they have."""
+    """Yield names and requests that are expensive by their content, not by the number of their tokens."""
     digits = [format(number, "x") for number in range(2000)]
     long = "x" * size
     yield "a long member and many digits", _message("guest-ping", **{long: digits})
@@ -77,7 +77,7 @@ def corpus(size: int = SIZE) -> Iterator[tuple[str, bytes]]:
 
 
 def corpus_of_tokens(size: int = SIZE) -> Iterator[tuple[str, bytes]]:
-    """By name: requests of nearly as many tokens as a message may have."""
+    """Yield names and requests of nearly as many tokens as a message may have."""
     few = size // 13  # things of 13 bytes, three tokens each
 
     def listed(thing: bytes, count: int) -> bytes:

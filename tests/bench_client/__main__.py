@@ -40,9 +40,9 @@ def rates(address: str, directory: Path, mebibytes: int) -> None:
                 ("upload", client.upload, (source, far)),
                 ("download", client.download, (far, back)),
             ):
-                told = [way(str(ends[0]), str(ends[1]), verify=verify) for _ in range(RUNS)]
-                assert all(outcome.verified == verify for outcome in told)
-                show(f"{name}{', verified' * verify}", [one.size / one.seconds for one in told], floors[name])
+                measured = [way(str(ends[0]), str(ends[1]), verify=verify) for _ in range(RUNS)]
+                assert all(outcome.verified == verify for outcome in measured)
+                show(f"{name}{', verified' * verify}", [one.size / one.seconds for one in measured], floors[name])
 
 
 def raw(address: str, directory: Path, size: int) -> dict[str, float]:
@@ -56,9 +56,9 @@ def raw(address: str, directory: Path, size: int) -> dict[str, float]:
             ("download", "r", Connection.limits.read),
         ):
             handle = client.ask("guest-file-open", path=str(directory / "raw"), mode=mode)
-            asked = write(handle, chunk) if mode == "w" else request("guest-file-read", handle=handle, count=chunk)
+            message = write(handle, chunk) if mode == "w" else request("guest-file-read", handle=handle, count=chunk)
             begun = time.perf_counter()
-            pipelined(sock, asked, size // chunk)
+            pipelined(sock, message, size // chunk)
             found[name] = size // chunk * chunk / (time.perf_counter() - begun)
             client.ask("guest-file-close", handle=handle)
             show(f"{name}, raw", [found[name]], found[name])
@@ -69,12 +69,12 @@ def write(handle: int, chunk: int) -> bytes:
     return request("guest-file-write", handle=handle, **{"buf-b64": base64.b64encode(os.urandom(chunk)).decode()})
 
 
-def pipelined(sock: socket.socket, asked: bytes, count: int) -> None:
+def pipelined(sock: socket.socket, message: bytes, count: int) -> None:
     """Send the requests with as many in flight as the copy has."""
     sent = received = 0
     while received < count:
         while sent < count and sent - received < Connection.limits.window:
-            sock.sendall(asked)
+            sock.sendall(message)
             sent += 1
         received += sock.recv(1 << 20).count(b"\n")
 

@@ -45,7 +45,7 @@ def main() -> int:
     for name in TARGETS:
         tried = ", ".join(f"{outcome.tried:>9} by {outcome.engine}" for outcome in outcomes if outcome.name == name)
         print(f"  {name:20} {tried}")
-    findings = [line for outcome in outcomes for line in _told(outcome)]
+    findings = [line for outcome in outcomes for line in _reported(outcome)]
     print(f"{time.monotonic() - begin:.0f} s")
     print("\n".join(findings) or "nothing found")
     return 1 if findings else 0
@@ -70,7 +70,7 @@ def _run(engine: str, name: str, seconds: float, directory: Path) -> Outcome:
     return Outcome(engine, name, int(tried[1]) if tried else 0, found, trouble)
 
 
-def _told(outcome: Outcome) -> Iterator[str]:
+def _reported(outcome: Outcome) -> Iterator[str]:
     """Yield the traceback of a finding, and a line to paste into the list of earlier findings."""
     if outcome.trouble:
         yield f"\n{outcome.name}, by {outcome.engine}: {outcome.trouble}"

@@ -34,7 +34,7 @@ class Hung(BaseException):
 
 
 def words(target: Target) -> list[bytes]:
-    """What the target's seeds are made of."""
+    """Return the words that the target's seeds consist of."""
     found = {word for seed in target.seeds for word in re.findall(rb"[\w.]+|\W", seed, re.ASCII)}
     return sorted(word for word in found if len(word) < 40)
 

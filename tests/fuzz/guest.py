@@ -186,7 +186,7 @@ def key_file(data: bytes) -> None:
 
 
 def configuration(data: bytes) -> None:
-    """What --dump-conf prints says the same, but for the order of names in a list."""
+    """The output of --dump-conf means the same configuration, except for the order of names in a list."""
     path = _directory() / "qemu-ga.conf"
 
     def load(data: bytes) -> config.Config:

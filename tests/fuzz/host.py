@@ -36,40 +36,40 @@ def replies(data: bytes) -> None:
     """Each request gets at most one reply, an abandoned one gets none, and in the end nothing is pending."""
     choices = Choices(data)
     connection = synchronised()
-    told: set[int] = set()
-    asked: list[int] = []
+    answered: set[int] = set()
+    submitted: list[int] = []
     sent: list[int] = []
     given_up: set[int] = set()
     for _ in range(len(data) // 2):
         match choices.below(6):
             case 0:
-                asked.append(connection.submit("guest-ping", {}, silent=choices.rarely()))
+                submitted.append(connection.submit("guest-ping", {}, silent=choices.rarely()))
             case 1:
-                asked.append(connection.submit("guest-exec", _LARGE))
+                submitted.append(connection.submit("guest-exec", _LARGE))
             case 2:
-                asked.append(write(connection, 1000, b"QUJD" * AHEAD))
-            case 3 if asked:
-                number = choices.pick(asked)
+                submitted.append(write(connection, 1000, b"QUJD" * AHEAD))
+            case 3 if submitted:
+                number = choices.pick(submitted)
                 connection.withdraw(number)
                 given_up.add(number)
             case 4 if sent:
-                _tell(connection, b'{"return":{},"id":%d}\n' % choices.pick(sent), told, given_up)
+                _deliver(connection, b'{"return":{},"id":%d}\n' % choices.pick(sent), answered, given_up)
             case 5:
-                _tell(connection, choices.pick(_PIECES), told, given_up)
+                _deliver(connection, choices.pick(_PIECES), answered, given_up)
         sent += [orjson.loads(request)["id"] for request in connection.outgoing()]
-    _tell(connection, b"\n", told, given_up)
-    while set(asked) - set(sent) - given_up:
-        _tell(connection, b'{"return":{},"id":%d}\n' % sent[-1], told, given_up)
+    _deliver(connection, b"\n", answered, given_up)
+    while set(submitted) - set(sent) - given_up:
+        _deliver(connection, b'{"return":{},"id":%d}\n' % sent[-1], answered, given_up)
         more = [orjson.loads(request)["id"] for request in connection.outgoing()]
         assert more, "what is under way has ended, and what waits does not go"
         sent += more
     assert sent == sorted(sent)
 
 
-def _tell(connection: RecordedConnection, data: bytes, told: set[int], given_up: set[int]) -> None:
+def _deliver(connection: RecordedConnection, data: bytes, answered: set[int], given_up: set[int]) -> None:
     for reply in connection.replies(data):
-        assert reply.ticket not in told | given_up
-        told.add(reply.ticket)
+        assert reply.ticket not in answered | given_up
+        answered.add(reply.ticket)
 
 
 class _Answered(Commands):

@@ -19,7 +19,7 @@ from tests.fuzz.choices import Choices
 
 
 def listed(data: bytes) -> None:
-    """What is taken is a tree: each entry is in a directory that was listed before it, by a name that stays there."""
+    """What is accepted is a tree: each entry is in a directory listed before it, under a name that stays inside."""
     directories: set[str] = set()
     for number, entry in enumerate(listing.parse("/x", data)):
         above, _, last = entry.name.rpartition("/")
@@ -60,7 +60,7 @@ def _entry(choices: Choices) -> list[bytes]:
 
 
 def _facts(scratch: Path) -> list[tuple[str, int, int]]:
-    """Of all but what is in the target."""
+    """Return the state of everything outside the target."""
     paths = [scratch, *(path for path in scratch.rglob("*") if "target" not in path.relative_to(scratch).parts[:-1])]
     return sorted((str(path), path.lstat().st_mode, 0 if path.is_dir() else path.lstat().st_size) for path in paths)
 

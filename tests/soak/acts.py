@@ -68,7 +68,7 @@ class World:
         return int(most ** self.random.random())
 
     def send(self, peer: Peer, data: bytes) -> None:
-        """In one piece, or in a few."""
+        """Send bytes in one piece or in a few."""
         cuts = sorted(self.random.randrange(len(data) + 1) for _ in range(self.random.choice((0, 0, 1, 3))))
         for begin, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
             peer.lines.send(data[begin:end])

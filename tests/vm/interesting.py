@@ -155,7 +155,7 @@ EOF
 
 
 def interesting_guest(image: Image) -> Guest:
-    """Not started. `prepare` it when it has booted."""
+    """Return a guest that is not started. `prepare` it when it has booted."""
     return Guest(image, swap=False, cpus="2,maxcpus=4", memory="1024,slots=2,maxmem=2G", disks=DISKS, args=DEVICES)
 
 

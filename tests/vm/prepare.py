@@ -70,7 +70,7 @@ def dependencies_key() -> str:
 
 
 def fetch_dependencies(directory: Path) -> None:
-    """As wheels. python-daemon's lockfile and the like are pure, so any platform's will do."""
+    """Fetch them as wheels. python-daemon's lockfile and the like are pure, so those of any platform do."""
     with tempfile.TemporaryDirectory() as scratch:
         make_wheel(Path(scratch))
         (wheel,) = Path(scratch).glob("qga-*.whl")
@@ -80,7 +80,7 @@ def fetch_dependencies(directory: Path) -> None:
 
 
 def content(directory: Path) -> str:
-    """Of the wheels, member by member: a zip file's own bytes carry times."""
+    """Return a hash of the wheels, member by member, as the bytes of a zip file contain times."""
     digest = hashlib.sha256()
     for path in sorted(directory.glob("*.whl")):
         with zipfile.ZipFile(path) as archive:

@@ -27,7 +27,7 @@ class Qmp:
         self._lines.close()
 
     def command(self, name: str, /, *, timeout: float = 30, **arguments: Any) -> Any:
-        """What the command returns. An underscore in an argument's name stands for QMP's hyphen."""
+        """Carry out a command and return its result. An underscore in an argument's name stands for QMP's hyphen."""
         request = {"execute": name, "arguments": {key.replace("_", "-"): value for key, value in arguments.items()}}
         self._lines.send(json.dumps(request).encode() + b"\n", timeout)
         while True:

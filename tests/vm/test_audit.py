@@ -93,11 +93,11 @@ def test_audit_log_on_a_frozen_filesystem_is_written_at_the_thaw(guest: Guest) -
             assert peer.call("guest-fsfreeze-status") == "frozen"
             peer.call("guest-fsfreeze-thaw", timeout=60)
             peer.call("guest-get-time")
-        told = [record.get("command") for record in records(guest)]
-        begin, end = told.index("guest-fsfreeze-freeze"), told.index("guest-fsfreeze-thaw")
-        assert told[begin + 1 : end] == ["guest-ping"] * 50 + ["guest-fsfreeze-status"]
-        assert told[-1] == "guest-get-time"
-        assert [r["seq"] for r in records(guest)] == list(range(1, len(told) + 1))
+        commands = [record.get("command") for record in records(guest)]
+        begin, end = commands.index("guest-fsfreeze-freeze"), commands.index("guest-fsfreeze-thaw")
+        assert commands[begin + 1 : end] == ["guest-ping"] * 50 + ["guest-fsfreeze-status"]
+        assert commands[-1] == "guest-get-time"
+        assert [r["seq"] for r in records(guest)] == list(range(1, len(commands) + 1))
         assert guest.check(f"stat -c %a {FILE}").strip() == "600"
     finally:
         guest.check(f"rm -r {CONF} /var/log/qga; systemctl restart {SERVICE}", timeout=60)

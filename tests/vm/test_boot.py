@@ -58,7 +58,7 @@ def test_further_disks_are_there(guest: Guest) -> None:
 
 
 def test_second_suspend_sleeps_like_the_first(guest: Guest) -> None:
-    """By the kernel alone: a board that cannot do this would make every test of the agent's suspend worthless."""
+    """The kernel alone can suspend twice; otherwise every test of the agent's suspend would be worthless."""
     boot = guest.boot_id()
     for _ in range(2):
         asleep = guest.shell_start("echo mem >/sys/power/state")

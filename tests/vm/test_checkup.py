@@ -14,10 +14,10 @@ CHECK = "/opt/qga/bin/qemu-ga --self-test"
 def check_up(guest: Guest, options: str = "") -> tuple[int, dict[str, list[dict[str, Any]]]]:
     """Return the exit status, and the findings by the check that produced them."""
     status, output = guest.shell(f"{CHECK} --json {options}", timeout=120)
-    told = json.loads(output)
-    assert told["status"] == status
+    report = json.loads(output)
+    assert report["status"] == status
     found: dict[str, list[dict[str, Any]]] = {}
-    for finding in told["findings"]:
+    for finding in report["findings"]:
         found.setdefault(finding["check"], []).append(finding)
     return status, found
 

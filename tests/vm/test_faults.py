@@ -173,8 +173,8 @@ def test_killed_at_every_point_of_a_freeze(guest: Guest) -> None:
                 assert peer.call("guest-fsfreeze-thaw") >= 0
             assert peer.call("guest-fsfreeze-status") == "thawed"
         writes(guest)
-        told = guest.check("cat /run/hook 2>/dev/null || true").split()
-        assert told.count("freeze") <= told.count("thaw")
+        hook_calls = guest.check("cat /run/hook 2>/dev/null || true").split()
+        assert hook_calls.count("freeze") <= hook_calls.count("thaw")
     assert frozen >= 4
     guest.check(f"rm {hook}")
 

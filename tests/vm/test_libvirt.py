@@ -51,9 +51,9 @@ def thawed(domain: Domain) -> Iterator[None]:
 
 def test_what_the_guest_is(domain: Domain) -> None:
     assert domain.virsh("domhostname") == "qga-guest"
-    told = domain.virsh("guestinfo")
+    output = domain.virsh("guestinfo")
     for line in ("os.id *: debian", "hostname *: qga-guest", "fs.count *: [1-9]", "timezone.name *: UTC"):
-        assert re.search(line, told), told
+        assert re.search(line, output), output
     assert re.search(r"/ +vda.? +ext4", domain.virsh("domfsinfo"))
     assert "ipv4" in domain.virsh("domifaddr", "--source", "agent")
 

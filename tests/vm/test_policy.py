@@ -136,7 +136,7 @@ def test_reload_while_frozen(guest: Guest) -> None:
 
 
 def test_an_invalid_policy_file(guest: Guest) -> None:
-    """It is not taken by a reload, and keeps an agent from starting; both say why."""
+    """A reload refuses it and an agent does not start with it; both report why."""
     put(guest, READ_LOGS)
     guest.check(f"systemctl restart {SERVICE}")
     with guest.peer(timeout=60) as peer:

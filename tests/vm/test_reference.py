@@ -1,7 +1,7 @@
 """Our agent beside QEMU's own, 7.2 of Debian 12, in one guest: the same requests must get the same replies.
 
-What moves while they are asked is bracketed: ours is asked before and after QEMU's, and each of its numbers must lie
-between ours. Where QEMU 7.2 says something else than 10.2, which ours follows, a row says so.
+Values that change meanwhile are bracketed: ours is queried before and after QEMU's, and each number of QEMU's must
+lie between ours. Where QEMU 7.2 says something else than 10.2, which ours follows, a row says so.
 """
 
 from __future__ import annotations

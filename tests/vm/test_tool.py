@@ -121,9 +121,9 @@ def test_what_the_guest_is(guest: Guest, port: str) -> None:
     address = guest.port(port)
     qga(address, "ping")
     assert "commands" in qga(address, "info").stdout
-    told = json.loads(qga(address, "status", "--json").stdout)
-    assert told["os"]["id"] == "debian"
-    assert DATA in [one["mountpoint"] for one in told["disks"]]
+    report = json.loads(qga(address, "status", "--json").stdout)
+    assert report["os"]["id"] == "debian"
+    assert DATA in [one["mountpoint"] for one in report["disks"]]
     assert json.loads(qga(address, "top", "--json", "--count", "1").stdout)["processors"].keys() == {"cpu0", "cpu1"}
     assert abs(json.loads(qga(address, "time", "--json").stdout)["ahead"]) < 60
     qga(address, "trim")
@@ -146,9 +146,9 @@ def test_programs(guest: Guest, port: str) -> None:
 def test_copies(guest: Guest, port: str, tmp_path: Path) -> None:
     address, content = guest.port(port), os.urandom(20 * MIB)
     (tmp_path / "a").write_bytes(content)
-    told = json.loads(qga(address, "cp", "--json", str(tmp_path / "a"), f":{DATA}/a").stdout)
-    assert told[0]["verified"]
-    assert told[0]["atomic"]
+    report = json.loads(qga(address, "cp", "--json", str(tmp_path / "a"), f":{DATA}/a").stdout)
+    assert report[0]["verified"]
+    assert report[0]["atomic"]
     assert guest.check(f"sha256sum {DATA}/a").split()[0] == hashlib.sha256(content).hexdigest()
     qga(address, "cp", f":{DATA}/a", str(tmp_path / "b"))
     assert (tmp_path / "b").read_bytes() == content
@@ -215,10 +215,10 @@ def test_a_port_that_another_client_holds(guest: Guest) -> None:
 def test_a_snapshot_is_clean(guest: Guest, monitor: str, tmp_path: Path) -> None:
     guest.check(f"echo before >{DATA}/file")
     words = ("snapshot", "--json", "--qmp", monitor, "--directory", str(tmp_path), "disk0")
-    told = json.loads(qga(guest.port(AGENT_PORT), *words).stdout)
-    assert told["seconds"] < 20
+    report = json.loads(qga(guest.port(AGENT_PORT), *words).stdout)
+    assert report["seconds"] < 20
     guest.check(f"echo after >{DATA}/file; sync {DATA}/file")
-    disk = told["disks"][0]["was"]
+    disk = report["disks"][0]["was"]
     fsck = find_program("e2fsck") or "e2fsck"
     checked = subprocess.run([fsck, "-fn", disk], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout

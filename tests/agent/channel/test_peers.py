@@ -99,8 +99,8 @@ def test_only_the_users_listed_are_served(directory: Path) -> None:
         with Lines.connect(path) as peer:  # root, and the agent has not suffered
             peer.send(PING)
             assert json.loads(peer.read_line(10)) == {"return": {}}
-        told = agent.log.read_text()
-    assert told.count("of user 1 is refused: socket-users does not list it") == 1
+        log_text = agent.log.read_text()
+    assert log_text.count("of user 1 is refused: socket-users does not list it") == 1
     records = [json.loads(line) for line in audit.read_text().splitlines()]
     assert [record["peer"]["uid"] for record in records if "peer" in record] == [NOBODY, 0]
 

@@ -128,11 +128,11 @@ def test_a_client_that_left_before_it_was_checked_makes_room(
     class Record:
         peer: object = None
 
-    peers, asked = Peers((), Record()), []
+    peers, queried = Peers((), Record()), []
 
     def admits(connection: socket.socket) -> bool:
-        asked.append(connection)
-        if len(asked) > 1:
+        queried.append(connection)
+        if len(queried) > 1:
             return True
         with socket.socket(socket.AF_VSOCK) as gone:
             return peers.admits(gone)

@@ -115,8 +115,8 @@ def test_input_that_is_not_one_line_of_chpasswd_is_refused(
 def test_chpasswd_that_fails(execute: Execute, programs: Recorder, outcome: Outcome | None, said: str) -> None:
     if outcome is not None:
         programs.answers["chpasswd"] = outcome
-    told = execute("guest-set-user-password", username="ann", password="YQ==", crypted=False)
-    assert told == failed(f"child process has {said}")
+    reply = execute("guest-set-user-password", username="ann", password="YQ==", crypted=False)
+    assert reply == failed(f"child process has {said}")
 
 
 def test_no_log_has_the_password(execute: Execute, programs: Recorder, caplog: pytest.LogCaptureFixture) -> None:
@@ -307,14 +307,14 @@ def test_unknown_user(execute: Execute, monkeypatch: pytest.MonkeyPatch, name: s
 
 def test_a_name_that_no_user_can_have_is_not_looked_up(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """The C library cannot handle a name of 8 MB: with nss-systemd(8) it aborts the process."""
-    asked: list[str] = []
-    monkeypatch.setattr(pwd, "getpwnam", asked.append)
+    looked_up: list[str] = []
+    monkeypatch.setattr(pwd, "getpwnam", looked_up.append)
     for length in (256, 8 << 20):
         with pytest.raises(KeyError):
             GETPWNAM(host, "u" * length)
-    assert not asked
+    assert not looked_up
     GETPWNAM(host, "u" * 255)
-    assert asked == ["u" * 255]
+    assert looked_up == ["u" * 255]
 
 
 def all_of_them(execute: Execute) -> list[dict[str, Any]]:
@@ -382,9 +382,9 @@ def test_file_exchanged_after_it_was_looked_at(
     Path(host.path(KEYS)).parent.mkdir()
     put_there(Path(host.path(KEYS)))
     monkeypatch.setattr(sshkeys, "_exists", lambda directory: True)
-    told = execute(GET, username="ann")
+    reply = execute(GET, username="ann")
     linked = failed(f"{UNREADABLE}Too many levels of symbolic links")
-    assert told == (linked if Path(host.path(KEYS)).is_symlink() else {"return": {"keys": []}})
+    assert reply == (linked if Path(host.path(KEYS)).is_symlink() else {"return": {"keys": []}})
 
 
 @pytest.mark.slow

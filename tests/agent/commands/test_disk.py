@@ -88,7 +88,7 @@ def address(
     unit: int = 0,
     **more: object,
 ) -> dict[str, object]:
-    told = {
+    members = {
         "pci-controller": where,
         "bus-type": bus_type,
         "bus": bus,
@@ -97,7 +97,7 @@ def address(
         "dev": dev,
         **more,
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in members.items() if value is not None}
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_label_is_an_entry_of_its_own(interfaces: Interfaces) -> None:
 
 
 @pytest.mark.parametrize(
-    ("hardware", "told"),
+    ("hardware", "shown"),
     [
         (None, "00:00:00:00:00:00"),  # tun
         (b"\x0a\x00\x00\x01", "0a:00:00:01:00:00"),  # a tunnel over IPv4
@@ -106,9 +106,9 @@ def test_label_is_an_entry_of_its_own(interfaces: Interfaces) -> None:
     ],
 )
 def test_hardware_address_of_interfaces_that_are_not_ethernet(
-    interfaces: Interfaces, hardware: bytes | None, told: str
+    interfaces: Interfaces, hardware: bytes | None, shown: str
 ) -> None:
-    assert interfaces([link(1, "x", hardware)], [])[0]["hardware-address"] == told
+    assert interfaces([link(1, "x", hardware)], [])[0]["hardware-address"] == shown
 
 
 def test_address_of_an_interface_that_came_later_is_left_out(interfaces: Interfaces) -> None:

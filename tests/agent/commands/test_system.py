@@ -85,16 +85,16 @@ def test_host_name_of_64_characters(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    ("zone", "told"),
+    ("zone", "expected"),
     [
         ("UTC0", {"zone": "UTC", "offset": 0}),
         ("XYZ-5:30", {"zone": "XYZ", "offset": 19800}),
         ("<-03>3", {"zone": "-03", "offset": -10800}),
     ],
 )
-def test_timezone(execute: Execute, monkeypatch: pytest.MonkeyPatch, zone: str, told: dict[str, object]) -> None:
+def test_timezone(execute: Execute, monkeypatch: pytest.MonkeyPatch, zone: str, expected: dict[str, object]) -> None:
     monkeypatch.setenv("TZ", zone)
-    assert execute("guest-get-timezone") == {"return": told}
+    assert execute("guest-get-timezone") == {"return": expected}
 
 
 def utmp(kind: int, user: bytes, seconds: int, micros: int, wide: bool = False) -> bytes:

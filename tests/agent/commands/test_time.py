@@ -44,8 +44,8 @@ def test_time_has_microsecond_resolution(execute: Execute, monkeypatch: pytest.M
 
 def test_time_is_the_clock_of_this_machine(execute: Execute) -> None:
     before = time.time_ns()
-    told = execute("guest-get-time")["return"]
-    assert before - 1000 < told <= time.time_ns()
+    returned = execute("guest-get-time")["return"]
+    assert before - 1000 < returned <= time.time_ns()
 
 
 @pytest.mark.parametrize("wanted", [0, 1_700_000_000_123_456_789, 3_155_760_000 * 10**9])  # the last: year 2070

@@ -190,7 +190,7 @@ def test_filesystem_is_left_out_by_any_of_its_mounts(several: list[Mount], globs
 
 
 class Kernel(Host):
-    """What an open mount point says of itself; ``at`` is its mount's id and its device's number."""
+    """A kernel whose open mount points report ``at``: the id of the mount and the number of its device."""
 
     at: tuple[int, tuple[int, int]] | None = None
 

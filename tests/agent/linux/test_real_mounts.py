@@ -70,7 +70,7 @@ def test_loop_device_of_a_loop_device_and_a_chain_of_three(machine: Filesystems)
 
 
 def test_filesystem_in_one_that_is_not_seen_comes_first(machine: Filesystems) -> None:
-    """It may lie in any of the others, which cannot be determined."""
+    """It may be in any of the others, which cannot be determined."""
     base = machine.ext4("base")
     elsewhere = machine.ext4("elsewhere", size="48M")
     inner = machine.ext4("inner", f"{elsewhere}/inner.img")

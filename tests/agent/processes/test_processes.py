@@ -129,7 +129,7 @@ def attendants_program(pid: int) -> str:
 
 
 def test_output_that_does_not_end_does_not_hide_the_end(tmp_path: Path) -> None:
-    """Of the program, where what it leaves behind writes without a pause."""
+    """The end of the program is noticed although a process that it leaves behind writes without a pause."""
     outcome = run_helper(("sh", "-c", f"yes & echo $! >{tmp_path}/pid; exit 5"), timeout=20)
     os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
     assert outcome.status == 5

@@ -94,7 +94,7 @@ ERR = {"err-data": b"err\n", "err-truncated": False}
 
 
 @pytest.mark.parametrize(
-    ("mode", "told"),
+    ("mode", "expected"),
     [
         ("none", {}),
         (False, {}),
@@ -105,9 +105,9 @@ ERR = {"err-data": b"err\n", "err-truncated": False}
         ("merged", {"out-data": b"out\nerr\n", "out-truncated": False}),
     ],
 )
-def test_capture_modes(runner: Runner, mode: object, told: dict[str, object]) -> None:
+def test_capture_modes(runner: Runner, mode: object, expected: dict[str, object]) -> None:
     for _ in range(3):  # QEMU's agent spoils its own descriptors by some of them
-        assert runner.run(*BOTH, capture_output=mode) == {"exited": True, "exitcode": 0, **told}
+        assert runner.run(*BOTH, capture_output=mode) == {"exited": True, "exitcode": 0, **expected}
 
 
 def test_exit_status_and_signal(runner: Runner) -> None:
