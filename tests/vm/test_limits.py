@@ -46,7 +46,9 @@ def exposure_of_info(guest: Guest, everything: dict[str, object]) -> float:
 def limit(guest: Guest, profile: str, **changes: str) -> float:
     """Install the drop-in and restart the agent; return its exposure by systemd-analyze, 0 to 10."""
     given = f"config.defaults(**{changes!r}), {profile!r}"
-    program = f"from qga import config, unit; print(unit.drop_in({given}), end='')"
+    program = (
+        f"from qga.agent import config; from qga.agent.service import unit; print(unit.drop_in({given}), end='')"
+    )
     maker = "/opt/qga/bin/qemu-ga --print-unit" if profile == "full" else f'/opt/qga/bin/python -c "{program}"'
     guest.check(f"mkdir -p {DROP_IN.rpartition('/')[0]}; {maker} > {DROP_IN}")
     guest.check(f"systemctl daemon-reload && systemctl restart {SERVICE}", timeout=120)
