@@ -12,13 +12,14 @@ from tests.vm.image import Image, missing_programs
 from tests.vm.prepare import prepare
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # Those of the shared guest last, so that it does not run beside the others.
-    items.sort(key=lambda item: "shared" in getattr(item, "fixturenames", ()))
+    """Keep the tests of one guest together, so that no other process boots it again."""
     for item in items:
         if item.path.is_relative_to(os.path.dirname(__file__)):
+            shared = "shared" in getattr(item, "fixturenames", ())
             item.add_marker(pytest.mark.vm)
-            item.add_marker(pytest.mark.xdist_group("guest"))  # one at a time: each has two emulated processors
+            item.add_marker(pytest.mark.xdist_group("shared guest" if shared else item.path.stem))
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 
@@ -17,6 +18,12 @@ def guest(image: Image) -> Iterator[Guest]:
     with Guest(image, swap=False, disks=disks) as guest:
         guest.boot()
         yield guest
+
+
+def test_tests_of_one_guest_run_in_one_process(request: pytest.FixtureRequest) -> None:
+    """Or each of them boots it again, beside the others."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        assert request.node.nodeid.endswith("@test_boot")
 
 
 def test_shell_returns_status_and_output(guest: Guest) -> None:
@@ -53,6 +60,7 @@ def test_reference_agent_answers_on_a_port_of_its_own(guest: Guest) -> None:
 
 
 def test_further_disks_are_there(guest: Guest) -> None:
+    guest.check("udevadm wait --settle --timeout=60 /dev/nvme0n1 /dev/sda")
     assert "qga-nvme" in guest.check("lsblk -dno SERIAL /dev/nvme0n1")
     guest.check("mkfs.xfs -q /dev/nvme0n1 && mkfs.btrfs -q /dev/sda && wipefs -aq /dev/nvme0n1 /dev/sda")
 
