@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -20,6 +20,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             shared = "shared" in getattr(item, "fixturenames", ())
             item.add_marker(pytest.mark.vm)
             item.add_marker(pytest.mark.xdist_group("shared guest" if shared else item.path.stem))
+            if shared:
+                item.add_marker(pytest.mark.flaky(reruns=2, only_rerun=[LockedUpError.__name__]))
+
+
+class LockedUpError(Exception):
+    """The emulated guest has locked up, and another is there."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Fail with LockedUpError where the guest has locked up: that says nothing of the agent, and the test runs again.
+
+    The control shell, which has nothing to do with the agent, would answer even if every filesystem were frozen.
+    """
+    try:
+        return (yield)
+    except Exception as error:
+        guest = pyfuncitem.funcargs.get("guest")
+        if "shared" not in pyfuncitem.fixturenames or not isinstance(guest, Guest) or not guest.has_locked_up():
+            raise
+        guest.renew()
+        guest.boot()
+        raise LockedUpError from error
 
 
 @pytest.fixture(scope="session")

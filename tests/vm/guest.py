@@ -180,6 +180,16 @@ class Guest:
             return False
         return True
 
+    def has_locked_up(self, timeout: float = 60) -> bool:
+        """Return whether the guest runs, and even its control shell does not answer for ``timeout`` seconds."""
+        if not self._process or self.query_status() != "running":
+            return False
+        try:
+            self.shell("true", timeout)
+        except GuestTimeout:
+            return True
+        return False
+
     def renew(self) -> None:
         """Pull the plug, and forget what was written to the disks."""
         self.kill()
