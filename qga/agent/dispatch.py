@@ -17,7 +17,7 @@ from qga.agent.call import Call
 from qga.agent.context import Context
 from qga.agent.service.log import CALLS
 from qga.agent.tasks import Task
-from qga.protocol.errors import CommandError, CommandNotFound, QgaError
+from qga.protocol.errors import CommandError, CommandNotFound, QgaError, describe_bug
 from qga.protocol.schema import Command
 from qga.protocol.wire import encode
 
@@ -106,7 +106,7 @@ class Dispatcher:
                 by = f" ({error.rule})" if isinstance(error, CommandNotFound) and error.rule else ""
                 log.info("%s: %s%s", name, redaction.words(error, call.message, call.command), by)
         else:
-            answer = CommandError(f"internal error: {type(error).__name__}: {error}")
+            answer = CommandError(describe_bug(error))
             log.error("%s: %s", name, redaction.words(answer, call.message, call.command))
             if log.isEnabledFor(logging.DEBUG):
                 trace = "".join(traceback.format_exception(error))

@@ -1,32 +1,49 @@
 """Base64 as QEMU's agent accepts it: only the alphabet is checked strictly.
 
 Newlines are skipped, an incomplete quartet at the end is dropped, and a ``=`` ends only its quartet, not the text.
-Strict base64, the common case, is decoded by pybase64.
+Strict base64, the common case, is decoded by pybase64 where it is installed.
 """
 
 from __future__ import annotations
 
 import binascii
+import contextlib
 import itertools
-
-import pybase64
+from collections.abc import Callable
+from functools import partial
 
 from qga.protocol.errors import CommandError
 
-_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
+_DIGITS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_ALPHABET = _DIGITS + b"="
 _STAYS = bytes(character != ord("=") for character in range(256))
 
 
-def encode(data: bytes) -> str:
-    """Return bytes as base64, without newlines."""
-    return pybase64.b64encode_as_string(data)
+def _encode(data: bytes) -> str:
+    return binascii.b2a_base64(data, newline=False).decode("ascii")
+
+
+def _decode(text: str) -> bytes:
+    """Return the bytes that strict base64 encodes. Raises ValueError."""
+    data = text.encode("ascii")
+    if len(data) % 4 or data.rstrip(b"=").translate(None, _DIGITS) or data.endswith(b"==="):
+        raise ValueError("it is not strict base64")
+    return binascii.a2b_base64(data)
+
+
+_decode_strictly: Callable[[str], bytes] = _decode
+encode: Callable[[bytes], str] = _encode
+with contextlib.suppress(ImportError, AttributeError):  # it is not installed, or too old
+    import pybase64
+
+    encode, _decode_strictly = pybase64.b64encode_as_string, partial(pybase64.b64decode, validate=True)
 
 
 def decode(text: str) -> bytes:
     """Return the bytes that base64 text encodes. Raises CommandError for a character outside the alphabet."""
     try:
-        return pybase64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+        return _decode_strictly(text)
+    except ValueError:  # which binascii.Error is, too
         return _decode_leniently(text)
 
 
@@ -36,9 +53,9 @@ def _decode_leniently(text: str) -> bytes:
         raise CommandError("Base64 data contains invalid characters")
     data = data[: len(data) // 4 * 4]
     if b"=" not in data:
-        return pybase64.b64decode(data)
+        return binascii.a2b_base64(data)
     # A ``=`` counts as zero bits, and in third or fourth place it removes the byte that it stands for.
-    decoded = pybase64.b64decode(data.replace(b"=", b"A"))
+    decoded = binascii.a2b_base64(data.replace(b"=", b"A"))
     kept = bytearray(b"\1") * len(decoded)
     kept[1::3] = data[2::4].translate(_STAYS)
     kept[2::3] = data[3::4].translate(_STAYS)

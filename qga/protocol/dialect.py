@@ -36,10 +36,14 @@ _LETTERS = b"abcdefghijklmnopqrstuvwxyz"
 _CONTROL_BUT_TAB = bytes(range(0x09)) + bytes(range(0x0A, 0x20))
 _TEXT = bytes(range(0x20, 0xFE))
 
+# Within quotes. A bound on the escapes bounds what the matcher remembers: it could go back to each of them.
+_INSIDE = rb"[^%s\\\x00-\x1f\xfe\xff]*(?:\\[\x20-\xfd][^%s\\\x00-\x1f\xfe\xff]*){0,4096}"
+_DOUBLE, _SINGLE = _INSIDE % (b'"', b'"'), _INSIDE % (b"'", b"'")
+
 # state: (the bytes it skips, {next byte: state or outcome}, the outcome of any other byte)
 _STATES: dict[str, tuple[bytes, dict[bytes, str], str]] = {
     _START: (
-        rb"[ \t\r\n]*+",
+        rb"[ \t\r\n]*",
         {
             b"[]{}:,": _PUNCTUATION,
             b'"': "double",
@@ -52,29 +56,29 @@ _STATES: dict[str, tuple[bytes, dict[bytes, str], str]] = {
         _STRAY,
     ),
     "double": (
-        rb'(?:[^"\\\x00-\x1f\xfe\xff]++|\\[\x20-\xfd])*+',
+        _DOUBLE,
         {b'"': _STRING, b"\\": "double escape"},
         _STRAY,
     ),
     "double escape": (rb"", {_TEXT: "double"}, _STRAY),
     "single": (
-        rb"(?:[^'\\\x00-\x1f\xfe\xff]++|\\[\x20-\xfd])*+",
+        _SINGLE,
         {b"'": _STRING, b"\\": "single escape"},
         _STRAY,
     ),
     "single escape": (rb"", {_TEXT: "single"}, _STRAY),
     "minus": (rb"", {b"0": "zero", b"123456789": "digits"}, _STRAY),
     "zero": (rb"", {b".": "point", _DIGITS: _STRAY}, _INTEGER),
-    "digits": (rb"[0-9]*+", {b".": "point", b"eE": "exponent"}, _INTEGER),
+    "digits": (rb"[0-9]*", {b".": "point", b"eE": "exponent"}, _INTEGER),
     "point": (rb"", {_DIGITS: "fraction"}, _STRAY),
-    "fraction": (rb"[0-9]*+", {b"eE": "exponent"}, _FLOAT),
+    "fraction": (rb"[0-9]*", {b"eE": "exponent"}, _FLOAT),
     "exponent": (rb"", {b"+-": "exponent sign", _DIGITS: "power"}, _STRAY),
     "exponent sign": (rb"", {_DIGITS: "power"}, _STRAY),
-    "power": (rb"[0-9]*+", {}, _FLOAT),
-    "word": (rb"[a-z]*+", {}, _KEYWORD),
+    "power": (rb"[0-9]*", {}, _FLOAT),
+    "word": (rb"[a-z]*", {}, _KEYWORD),
     # After a stray byte: skip up to a byte with which a message may begin or end.
     _SKIP: (
-        rb"[^\x00-\x08\x0a-\x1f\xfe\xff\[\]{}:,]*+",
+        rb"[^\x00-\x08\x0a-\x1f\xfe\xff\[\]{}:,]*",
         {_CONTROL_BUT_TAB + b"\xfe\xff[]{}:,": _RESYNC},
         _SKIP,
     ),
@@ -99,17 +103,14 @@ _NEXT = {state: _row(exits, otherwise) for state, (_, exits, otherwise) in _STAT
 # Up to MAX_RUN tokens that are complete wherever the piece ends, and the tokens of such a run.
 MAX_RUN = 4096
 STEP = 256  # tokens parsed at a time: a message may end before the run does, and the rest is not copied each time
-_BLANK = rb"[ \t\r\n]*+"
-_QUOTED = (
-    rb'"(?:[^"\\\x00-\x1f\xfe\xff]++|\\[\x20-\xfd])*+"'
-    rb"|'(?:[^'\\\x00-\x1f\xfe\xff]++|\\[\x20-\xfd])*+'"
-)
+_BLANK = rb"[ \t\r\n]*"
+_QUOTED = rb"\"%s\"|'%s'" % (_DOUBLE, _SINGLE)
 _BARE = (
-    rb"(?:-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++(?:[eE][+-]?[0-9]++)?+)?+|-?[1-9][0-9]*+[eE][+-]?[0-9]++|[a-z]++)"
+    rb"(?:-?(?:0|[1-9][0-9]*)(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?)?|-?[1-9][0-9]*[eE][+-]?[0-9]+|[a-z]+)"
     rb"(?=[][{}:, \t\r\n\"'])"
 )
-_run_of_tokens = re.compile(rb"(?:%s(?:[][{}:,]|%s|%s)){0,%d}+" % (_BLANK, _QUOTED, _BARE, MAX_RUN)).match
-_tokens_of_run = re.compile(rb"[][{}:,]|%s|[^][{}:,\"' \t\r\n]++" % _QUOTED).findall
+_run_of_tokens = re.compile(rb"(?:%s(?:[][{}:,]|%s|%s)){0,%d}" % (_BLANK, _QUOTED, _BARE, MAX_RUN)).match
+_tokens_of_run = re.compile(rb"[][{}:,]|%s|[^][{}:,\"' \t\r\n]+" % _QUOTED).findall
 
 
 class Dialect:

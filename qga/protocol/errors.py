@@ -39,3 +39,13 @@ class CommandNotFound(QgaError):  # noqa: N818  QEMU's name of the class
 
 class CommandError(QgaError):
     """The request was valid, but the guest could not carry it out."""
+
+
+def describe_bug(error: Exception) -> str:
+    """Return the text of the error for a host, about an exception that is a fault of the agent or of its files."""
+    if isinstance(error, ImportError):
+        return (
+            f"the agent cannot load its module {error.name}: its files, or Python's, were removed or replaced while "
+            "it ran; it has to be restarted"
+        )
+    return f"internal error: {type(error).__name__}: {error}"

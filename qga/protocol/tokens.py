@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 
-import orjson
-
+from qga.protocol import jsontext
 from qga.protocol.errors import RequestError
 
 MAX_COMPLAINT = 1023  # bytes after the prefix, as in QEMU: garbage is not echoed in full
@@ -39,13 +38,14 @@ _NONCHARACTER = re.compile(
 _ESCAPE = re.compile(
     rb"""\\(?:["'\\/bfnrt]|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4})"""
 )
-# Up to the first invalid escape, half a surrogate pair, or noncharacter.
+# Up to the first invalid escape, half a surrogate pair, or noncharacter, or to so many escapes that it is as well to
+# begin anew: the matcher remembers each.
 _SOUND = re.compile(
-    rb"""(?:[^\\]++|\\(?:
+    rb"""[^\\]*(?:\\(?:
         ["'\\/bfnrt]
       | u(?![dD][89abAB][37bBfF][fF]\\u[dD][fF][fF][eEfF])[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}
       | u(?![dD][89a-fA-F]|[fF][dD][dDeE]|[fF]{3}[eEfF])[0-9a-fA-F]{4}
-    ))*+""",
+    )[^\\]*){0,4096}""",
     re.VERBOSE,
 )
 
@@ -56,24 +56,36 @@ def string(token: bytes) -> str:
     It takes no step of Python for each escape: a string may have four million of them.
     """
     if token[0] == ord('"'):
-        # What orjson takes means the same here, except noncharacters.
+        # What is a string of RFC 8259 means the same here, except noncharacters.
         try:
-            decoded: str = orjson.loads(token)
-        except orjson.JSONDecodeError:
+            decoded = jsontext.loads(token)
+        except ValueError:
             pass
         else:
+            assert isinstance(decoded, str)
             if decoded.isascii() or not _NONCHARACTER.search(decoded):
                 return decoded
     elif b"\\" not in token and (plain := _utf8(token[1:-1])) is not None:
         return plain
-    sound = _SOUND.match(token, 1, len(token) - 1)
-    assert sound is not None  # it may be empty
-    if _utf8(sound.group()) is None:
+    end = _end_of_sound(token)
+    sound = token[1:end]
+    if _utf8(sound) is None:
         raise complaint(b"invalid UTF-8 sequence in string")
-    if sound.end() < len(token) - 1:
-        raise _complaint_about_escape(token, sound.end())
-    text: str = orjson.loads(_as_rfc8259(sound.group()))
+    if end < len(token) - 1:
+        raise _complaint_about_escape(token, end)
+    text = jsontext.loads(_as_rfc8259(sound))
+    assert isinstance(text, str)
     return text
+
+
+def _end_of_sound(token: bytes) -> int:
+    end, begin = 1, 0
+    while end > begin:
+        begin = end
+        sound = _SOUND.match(token, begin, len(token) - 1)
+        assert sound is not None  # it may be empty
+        end = sound.end()
+    return end
 
 
 def _as_rfc8259(text: bytes) -> bytes:

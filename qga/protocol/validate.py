@@ -1,8 +1,8 @@
 """Validation: whether a value has a given shape, and QEMU's error if it has not.
 
-A validator compiled by fastjsonschema decides. It is imported when first needed: a host that only asks for the state
-of the guest does not need it. The error is found as QEMU's visitor finds it: it visits the members in the schema's
-order, then looks for unexpected ones, and ends at the first problem, so that a million of them cost no more than one.
+A visitor decides as QEMU's does: it takes the members in the schema's order, then looks for unexpected ones, and ends
+at the first problem, so that a million of them cost no more than one. Where fastjsonschema is installed, what it has
+compiled decides the common case, and the visitor finds the error.
 Shapes are JSON Schema draft 4, the last in which 1.0 is not an integer, as in QAPI.
 """
 
@@ -21,35 +21,40 @@ _DRAFT = "http://json-schema.org/draft-04/schema#"
 
 def compile_validator(shape: Mapping[str, Any]) -> Validator:
     """Return a function that does nothing for a value of this shape and raises RequestError for any other."""
-    if shape.get("properties") == {}:
-        return lambda value: _check_empty(shape, value)
-    import fastjsonschema
+    accepts = None if shape.get("properties") == {} else _compiled(shape)
+    return partial(visit, shape) if accepts is None else accepts
 
-    accepts = fastjsonschema.compile(
-        {"$schema": _DRAFT, **shape}, use_default=False, use_formats=False, detailed_exceptions=False
-    )
+
+def _compiled(shape: Mapping[str, Any]) -> Validator | None:
+    """Return the validator that fastjsonschema makes, or None where it is not installed, or too old.
+
+    It is imported when first needed: a host that only asks for the state of the guest does not need it.
+    """
+    try:
+        import fastjsonschema
+
+        accepts = fastjsonschema.compile(
+            {"$schema": _DRAFT, **shape}, use_default=False, use_formats=False, detailed_exceptions=False
+        )
+    except (ImportError, TypeError):  # 2.16 does not know all of these
+        return None
 
     def validate(value: object) -> None:
         try:
             accepts(value)
         except fastjsonschema.JsonSchemaValueException:
-            raise RequestError(complaint(shape, value)) from None
+            visit(shape, value)
+            raise AssertionError("the compiled validator refuses what is of the shape") from None
 
     return validate
 
 
-def _check_empty(shape: Mapping[str, Any], value: object) -> None:
-    if value != {}:
-        raise RequestError(complaint(shape, value))
-
-
-def complaint(shape: Mapping[str, Any], value: object) -> str:
-    """Return QEMU's error about the first problem of a value that does not have this shape."""
+def visit(shape: Mapping[str, Any], value: object) -> None:
+    """Raise RequestError with QEMU's error about the first problem of a value that does not have this shape."""
     try:
         _visit(shape, value)
     except _Problem as problem:
-        return problem.words(_path(reversed(problem.steps)))
-    raise AssertionError("the compiled validator refuses what is of the shape")
+        raise RequestError(problem.words(_path(reversed(problem.steps)))) from None
 
 
 def first_complaint(shape: Mapping[str, Any], value: object) -> str | None:
@@ -129,7 +134,7 @@ def _expected(shape: Mapping[str, Any], value: object) -> str:
     if "anyOf" not in shape:
         return str(shape["type"])
     integral = any(branch.get("type") == "integer" for branch in shape["anyOf"])
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return "integer" if integral and is_number else str(shape["title"])
 
 

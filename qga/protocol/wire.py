@@ -7,14 +7,15 @@ pieces.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
 import sys
 from collections.abc import Iterator
+from typing import Any
 
-import orjson
-
+from qga.protocol import jsontext
 from qga.protocol.dialect import MAX_DEPTH, MAX_SIZE, MAX_TOKENS, Dialect
 from qga.protocol.errors import RequestError
 from qga.protocol.tokens import legible
@@ -125,12 +126,12 @@ def _fast(text: bytes) -> object:
     if b"\\" in text and b"\\u" in text:  # a single byte is found much faster than two
         return _REFUSED
     try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
+        value = jsontext.loads(text)
+    except ValueError:
         return _REFUSED
     members = empty = 0
     is_float = False
-    parts = [value]
+    parts: list[Any] = [value]
     for part in parts:
         kind = type(part)
         if kind is dict:
@@ -162,15 +163,17 @@ def encode(reply: object, *, delimited: bool = False) -> bytes:
 
     Bytes that were not UTF-8 (lone surrogates in a str) become U+FFFD, infinite numbers and NaN become null.
     """
-    try:
-        line = orjson.dumps(reply, option=orjson.OPT_APPEND_NEWLINE)
-    except TypeError:  # a lone surrogate, an integer beyond 64 bits, or nesting too deep for it
-        line = b""
+    line = b""
+    if not isinstance(reply, dict) or type(reply.get("id")) in _PLAIN_IDS:
+        # It has no lone surrogates, and none of what nests too deep.
+        with contextlib.suppress(TypeError, ValueError):
+            line = jsontext.dumps(reply)
     if not line or not line.isascii():
         line = _spell(reply).encode() + b"\n"
     return b"\xff" + line if delimited else line
 
 
+_PLAIN_IDS = frozenset((type(None), int, str))  # of a float, how it is spelled depends on the release of orjson
 _NOTHING = object()
 
 
@@ -185,8 +188,8 @@ def _spell(value: object) -> str:
             continue
         if isinstance(item, dict):
             opening, closing = "{", "}"
-            parts = [(f"{_atom(key)}: ", part) for key, part in item.items()]
-        elif isinstance(item, list | tuple):
+            parts = [(f"{_atom(key)}:", part) for key, part in item.items()]
+        elif isinstance(item, (list, tuple)):
             opening, closing = "[", "]"
             parts = [("", part) for part in item]
         else:
@@ -194,7 +197,7 @@ def _spell(value: object) -> str:
             continue
         spelled.append(opening)
         pending.append((closing, _NOTHING))
-        pending.extend((f", {text}", part) for text, part in reversed(parts[1:]))
+        pending.extend((f",{text}", part) for text, part in reversed(parts[1:]))
         pending.extend(parts[:1])
     return "".join(spelled)
 

@@ -73,7 +73,7 @@ def _address(address: Address) -> dict[str, object]:
 
 
 def _statistics(statistics: Statistics) -> dict[str, object]:
-    return dict(zip(_STATISTICS, statistics, strict=True))
+    return dict(zip(_STATISTICS, statistics))
 
 
 def guest_network_get_route(ctx: Context) -> list[dict[str, object]]:

@@ -19,13 +19,13 @@ def disk_address(host: Host, device: Device) -> dict[str, Any] | None:
         return None
     place = where or _UNKNOWN
     members = {
-        "pci-controller": dict(zip(("domain", "bus", "slot", "function"), place.pci, strict=True)),
+        "pci-controller": dict(zip(("domain", "bus", "slot", "function"), place.pci)),
         "bus-type": place.bus_type,
         "bus": place.bus,
         "target": place.target,
         "unit": place.unit,
         "serial": serial,
         "dev": dev,
-        "ccw-address": place.ccw and dict(zip(("cssid", "ssid", "subchno", "devno"), place.ccw, strict=True)),
+        "ccw-address": place.ccw and dict(zip(("cssid", "ssid", "subchno", "devno"), place.ccw)),
     }
     return {name: value for name, value in members.items() if value is not None}

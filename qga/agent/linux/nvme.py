@@ -43,8 +43,8 @@ def parse_health(log: bytes) -> dict[str, int]:
     """Return the health by QEMU's names: temperature in kelvins, counters as lower (-lo) and higher (-hi) 64 bits."""
     halves = [f"{name}-{half}" for name in _COUNTER_NAMES for half in ("lo", "hi")]
     return {
-        **dict(zip(_NUMBER_NAMES, _NUMBERS.unpack_from(log), strict=True)),
-        **dict(zip(halves, _COUNTERS.unpack_from(log, _COUNTERS_AT), strict=True)),
+        **dict(zip(_NUMBER_NAMES, _NUMBERS.unpack_from(log))),
+        **dict(zip(halves, _COUNTERS.unpack_from(log, _COUNTERS_AT))),
     }
 
 

@@ -11,7 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from qga.agent.linux.host import Host
 
@@ -31,7 +31,7 @@ _LOGIND = (
     "org.freedesktop.login1.Manager",
 )
 
-Refusal = str | None
+Refusal = Optional[str]
 
 
 class SleepMode(NamedTuple):

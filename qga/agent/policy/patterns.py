@@ -170,5 +170,5 @@ def _components(path: str) -> list[str]:
 def _fit(run: Sequence[Matcher], components: Sequence[str], at: int) -> bool:
     """Return whether the components from index ``at`` on match a run, one by one."""
     return len(components) - at >= len(run) and all(
-        fits(component) for fits, component in zip(run, components[at : at + len(run)], strict=True)
+        fits(component) for fits, component in zip(run, components[at : at + len(run)])
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,14 @@ from qga.agent.policy import patterns
 from qga.agent.policy.patterns import Constraint, PatternError
 from qga.agent.spelling import hint
 from qga.protocol.schema import Command
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    try:
+        import tomli as tomllib
+    except ImportError:
+        tomllib = None
 
 _VERDICTS = ("allow", "deny")
 _AT_LINE = re.compile(r"(.*) \(at line (\d+), column \d+\)", re.DOTALL)
@@ -79,6 +87,8 @@ def profile(name: str) -> str:
 
 def load(path: str, commands: Mapping[str, Command]) -> Rules:
     """Read a policy file. Raises PolicyError."""
+    if tomllib is None:
+        raise PolicyError(f"cannot read policy {path}: it takes Python 3.11, or the module tomli")
     try:
         with open(path, "rb") as file:
             source = file.read().decode()

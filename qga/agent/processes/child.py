@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
-from qga.protocol.errors import CommandError
+from qga.protocol.errors import CommandError, describe_bug
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def write_result(report: int, work: Callable[[], Any]) -> None:
     except CommandError as error:
         failure = str(error)
     except Exception as error:
-        failure = f"internal error: {type(error).__name__}: {error}"
+        failure = describe_bug(error)
         log.error("%s", failure)
     with open(report, "wb") as pipe:
         marshal.dump((records.kept, failure, result), pipe)

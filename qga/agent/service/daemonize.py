@@ -14,7 +14,7 @@ import os
 import select
 import sys
 import time
-from typing import TYPE_CHECKING, Never
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -118,7 +118,7 @@ def _detach(pidfile: AbstractContextManager[object] | None, preserve: list[int])
         os.set_inheritable(descriptor, True)
 
 
-def _wait_and_exit(program: str, reading: int, timeout: float) -> Never:
+def _wait_and_exit(program: str, reading: int, timeout: float) -> NoReturn:
     """Exit with the status of the daemon's start, without clean-up: what is open belongs to the daemon now."""
     status = 1
     try:

@@ -29,6 +29,10 @@ from qga.agent.service.syslog import DEV_LOG, Syslog
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    _StreamHandler = logging.StreamHandler[TextIO]
+else:
+    _StreamHandler = logging.StreamHandler
+
 CALLS = "qga.calls"
 MESSAGE = 25  # between info and warning, as G_LOG_LEVEL_MESSAGE
 MAX_LINE = 8192  # characters; a raw request logged with --debug can be megabytes, and its beginning is enough
@@ -197,7 +201,7 @@ class Log(logging.Handler):
         self.emit(logging.LogRecord(__name__, level, __file__, 0, text, None, None))
 
 
-class _Lines(logging.StreamHandler[TextIO]):
+class _Lines(_StreamHandler):
     """An output that writes lines to a stream. One that cannot be written is lost: there is nowhere to report it."""
 
     def __init__(self, stream: TextIO, *, journal: bool, owned: bool = False) -> None:
