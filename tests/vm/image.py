@@ -46,7 +46,7 @@ PACKAGES = """
     util-linux-extra xfsprogs
 """.split()  # noqa: SIM905
 
-# Files of the guest: path → content. An empty content stands for a link to /dev/null, systemd's and udev's mask.
+# Files of the guest: path → content.
 FILES = {
     # Only what leads to the root disk; everything else is loaded by udev from the root file system.
     "etc/initramfs-tools/conf.d/qga": "MODULES=list\nBUSYBOX=n\nKEYMAP=n\nCOMPRESS=gzip\nRESUME=auto\n",
@@ -69,9 +69,6 @@ OOMScoreAdjust=-900
 [Install]
 WantedBy=multi-user.target
 """,
-    # Debian's own agent is there to be compared with, when a test starts it on another port.
-    "etc/udev/rules.d/60-qemu-guest-agent.rules": "",
-    "etc/systemd/system/qemu-guest-agent.service": "",
 }
 
 MASKED_UNITS = """
@@ -192,10 +189,7 @@ def write_files(root: Path) -> None:
     for name, content in FILES.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        if content:
-            path.write_text(content)
-        else:
-            path.symlink_to("/dev/null")
+        path.write_text(content)
     program = root / "usr/local/lib/qga/control_shell.py"
     program.parent.mkdir(parents=True)
     shutil.copy(HERE / "control_shell.py", program)

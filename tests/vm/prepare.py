@@ -29,7 +29,7 @@ python3 -m venv /opt/qga
 /opt/qga/bin/pip install --quiet --no-index --find-links /mnt/payload qga
 systemd-sysusers /opt/qga/lib/sysusers.d/qemu-ga.conf
 systemctl link /opt/qga/lib/systemd/system/qemu-ga.service
-ln -s /opt/qga/lib/udev/rules.d/60-qemu-ga.rules /etc/udev/rules.d/
+ln -s /opt/qga/lib/udev/rules.d/61-qemu-ga.rules /etc/udev/rules.d/
 umount /mnt/payload
 udevadm control --reload
 udevadm trigger --subsystem-match=virtio-ports --action=add

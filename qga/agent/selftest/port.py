@@ -11,20 +11,16 @@ import select
 import stat
 from collections.abc import Iterator
 
+from qga.agent.linux import udevrules
 from qga.agent.linux.host import Host
 from qga.agent.linux.ports import find_port
 from qga.agent.selftest.finding import Finding, Subject, ok, problem, warning
+from qga.agent.selftest.service import SERVICE
 
 _DRIVER = "/sys/bus/virtio/drivers/virtio_console"
 _DEBUG = "/sys/kernel/debug/virtio-ports"  # linux/drivers/char/virtio_console.c
-_RULES = (
-    "/etc/udev/rules.d",
-    "/run/udev/rules.d",
-    "/usr/local/lib/udev/rules.d",
-    "/usr/lib/udev/rules.d",
-    "/lib/udev/rules.d",
-)
-_STARTS_US = re.compile(r"^[^#]*qemu-ga\.service", re.MULTILINE)
+_LINKS = "/dev/virtio-ports/"
+RULES = "61-qemu-ga.rules"
 
 
 def kernel_and_udev(subject: Subject) -> Iterator[Finding]:
@@ -37,12 +33,30 @@ def kernel_and_udev(subject: Subject) -> Iterator[Finding]:
             yield problem("the kernel has no driver virtio_console", "modprobe virtio_console")
     if not os.path.exists(host.path("/run/udev/control")):
         yield warning("udev does not run", "without it the agent is not started when the port appears")
-    elif _has_rule(host):
-        yield ok("udev runs, and has a rule that starts the agent with its port")
-    else:
-        yield warning(
-            "udev has no rule that starts the agent with its port", "link 60-qemu-ga.rules to /etc/udev/rules.d"
-        )
+    elif subject.config.method == "virtio-serial" and (subject.config.path or "").startswith(_LINKS):
+        yield _started_by_udev(host, str(subject.config.path).removeprefix(_LINKS))
+
+
+def _started_by_udev(host: Host, name: str) -> Finding:
+    """Report which service udev's rules start with the port."""
+    others = [start for start in udevrules.starts(host, name) if not _starts_us(host, start.service)]
+    ours = [start for start in udevrules.starts(host, name) if _starts_us(host, start.service)]
+    if ours and not others:
+        return ok(f"udev starts {ours[0].service} with the port ({ours[0].place})")
+    if not others:
+        return warning("udev has no rule that starts the agent with its port", f"link {RULES} to /etc/udev/rules.d")
+    other = others[-1]
+    todo = f"a rule that sorts after it decides: link {RULES} to /etc/udev/rules.d, and udevadm control --reload"
+    if ours:
+        text = f"udev starts {other.service} with the port as well ({other.place})"
+        return warning(text, f"systemctl mask {other.service}")
+    return problem(f"udev starts {other.service} with the port, not this agent ({other.place})", todo)
+
+
+def _starts_us(host: Host, service: str) -> bool:
+    """Return whether a service is this agent's, by its own name or by a name that links to it."""
+    alias = host.path(f"/etc/systemd/system/{service}")
+    return SERVICE in (service, os.path.basename(os.readlink(alias)) if os.path.islink(alias) else "")
 
 
 def port(subject: Subject) -> Iterator[Finding]:
@@ -143,18 +157,3 @@ def _is_ours(program: str) -> bool:
     """Return whether a command line is this agent's, a Python program; QEMU's own agent has the same name."""
     first, *rest = program.split(" ") or [""]
     return "python" in os.path.basename(first) and any("qemu-ga" in word or "qga" in word for word in rest)
-
-
-def _has_rule(host: Host) -> bool:
-    for directory in _RULES:
-        try:
-            names = os.listdir(host.path(directory))
-        except OSError:
-            continue
-        for name in names:
-            try:
-                if name.endswith(".rules") and _STARTS_US.search(host.read(f"{directory}/{name}")):
-                    return True
-            except OSError:
-                continue
-    return False

@@ -21,7 +21,9 @@ from qga.agent.selftest import configuration, guest, port, service
 from qga.agent.selftest.finding import Finding, Subject
 from qga.protocol import schema
 from tests.conftest import FakePrograms, write
+from tests.repository import REPOSITORY
 
+NAME = "org.qemu.guest_agent.0"
 AGENT = "/opt/qga/bin/python3\0/opt/qga/bin/qemu-ga\0"
 MOUNTINFO = """\
 22 1 254:1 / / rw - ext4 /dev/vda1 rw
@@ -135,8 +137,20 @@ def test_kernel_and_udev(host: Host) -> None:
     write(host, "/run/udev/control", "")
     write(host, "/etc/udev/rules.d/60-other.rules", '# qemu-ga.service\nACTION=="add"\n')
     assert [status for status, _ in found_by(port.kernel_and_udev, subject(host))] == ["ok", "warning"]
-    write(host, "/usr/lib/udev/rules.d/60-qemu-ga.rules", 'ENV{SYSTEMD_WANTS}+="qemu-ga.service"\n')
+    theirs = f'SUBSYSTEM=="virtio-ports", ATTR{{name}}=="{NAME}", ENV{{SYSTEMD_WANTS}}="qemu-guest-agent.service"\n'
+    write(host, "/lib/udev/rules.d/60-qemu-guest-agent.rules", theirs)
+    text = (
+        "udev starts qemu-guest-agent.service with the port, not this agent"
+        " (/lib/udev/rules.d/60-qemu-guest-agent.rules, line 1)"
+    )
+    assert list(found_by(port.kernel_and_udev, subject(host)))[1:] == [("problem", text)]
+    os.makedirs(host.path("/etc/systemd/system"))
+    os.symlink("/usr/lib/systemd/system/qemu-ga.service", host.path("/etc/systemd/system/qemu-guest-agent.service"))
     assert [status for status, _ in found_by(port.kernel_and_udev, subject(host))] == ["ok", "ok"]
+    os.unlink(host.path("/etc/systemd/system/qemu-guest-agent.service"))
+    write(host, "/usr/lib/udev/rules.d/61-qemu-ga.rules", (REPOSITORY / "qemu-ga.rules").read_text())
+    text = "udev starts qemu-ga.service with the port (/usr/lib/udev/rules.d/61-qemu-ga.rules, line 3)"
+    assert list(found_by(port.kernel_and_udev, subject(host)))[1:] == [("ok", text)]
 
 
 def show(**values: str) -> Outcome:
