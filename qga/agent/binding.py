@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import ModuleType
 
 import qga.agent.commands
+from qga.protocol import resources
 from qga.protocol.schema import Command, Schema, SchemaError
 
 Handler = Callable[..., object]
@@ -47,7 +47,7 @@ def _areas() -> list[str]:
 
     The directory is read directly because importing pkgutil takes too long.
     """
-    files = sorted(os.listdir(qga.agent.commands.__path__[0]))
+    files = sorted(resources.list_directory(qga.agent.commands.__path__[0]))
     return [name.removesuffix(".py") for name in files if name.endswith(".py") and name != "__init__.py"]
 
 

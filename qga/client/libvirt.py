@@ -6,6 +6,7 @@ is given on its command line at most 128 KiB.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
@@ -13,8 +14,6 @@ import subprocess
 import time
 from collections.abc import Callable
 from typing import Any
-
-import orjson
 
 from qga.client import reading
 from qga.client.connection import Connection, Limits
@@ -133,7 +132,7 @@ class LibvirtConnection(Connection):
 
         It passes an agent's error on as ``unable to execute QEMU agent command 'guest-x': why``.
         """
-        command = orjson.loads(request)["execute"]
+        command = json.loads(request)["execute"]
         _, marker, why = said.partition(f"unable to execute QEMU agent command '{command}': ")
         if marker:
             missing = "has not been found" in why or "has been disabled" in why

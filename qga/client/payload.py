@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 
-import pybase64
-
 from qga.client.errors import MalformedReply
 from qga.client.reading import shown
+from qga.protocol import base64
 
 WHENCE = {os.SEEK_SET: "set", os.SEEK_CUR: "cur", os.SEEK_END: "end"}
 
@@ -42,7 +41,7 @@ def placed(position: int) -> int:
 def decoded(text: str, command: str = "guest-file-read", member: str = "buf-b64") -> bytes:
     """Return the bytes of a base64 text. Raises MalformedReply for what is not base64."""
     try:
-        data: bytes = pybase64.b64decode(text, validate=True)
+        data: bytes = base64.decode_strictly(text)
     except ValueError:
         raise MalformedReply(command, f"{member}: expected base64, got {shown(text)}") from None
     return data

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from qga.client.errors import ClientError, MalformedReply, OutOfStep, failure
 from qga.client.shapes import OBJECTS, RETURNS, UNIONS, Shape
+from qga.protocol import jsontext
 
 MAX_REPLY = 32 * 1024 * 1024  # bytes: 10,000 mounts of several disks each take a third
 MAX_OUTPUT = 48 * 1024 * 1024  # of guest-exec-status: two streams of 16 MiB in base64, as QEMU's agent keeps them
@@ -47,8 +46,8 @@ def parsed(line: bytes) -> object:
     if len(line) > MAX_PARTS and line.count(b",") + line.count(b"[") + line.count(b"{") > MAX_PARTS:
         raise OutOfStep(f"the agent sent a reply of more than {MAX_PARTS} parts: it was not read")
     try:
-        return orjson.loads(line)
-    except orjson.JSONDecodeError:
+        return jsontext.loads(line)
+    except ValueError:
         raise OutOfStep(f"the agent sent what is not a reply: {beginning(line)}") from None
 
 

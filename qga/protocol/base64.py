@@ -19,7 +19,7 @@ _ALPHABET = _DIGITS + b"="
 _STAYS = bytes(character != ord("=") for character in range(256))
 
 
-def _encode(data: bytes) -> str:
+def _encode(data: bytes | memoryview) -> str:
     return binascii.b2a_base64(data, newline=False).decode("ascii")
 
 
@@ -31,18 +31,20 @@ def _decode(text: str) -> bytes:
     return binascii.a2b_base64(data)
 
 
-_decode_strictly: Callable[[str], bytes] = _decode
-encode: Callable[[bytes], str] = _encode
+decode_strictly: Callable[[str], bytes] = _decode
+encode: Callable[[bytes | memoryview], str] = _encode
+encode_bytes: Callable[[bytes], bytes] = partial(binascii.b2a_base64, newline=False)
 with contextlib.suppress(ImportError, AttributeError):  # it is not installed, or too old
     import pybase64
 
-    encode, _decode_strictly = pybase64.b64encode_as_string, partial(pybase64.b64decode, validate=True)
+    decode_strictly = partial(pybase64.b64decode, validate=True)
+    encode, encode_bytes = pybase64.b64encode_as_string, pybase64.b64encode
 
 
 def decode(text: str) -> bytes:
     """Return the bytes that base64 text encodes. Raises CommandError for a character outside the alphabet."""
     try:
-        return _decode_strictly(text)
+        return decode_strictly(text)
     except ValueError:  # which binascii.Error is, too
         return _decode_leniently(text)
 

@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from qga.protocol import resources
 from qga.protocol.validate import Validator, compile_validator, first_complaint
 
 INTERFACE_VERSION = "10.2.2"  # the QEMU release whose guest agent interface this implements; clients parse it
@@ -201,15 +202,15 @@ def _kind(entry: Mapping[str, Any]) -> str:
 
 def directory() -> str:
     """Return the schema's directory: inside the package if it is installed, beside it in a checkout."""
-    package = os.path.dirname(os.path.dirname(__file__))
-    installed = os.path.join(package, "_schema")
-    return installed if os.path.isdir(installed) else os.path.join(os.path.dirname(package), "schema")
+    installed = os.path.join(resources.PACKAGE, "_schema")
+    beside = os.path.join(os.path.dirname(resources.PACKAGE), "schema")
+    return installed if os.path.isdir(installed) or not os.path.isdir(beside) else beside
 
 
 def load(where: str | None = None) -> Schema:
     """Read and resolve the package's schema, or that in ``where``, which is checked first. Raises SchemaError."""
     place = where or directory()
-    names = sorted(name for name in os.listdir(place) if name.endswith(".json") and name != _META)
+    names = sorted(name for name in resources.list_directory(place) if name.endswith(".json") and name != _META)
     files = {name.removesuffix(".json"): _read(place, name) for name in names}
     if where is not None:
         _check(_read(where, _META), files)
@@ -225,8 +226,7 @@ def _check(meta: dict[str, Any], files: Mapping[str, object]) -> None:
 
 def _read(where: str, name: str) -> Any:
     try:
-        with open(os.path.join(where, name), "rb") as file:
-            return json.load(file)
+        return json.loads(resources.read(os.path.join(where, name)))
     except OSError as error:
         raise SchemaError(f"schema/{name}: cannot read it: {error.strerror}") from error
     except json.JSONDecodeError as error:

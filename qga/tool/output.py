@@ -13,6 +13,7 @@ import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from json import dumps
 from typing import Protocol
 
 _MAX_NOTE = 8192  # characters of a note: what a guest says may be longer
@@ -32,12 +33,18 @@ class Output(Protocol):
 
 def json(value: object) -> None:
     """Print a value as JSON, indented on a terminal; replies of ``qga.client.replies`` as the agent spelled them."""
-    import orjson
-
-    option = orjson.OPT_PASSTHROUGH_DATACLASS | (orjson.OPT_INDENT_2 if sys.stdout.isatty() else 0)
+    indent, colon = (2, ": ") if sys.stdout.isatty() else (None, ":")
     try:
-        text = orjson.dumps(value, default=_members, option=option).decode()
-    except TypeError:  # nested too deeply for it, or a name that is not UTF-8
+        text = dumps(
+            value,
+            default=_members,
+            indent=indent,
+            separators=(",", colon),
+            ensure_ascii=False,
+            allow_nan=False,
+        )
+        text.encode()
+    except (TypeError, ValueError, RecursionError):  # nested too deeply for it, or a name that is not UTF-8
         from qga.protocol import wire
 
         text = wire.encode(_plain(value)).decode().rstrip("\n")

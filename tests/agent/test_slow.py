@@ -130,7 +130,7 @@ def test_sigterm_ends_the_agent_at_once(agent: RunningAgent, path: str) -> None:
         kill(left)
 
 
-@pytest.mark.parametrize("hostile", [b"\xff" * 262144, b"[]" * 196608])
+@pytest.mark.parametrize("hostile", [b"\xff" * 262144, b"[]" * 196608], ids=["flushes", "lists"])
 def test_requests_sent_during_a_slow_command_take_no_memory(agent: RunningAgent, path: str, hostile: bytes) -> None:
     """It once took 80 and 110 MB: an error for every byte or two."""
     with Lines.connect(path) as peer:

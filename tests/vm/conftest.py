@@ -45,6 +45,16 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
         raise LockedUpError from error
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, None, None]:
+    """Stop the shared guest when nobody needs it any more: it takes memory, and is a child of this process."""
+    yield
+    if "shared" in getattr(item, "fixturenames", ()) and "shared" not in getattr(nextitem, "fixturenames", ()):
+        guest = getattr(item, "funcargs", {}).get("guest")
+        if isinstance(guest, Guest):
+            guest.kill()
+
+
 @pytest.fixture(scope="session")
 def image() -> Image:
     """A guest with qga installed. Where this machine cannot make one: skipped, or failed if it was required."""

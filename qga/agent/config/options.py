@@ -446,7 +446,7 @@ JSON = (("--json",), "with --self-test: print JSON")
 
 def markdown() -> str:
     """Return the options as a Markdown table for the README, with a newline after every line."""
-    rows = [(option.flags, option.metavar, option.key, _default(option), option.help) for option in OPTIONS]
+    rows = [(option.flags, option.metavar, option.key, default_of(option), option.help) for option in OPTIONS]
     rows += [(flags, metavar, "", "", text) for flags, metavar, text in (CONFIG_FILE, EXPLAIN)]
     rows += [(flags, "", "", "", text) for flags, _, text in (*ACTIONS, *OUR_ACTIONS)]
     rows.append((JSON[0], "", "", "", JSON[1]))
@@ -457,7 +457,8 @@ def markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _default(option: Option) -> str:
+def default_of(option: Option) -> str:
+    """Return an option's default as qemu-ga.conf would have it; an empty text if there is none."""
     return "" if option.default is None else option.kind.write(option.default)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from qga.agent.policy import patterns
 from qga.agent.policy.patterns import Constraint, PatternError
 from qga.agent.spelling import hint
+from qga.protocol import resources
 from qga.protocol.schema import Command
 
 if sys.version_info >= (3, 11):
@@ -90,8 +91,7 @@ def load(path: str, commands: Mapping[str, Command]) -> Rules:
     if tomllib is None:
         raise PolicyError(f"cannot read policy {path}: it takes Python 3.11, or the module tomli")
     try:
-        with open(path, "rb") as file:
-            source = file.read().decode()
+        source = resources.read(path).decode()
         return _Reader(path, source, commands).rules()
     except OSError as error:
         raise PolicyError(f"cannot read policy {path}: {error.strerror}") from None

@@ -7,12 +7,11 @@ import os
 from types import TracebackType
 from typing import Any, Self
 
-import pybase64
-
 from qga.client.connection import Limits
 from qga.client.errors import ClientError
 from qga.client.operations.requests import Ask, limits
 from qga.client.payload import WHENCE, payload, placed, written
+from qga.protocol import base64
 
 
 class File:
@@ -76,7 +75,7 @@ class File:
         handle, piece = self.handle, memoryview(data).cast("B")[: self.limits.write]
         if not piece:
             return 0
-        encoded = pybase64.b64encode_as_string(piece)
+        encoded = base64.encode(piece)
         reply: dict[str, Any] = await Ask("guest-file-write", {"handle": handle, "buf-b64": encoded})
         return written(reply["count"], len(piece))
 

@@ -7,12 +7,11 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import pybase64
-
 from qga.client import quoting
 from qga.client.errors import AgentTimeout, ClientError, MalformedReply
 from qga.client.operations.requests import Ask, Pause
 from qga.client.payload import decoded
+from qga.protocol import base64
 
 FIRST_PAUSE, LAST_PAUSE = 0.002, 0.25  # seconds between two looks: each is longer, so short programs are soon done
 KILLED = 2.0  # seconds for a killed program to be gone
@@ -70,7 +69,7 @@ async def start(
         arguments["env"] = [f"{name}={value}" for name, value in env.items()]
     if data is not None:
         raw = data.encode() if isinstance(data, str) else data
-        arguments["input-data"] = pybase64.b64encode_as_string(raw)
+        arguments["input-data"] = base64.encode(raw)
     started: dict[str, int] = await Ask("guest-exec", arguments, timeout)
     pid = started["pid"]
     if pid <= 0:  # kill(1) would take it for every process, or for a group

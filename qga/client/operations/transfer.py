@@ -8,13 +8,12 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO
 
-import pybase64
-
 from qga.client.errors import ClientError, CommandFailed, OutOfStep
 from qga.client.operations.files import File
 from qga.client.operations.outcome import Count
 from qga.client.operations.requests import Ticket, submit
 from qga.client.payload import decoded
+from qga.protocol import base64
 
 
 async def fetch(source: File, take: Callable[[bytes], None]) -> None:
@@ -51,7 +50,7 @@ async def send(file: BinaryIO, target: File, count: Count) -> None:
                 data = file.read(limits.write)
                 ended = not data
                 if data:
-                    piece = {"handle": target.handle, "buf-b64": pybase64.b64encode(data)}
+                    piece = {"handle": target.handle, "buf-b64": base64.encode_bytes(data)}
                     tickets.append((await submit("guest-file-write", piece, silent=True), len(data)))
                     count.hash(data)
             if tickets:

@@ -6,9 +6,8 @@ import argparse
 import os
 import sys
 
-import pybase64
-
 from qga.client.client import Client
+from qga.protocol import base64
 from qga.tool import output
 from qga.tool.exits import UsageError
 
@@ -26,7 +25,7 @@ def passwd(client: Client, options: argparse.Namespace) -> None:
         password = sys.stdin.buffer.readline().rstrip(b"\n")
     if not password:
         raise UsageError("the password is empty: nothing was changed")
-    client.guest_set_user_password(options.user, pybase64.b64encode_as_string(password), options.crypted)
+    client.guest_set_user_password(options.user, base64.encode(password), options.crypted)
 
 
 def ssh_key(client: Client, options: argparse.Namespace) -> None:

@@ -9,9 +9,8 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from qga.client.client import Client
+from qga.protocol import jsontext
 from qga.protocol.schema import Command, load
 from qga.tool import output
 from qga.tool.exits import UsageError
@@ -68,7 +67,7 @@ def _value(kind: Mapping[str, Any], text: str, name: str) -> Any:
     if kind.get("type") == "string":
         return text
     try:
-        return orjson.loads(text)
+        return jsontext.loads(text.encode())
     except ValueError:
         if not kind or "anyOf" in kind:
             return text

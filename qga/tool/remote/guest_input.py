@@ -6,11 +6,10 @@ import asyncio
 import time
 from collections import deque
 
-import pybase64
-
 from qga.client import AsyncClient
 from qga.client.errors import ClientError
 from qga.client.reading import shown
+from qga.protocol import base64
 from qga.tool.remote.pipeline import Pipeline, Read, is_accepted
 
 _WINDOW = 4096  # bytes typed that are under way: four times that in the FIFO, which holds 64 KiB
@@ -96,7 +95,7 @@ class GuestInput:
         if not self._lines and now - self._last_line >= self._pause:
             self._lines.append(b"h\n")
         if self._lines:
-            self._encoded = pybase64.b64encode_as_string(b"".join(self._lines))
+            self._encoded = base64.encode(b"".join(self._lines))
             self._is_flushed = False
             self._lines.clear()
             self._last_line = now

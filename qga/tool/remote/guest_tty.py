@@ -10,12 +10,11 @@ import contextlib
 import time
 from collections.abc import Sequence
 
-import pybase64
-
 from qga.client import AsyncClient
 from qga.client.errors import ClientError, CommandFailed, CommandNotFound
 from qga.client.reading import shown
 from qga.client.replies import ExecStatus
+from qga.protocol import base64
 from qga.tool.exits import of_status
 from qga.tool.remote import guest
 from qga.tool.remote.guest_input import GuestInput
@@ -112,7 +111,7 @@ class GuestTerminal:
         self._directory, candidate, path = await self._prepare(program.candidates)
         arguments, data = launched(candidate, self._directory, program)
         path = "sh" if candidate == "script" else path
-        encoded = pybase64.b64encode_as_string(data)
+        encoded = base64.encode(data)
         self._pid = (await self._client.guest_exec(path, arguments, input_data=encoded, capture_output=False)).pid
         async with Pipeline() as pipeline:
             fifo = pipeline.send(self._client.guest_file_open(f"{self._directory}/in", "r+"))  # waits for no reader

@@ -12,11 +12,10 @@ import os
 import select
 import time
 
-import pybase64
-
 from qga.client.client import Client
 from qga.client.errors import CommandFailed
 from qga.client.operations.requests import limits
+from qga.protocol import base64
 
 _MAX_PIECES = 4  # that may wait in the guest
 _HEARTBEATS = 4  # in the time that the guest waits for one
@@ -87,6 +86,6 @@ class StdinPump:
         return True
 
     def _write_line(self, line: str) -> None:
-        self._client.guest_file_write(self._handle, pybase64.b64encode_as_string(f"{line}\n".encode()))
+        self._client.guest_file_write(self._handle, base64.encode(f"{line}\n".encode()))
         self._client.guest_file_flush(self._handle)
         self._heartbeat = time.monotonic()

@@ -97,7 +97,7 @@ def with_every_number(act: Callable[[], str]) -> list[str]:
 
 def once_it_works_it_works(said: list[str], refusals: set[str]) -> None:
     assert said[0] in refusals
-    assert said[-1] == "done"
+    assert said[-1] == "done", f"{said[-1]}, with {sorted(open_descriptors())} open"
     works = said.index("done")
     assert set(said[:works]) <= refusals
     assert set(said[works:]) == {"done"}
