@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Callable
 from typing import Protocol
@@ -25,7 +26,14 @@ class Channel(Protocol):
 
 
 class ChannelError(Exception):
-    """The channel cannot be opened; the text says which and why."""
+    """The channel cannot be opened; the text says which and why.
+
+    ``busy``: another process holds the port, which has room for one; it will be free when that has ended.
+    """
+
+    def __init__(self, text: str, *, busy: bool = False) -> None:
+        super().__init__(text)
+        self.busy = busy
 
 
 def open_channel(
@@ -55,4 +63,5 @@ def open_channel(
         cid, port = path.split(":")
         return Listener(loop, listen_vsock(int(cid), int(port)), new_session, admits)
     except OSError as error:
-        raise ChannelError(f"error opening channel '{path}': {error.strerror or error}") from error
+        text = f"error opening channel '{path}': {error.strerror or error}"
+        raise ChannelError(text, busy=error.errno == errno.EBUSY) from error

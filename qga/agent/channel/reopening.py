@@ -15,6 +15,7 @@ from qga.agent.loop import Loop
 log = logging.getLogger(__name__)
 
 RETRY_PAUSE = 5.0  # seconds between two tries to open a channel, as in QEMU
+BUSY_PAUSE = 1.0  # seconds before a port that another process held is tried again
 HANGUP_PAUSE = 1.0  # seconds before a serial port that hung up is opened again; doing so at once would spin
 
 
@@ -33,11 +34,17 @@ class ReopeningChannel:
         self._waiting = False  # the log says so
 
     def open(self) -> None:
-        """Open the channel; with ``retry-path`` keep trying, otherwise raise ChannelError on failure."""
-        if self._ctx.config.retry_path:
-            self._keep_trying()
-        else:
+        """Open the channel. A port that is busy, or any with ``retry-path``, is tried until it can be opened.
+
+        Where two agents are started, a supervisor would otherwise start the second one again without end. Raises
+        ChannelError.
+        """
+        try:
             self._channel = self._opened(self._on_lost)
+        except ChannelError as error:
+            if not self._ctx.config.retry_path and not error.busy:
+                raise
+            self._wait(error)
 
     def close(self) -> None:
         """Close the channel, as the agent ends."""
@@ -48,13 +55,16 @@ class ReopeningChannel:
         try:
             self._channel = self._opened(self._on_lost)
         except ChannelError as error:
-            log.log(logging.DEBUG if self._waiting else logging.WARNING, "%s; waiting for it", error)
-            self._waiting = True
-            self._loop.call_later(RETRY_PAUSE, self._keep_trying)
+            self._wait(error)
         else:
             if self._waiting:
                 log.warning("channel %s is open", self._ctx.config.path)
             self._waiting = False
+
+    def _wait(self, error: ChannelError) -> None:
+        log.log(logging.DEBUG if self._waiting else logging.WARNING, "%s; waiting for it", error)
+        self._waiting = True
+        self._loop.call_later(BUSY_PAUSE if error.busy else RETRY_PAUSE, self._keep_trying)
 
     def _on_lost(self, reason: str) -> None:
         """Open the channel again after a pause, or end the agent if ``retry-path`` is not set.
