@@ -66,5 +66,5 @@ def parse_stat(text: str, ticks_per_second: int) -> list[dict[str, int]]:
         times = [int(column) * 1000 // ticks_per_second for column in columns]
         if len(times) == _STATES.index("softirq"):
             times.pop()  # irq and softirq come together
-        found.append({"cpu": int(number), **dict(zip(_STATES, times, strict=False))})
+        found.append({"cpu": int(number), **dict(zip(_STATES, times))})
     return found

@@ -52,6 +52,6 @@ def parse_diskstats(text: str) -> list[DiskStats]:
         major, minor, name, *rest = fields
         names = next(names for least, names in _LAYOUTS if len(rest) >= least)
         if _NUMBERS.fullmatch(" ".join((major, minor, *rest))):
-            stats = {key: int(value) for key, value in zip(names, rest, strict=False)}
+            stats = {key: int(value) for key, value in zip(names, rest)}
             found.append(DiskStats(int(major), int(minor), name, stats))
     return found

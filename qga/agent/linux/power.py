@@ -22,6 +22,7 @@ POLL = 0.2  # seconds between two looks at whether logind is still busy with put
 
 _PM_REFUSED = 128  # the least exit status of pm-suspend(8) and its kin that says that the kernel refused
 
+_PM_LOG = "/var/log/pm-suspend.log"
 _POWER_STATE = "/sys/power/state"
 _POWER_DISK = "/sys/power/disk"
 _SLEEPS = "/sys/power/suspend_stats/success"
@@ -106,16 +107,29 @@ def _pm_probe(host: Host, mode: SleepMode) -> Refusal:
 
 
 def _pm_act(host: Host, mode: SleepMode) -> Refusal:
-    before = _sleeps(host)
+    before, awakenings = _sleeps(host), _pm_awakenings(host)
     outcome = host.run((mode.pm_program,), timeout=SLEEP_TIMEOUT)
     if outcome.ok:
         return None
     refusal = f"{mode.pm_program}: {outcome.text}"
-    if (outcome.status or 0) < _PM_REFUSED and _sleeps(host) != before:
+    has_slept = _sleeps(host) != before or _pm_awakenings(host) not in ([], awakenings)
+    if (outcome.status or 0) < _PM_REFUSED and has_slept:
         # A hook failed on resume. Handing on would put a guest that has just been woken to sleep again.
         log.warning("the guest has slept, but then: %s", refusal)
         return None
     return refusal
+
+
+def _pm_awakenings(host: Host) -> list[str]:
+    """Return the lines of pm-utils' log, which begins anew with each run, that say when the guest has woken.
+
+    A hybrid sleep shows nowhere else if it took less than a second: the kernel does not count it.
+    """
+    try:
+        text = host.read(_PM_LOG)
+    except OSError:
+        return []
+    return [line for line in text.splitlines() if line.endswith(": Awake.")]
 
 
 def _systemd_probe(host: Host, mode: SleepMode) -> Refusal:

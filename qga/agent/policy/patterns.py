@@ -117,7 +117,7 @@ def _elements(patterns: object) -> Callable[[Sequence[str]], bool]:
 
     def matches(value: Sequence[str]) -> bool:
         return (len(value) == fixed or (rest and len(value) > fixed)) and all(
-            fits(element) for fits, element in zip(matchers, value, strict=False)
+            fits(element) for fits, element in zip(matchers, value)
         )
 
     return matches

@@ -35,6 +35,7 @@ GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 
 # Errors at which execvp(3) tries the next directory of PATH; E2BIG, for one, is not among them.
 _TRIES_THE_NEXT = (errno.EACCES, errno.ENOENT, errno.ESTALE, errno.ENOTDIR, errno.ENODEV, errno.ETIMEDOUT)
+_F_SETPIPE_SZ = 1031  # fcntl(2); Python 3.9 does not name it
 _PIPE_SIZE = 1024 * 1024  # bytes, the most that an unprivileged process may set: programs wait less
 _READ_SIZE = 256 * 1024  # bytes at a time, so that one program's output does not hold up the rest
 
@@ -305,5 +306,5 @@ def _pipe(theirs: list[int], ours: dict[int, Output], output: Output) -> int:
     reading, writing = os.pipe2(os.O_CLOEXEC)
     ours[reading] = output
     with contextlib.suppress(OSError):  # the user's limit for pipe buffers is reached
-        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+        fcntl.fcntl(writing, _F_SETPIPE_SZ, _PIPE_SIZE)
     return _keep(theirs, writing)

@@ -127,22 +127,43 @@ def test_failing_method_falls_back_to_the_next(host: Host, programs: FakeProgram
     assert "systemctl suspend" in programs.calls
 
 
+PM_LOG = "/var/log/pm-suspend.log"
+RUN = "Initial commandline parameters: \nSun Nov 29 09:24:17 UTC 2026: performing suspend_hybrid\n"
+AWAKE = "Sun Nov 29 09:24:24 UTC 2026: Awake.\nSun Nov 29 09:24:24 UTC 2026: Running hooks for resume\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "before", "after"),
+    [
+        ("/sys/power/suspend_stats/success", "3\n", "4\n"),
+        (PM_LOG, "", RUN + AWAKE),
+        (PM_LOG, (RUN + AWAKE).replace("09:24", "08:11"), RUN + AWAKE),
+    ],
+)
 def test_guest_that_has_slept_is_not_put_to_sleep_again(
-    host: Host, programs: FakePrograms, caplog: pytest.LogCaptureFixture
+    host: Host, programs: FakePrograms, caplog: pytest.LogCaptureFixture, path: str, before: str, after: str
 ) -> None:
     """A hook that fails on resume makes pm-suspend exit with 1 after the guest has slept and woken."""
     systemd(host, programs, power.RAM)
-    write(host, "/sys/power/suspend_stats/success", "3\n")
+    write(host, path, before)
     programs.answers |= {"pm-is-supported": OK, "pm-suspend": FAIL}
 
     def run(argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 0) -> Outcome:
         if argv[0] == "pm-suspend":
-            write(host, "/sys/power/suspend_stats/success", "4\n")
+            write(host, path, after)
         return programs.run(argv)
 
     assert power.suspend(Host(run, host.which, host.root), power.RAM) == (True, [])
     assert programs.calls[-1] == "pm-suspend"
     assert caplog.messages == ["the guest has slept, but then: pm-suspend: exit status 1: it will not"]
+
+
+def test_a_log_of_an_earlier_sleep_does_not_count(host: Host, programs: FakePrograms) -> None:
+    systemd(host, programs, power.RAM)
+    write(host, PM_LOG, RUN + AWAKE)
+    programs.answers |= {"pm-is-supported": OK, "pm-suspend": FAIL}
+    assert power.suspend(host, power.RAM) == (True, [])
+    assert "systemctl suspend" in programs.calls
 
 
 def test_hibernation_that_failed_half_way_is_an_error(host: Host, programs: FakePrograms) -> None:
