@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Tests run beside each other, but those that boot a guest: two at a time would be slower than one after the other.
+# Tests run beside each other; those of one guest are a group, which one process takes.
 PARALLEL := --numprocesses auto --dist loadgroup
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 

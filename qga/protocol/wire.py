@@ -165,7 +165,7 @@ def encode(reply: object, *, delimited: bool = False) -> bytes:
     """
     line = b""
     if not isinstance(reply, dict) or type(reply.get("id")) in _PLAIN_IDS:
-        # It has no lone surrogates, and none of what nests too deep.
+        # A lone surrogate, or nesting that is too deep, is an error here: it is spelled below.
         with contextlib.suppress(TypeError, ValueError):
             line = jsontext.dumps(reply)
     if not line or not line.isascii():

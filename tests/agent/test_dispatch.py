@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import logging
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -106,6 +107,20 @@ def test_handler_that_raises_becomes_an_error_and_a_log_line(
     assert [record.getMessage() for record in caplog.records] == [
         "guest-ping: internal error: ZeroDivisionError: by zero"
     ]
+
+
+def test_a_module_whose_file_has_gone_is_one_clear_sentence(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(ctx: Context) -> None:
+        import_module("qga.agent.removed")
+
+    monkeypatch.setattr(session_commands, "guest_ping", broken)
+    reply = carried_out(Dispatcher(context(host, SCHEMA, Policy()), bind(SCHEMA)), {"execute": "guest-ping"})
+    assert reply == Reply(
+        error(
+            "the agent cannot load its module qga.agent.removed: its files, or Python's, were removed or replaced"
+            " while it ran; it has to be restarted"
+        )
+    )
 
 
 def calls() -> list[Call]:
