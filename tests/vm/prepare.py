@@ -34,7 +34,7 @@ umount /mnt/payload
 udevadm control --reload
 udevadm trigger --subsystem-match=virtio-ports --action=add
 udevadm settle
-systemctl is-active --quiet --wait qemu-ga.service || systemctl start qemu-ga.service
+timeout 60 sh -c 'until systemctl is-active --quiet qemu-ga.service; do sleep 0.2; done'
 systemctl status --no-pager qemu-ga.service
 sync
 """
