@@ -6,12 +6,15 @@ BIN := $(VENV)/bin
 PARALLEL := --numprocesses auto --dist loadgroup
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: run run-vm test test-fast lint bench bench-client client fuzz soak vm libvirt pictures clean
+.PHONY: run run-vm test test-fast lint bench bench-client client fuzz soak packages vm libvirt pictures clean
 
 run: $(VENV)/.run
 	$(BIN)/python -m tests.demo
 
-run-vm: $(VENV)/.dev
+run-packages: $(VENV)/.dev
+	$(BIN)/python packaging/build.py
+
+vm: $(VENV)/.dev
 	$(BIN)/python -m tests.vm.demo
 
 test: $(VENV)/.dev

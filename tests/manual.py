@@ -1,4 +1,4 @@
-"""Writes ``docs/qga.1`` from the tool's parsers and the schema: ``make client``; man(7).
+"""Writes ``docs/qga.1`` from the tool's parsers and the schema, and ``docs/qemu-ga.8``: ``make client``; man(7).
 
 (argparse-manpage prints everything twice, and has no room for what a parser does not know.)
 """
@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator
 
 from qga import __version__
+from qga.agent.config import cmdline
+from qga.agent.config.options import CONFIG_PATH, POLICY
 from qga.protocol import schema
 from qga.tool import exits, subcommands
 from qga.tool.commands.schema import Entry, add_types, spelled
@@ -17,6 +19,7 @@ from qga.tool.parser import parser as parser_of
 from tests.repository import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "qga.1"
+AGENTS_PAGE = REPOSITORY / "docs" / "qemu-ga.8"
 
 _ADDRESSES = {
     "unix:/PATH, or a path": "the unix socket of a QEMU chardev, or of an agent that listens on one",
@@ -37,6 +40,24 @@ _EXAMPLES = (
     "qga freeze --timeout 60 -- lvcreate -s -n snap -L 1G vg/guest",
     "qga snapshot --qmp /run/qmp.sock",
 )
+
+
+_FILES = {
+    CONFIG_PATH: "the configuration: a key for most of the options, by the long name of the option",
+    POLICY: "rules about commands and their arguments, in TOML",
+    "/var/run/qga.state.isfrozen": "exists while filesystems are frozen, for the agent that is started next",
+}
+
+
+def agents_page() -> str:
+    lines = [
+        f'.TH QEMU\\-GA 8 "" "qga {__version__}" "Guest agents of QEMU"',
+        *(".SH NAME", r"qemu\-ga \- carry out what the host asks of a QEMU guest"),
+        *(".SH SYNOPSIS", r".B qemu\-ga", r"[\fB\-m\fR \fIMETHOD\fR \fB\-p\fR \fIPATH\fR] [\fIOPTION\fR]..."),
+        *(".SH OPTIONS", *_entries(dict(cmdline.entries()))),
+        *(".SH FILES", *_entries(_FILES)),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def page() -> str:
@@ -135,9 +156,10 @@ def _entries(meanings: dict[str, str]) -> Iterator[str]:
 
 def _text(text: str) -> str:
     """What man(7) would read as something else, escaped; without Markdown's marks."""
-    escaped = text.replace("\\", r"\e").replace("-", r"\-").replace("`", "")
+    escaped = text.replace("\\", r"\e").replace("-", r"\-").replace("`", "").replace("…", "...")
     return re.sub(r"(?m)^(?=[.'])", r"\\&", escaped)
 
 
 if __name__ == "__main__":
     PAGE.write_text(page())
+    AGENTS_PAGE.write_text(agents_page())

@@ -97,6 +97,15 @@ COMMANDS: dict[str, Subcommand] = {
         "Prints what it returns, as JSON.",
         json=True,
     ),
+    "install-agent": Subcommand(
+        "Install a package with this project's agent in the guest, through the agent that it has now",
+        "commands.install:install_agent",
+        (
+            _a("--dry-run", action="store_true", help="only say what would be done, and whether it can be"),
+            _a("file", metavar="FILE", help="the package of this machine: qga-agent_VERSION_all.deb or .rpm"),
+        ),
+        "Waits until the new agent answers; if it does not, the guest goes back to the one that it had.",
+    ),
     "schema": Subcommand(
         "List the commands that this tool knows, or describe one",
         "commands.schema:schema",

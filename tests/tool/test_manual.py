@@ -15,6 +15,7 @@ from tests.client_source import definitions
 
 def test_it_is_up_to_date() -> None:
     assert manual.PAGE.read_text() == manual.page(), "run: make client"
+    assert manual.AGENTS_PAGE.read_text() == manual.agents_page(), "run: make client"
 
 
 def test_it_has_every_command_option_and_status() -> None:
@@ -37,5 +38,6 @@ def test_it_says_what_every_member_of_the_schema_means() -> None:
 
 @pytest.mark.skipif(not shutil.which("groff"), reason="groff is not installed")
 def test_groff_has_nothing_to_say() -> None:
-    done = subprocess.run(["groff", "-man", "-ww", "-Tutf8", manual.PAGE], capture_output=True, text=True)
+    pages = [manual.PAGE, manual.AGENTS_PAGE]
+    done = subprocess.run(["groff", "-man", "-ww", "-Tutf8", *pages], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

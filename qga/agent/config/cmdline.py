@@ -65,21 +65,25 @@ class Given(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
+def entries() -> list[tuple[str, str]]:
+    """Return each option as it is given, with what it does."""
+    rows = [(_spelled(option.flags, option.metavar, option.bare), option.help) for option in OPTIONS]
+    rows += [(_spelled(*row[:2]), row[2]) for row in (CONFIG_FILE, EXPLAIN)]
+    rows += [(_spelled(flags), text) for flags, _, text in _ALL_ACTIONS]
+    return [*rows, (_spelled(JSON[0]), JSON[1])]
+
+
 def usage() -> str:
     """Return the text of --help."""
     import textwrap
 
-    rows = [(_spelled(option.flags, option.metavar, option.bare), option.help) for option in OPTIONS]
-    rows += [(_spelled(*row[:2]), row[2]) for row in (CONFIG_FILE, EXPLAIN)]
-    rows += [(_spelled(flags), text) for flags, _, text in _ALL_ACTIONS]
-    rows.append((_spelled(JSON[0]), JSON[1]))
     lines = [
         f"usage: {PROGRAM} [-m METHOD -p PATH] [options]",
         "",
         "The guest agent: carries out requests from the host.",
         "",
     ]
-    for spelled, text in rows:
+    for spelled, text in entries():
         lines.append(f"  {spelled}")
         lines += textwrap.wrap(text, 78, initial_indent=" " * 8, subsequent_indent=" " * 8)
     return "\n".join(lines) + "\n"

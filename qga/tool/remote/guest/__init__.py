@@ -25,6 +25,8 @@ themselves if the tool does not within LINGER seconds. ``terminal_prepare.sh`` m
 ``beat``    there was a line since this was last checked.
 
 ``program_prepare.sh`` makes the directory, ``program_remove.sh`` removes it, and ``program_end.sh`` ends the program.
+
+``install.sh`` installs the package of an agent.
 """
 
 from __future__ import annotations
