@@ -1,4 +1,4 @@
-"""Builds the Debian 12 guest of the tests: a root disk, and the kernel and initramfs to boot it with.
+"""Builds the Debian guests of the tests: a root disk, and the kernel and initramfs to boot it with.
 
     python -m tests.vm.image        build it, or find it in the cache, and print where it is
 
@@ -139,21 +139,22 @@ def cached(name: str) -> Iterator[tuple[Path, Path | None]]:
             filling.rename(entry)
 
 
-def build() -> Image:
-    """The base image, from the cache if it is there."""
-    key = hashlib.sha256(b"".join((HERE / n).read_bytes() for n in ("image.py", "control_shell.py"))).hexdigest()[:16]
+def build(release: str = RELEASE) -> Image:
+    """The base image of a release of Debian, from the cache if it is there."""
+    recipe = b"".join((HERE / name).read_bytes() for name in ("image.py", "control_shell.py"))
+    key = hashlib.sha256(recipe + release.encode()).hexdigest()[:16]
     with cached(f"base-{key}") as (entry, filling):
         if filling:
-            fill(filling)
+            fill(filling, release)
     return Image(entry / "root.qcow2", entry / "vmlinuz", entry / "initrd.img", key)
 
 
-def fill(directory: Path) -> None:
+def fill(directory: Path, release: str) -> None:
     with tempfile.TemporaryDirectory(prefix="build-", dir=directory.parent) as scratch:
         tar, tree, raw = Path(scratch, "root.tar"), Path(scratch, "tree"), Path(scratch, "root.raw")
-        files, sources = Path(scratch, "files"), debian_sources()
+        files, sources = Path(scratch, "files"), debian_sources(release)
         write_files(files)
-        say(f"fetching and installing the packages of Debian {RELEASE} with mmdebstrap: one or two minutes")
+        say(f"fetching and installing the packages of Debian {release} with mmdebstrap: one or two minutes")
         run(
             "mmdebstrap",
             "--mode=auto",
@@ -165,7 +166,7 @@ def fill(directory: Path) -> None:
             f"--essential-hook=sync-in {files} /",  # before the kernel's package makes the initramfs
             '--customize-hook=chroot "$1" systemctl --quiet enable qga-control-shell.service',
             f'--customize-hook=chroot "$1" systemctl --quiet mask {" ".join(MASKED_UNITS)}',
-            RELEASE,
+            release,
             tar,
             *(["-"] if sources else []),
             stdin=sources,
@@ -195,11 +196,10 @@ def write_files(root: Path) -> None:
     shutil.copy(HERE / "control_shell.py", program)
 
 
-def debian_sources() -> str:
-    """The host's own apt sources for this release, in one-line form; empty if the host has none.
+def debian_sources(release: str) -> str:
+    """The host's own apt sources for Debian, of this release, in one-line form; empty if the host has none.
 
-    A host that builds Debian 12 from a mirror near it builds the guest from there, too; otherwise mmdebstrap
-    takes its default mirror.
+    A host that has a mirror near it builds the guest from there, too; otherwise mmdebstrap takes its default mirror.
     """
     entries: list[str] = []
     directory = Path("/etc/apt/sources.list.d")
@@ -207,24 +207,24 @@ def debian_sources() -> str:
         for line in path.read_text().splitlines() if path.exists() else ():
             found = re.match(r"deb\s+(?:\[[^]]*]\s+)?(\S+)\s+(\S+)\s+(.+)", line)
             if found:
-                entries += debian_entry([found[1]], [found[2]], found[3])
+                entries += debian_entry([found[1]], [found[2]], found[3], release)
     for path in sorted(directory.glob("*.sources")):
         for paragraph in re.split(r"\n\s*\n", path.read_text()):
             fields = dict(re.findall(r"(?m)^([A-Za-z-]+):[ \t]*(.*)$", paragraph))
             if "deb" in fields.get("Types", "").split() and fields.get("Enabled", "yes") != "no":
                 entries += debian_entry(
-                    fields["URIs"].split(), fields["Suites"].split(), fields.get("Components", "")
+                    fields["URIs"].split(), fields["Suites"].split(), fields.get("Components", ""), release
                 )
     return "".join(entries)
 
 
-def debian_entry(uris: list[str], suites: list[str], components: str) -> list[str]:
-    known = {RELEASE, f"{RELEASE}-updates", f"{RELEASE}-security"}
+def debian_entry(uris: list[str], suites: list[str], components: str, release: str) -> list[str]:
+    kinds = [found[1] for suite in suites if (found := re.fullmatch("[a-z]+((?:-updates|-security)?)", suite))]
     return [
-        f"deb {uri} {suite} {components}\n"
+        f"deb {uri} {release}{kind} {components}\n"
         for uri in uris
-        for suite in suites
-        if suite in known and re.search(r"/debian(-security)?/?$", uri)
+        for kind in kinds
+        if re.search(r"/debian(-security)?/?$", uri)
     ]
 
 
