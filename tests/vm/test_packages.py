@@ -85,7 +85,7 @@ def test_one_command_installs_it(guest: Guest) -> None:
     assert guest.check("systemctl is-active qemu-ga.service qemu-guest-agent.service").split() == ["active"] * 2
     report = guest.shell("qemu-ga --self-test")[1]
     assert "udev starts qemu-ga.service with the port (/usr/lib/udev/rules.d/61-qemu-ga.rules" in report
-    assert guest.check("qemu-ga --check-config") == "OK\n"
+    guest.check("qemu-ga --check-config")
 
 
 def test_it_is_there_after_a_boot(guest: Guest) -> None:
@@ -115,7 +115,7 @@ def test_an_upgrade_waits_for_the_thaw(guest: Guest) -> None:
         assert peer.call("guest-fsfreeze-thaw") == 1
     until(lambda: pid(guest) not in (before, "0"), 60)
     with answering(guest, OURS):
-        assert guest.check("dpkg-query -W -f '${Version}' qga-agent") == "0.1.1"
+        assert guest.check("dpkg-query -W -f '${Version}' qga-agent") == "0.1.1-1"
 
 
 def test_an_upgrade_restarts_the_agent(guest: Guest) -> None:
