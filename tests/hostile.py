@@ -31,6 +31,7 @@ LEAVES: list[Any] = [
 
 # Every subcommand as it is typed. TREE is a directory of this machine, FILE a file in it, OUT one that is not there.
 WORDS: list[list[str]] = [
+    ["install-agent", "--dry-run", "PACKAGE"],  # what follows waits for minutes
     *(["ping"], ["info"], ["call", "guest-get-osinfo"], ["call", "guest-of-tomorrow", "a=1"], ["schema"]),
     *(["completion", "bash"], ["status"], ["top", "--count", "1", "--interval", "1ms"]),
     *(
@@ -161,7 +162,14 @@ def place(words: Sequence[str], directory: str) -> list[str]:
     os.mkdir(tree)
     with open(os.path.join(tree, "file"), "wb") as file:
         file.write(b"x" * 100)
-    paths = {"TREE": tree, "FILE": os.path.join(tree, "file"), "OUT": os.path.join(directory, "out")}
+    package = os.path.join(directory, "x.deb")
+    os.symlink(os.path.join(tree, "file"), package)
+    paths = {
+        "PACKAGE": package,
+        "TREE": tree,
+        "FILE": os.path.join(tree, "file"),
+        "OUT": os.path.join(directory, "out"),
+    }
     return [paths.get(word, word) for word in words]
 
 
