@@ -11,11 +11,11 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 run: $(VENV)/.run
 	$(BIN)/python -m tests.demo
 
-run-packages: $(VENV)/.dev
-	$(BIN)/python packaging/build.py
-
-vm: $(VENV)/.dev
+run-vm: $(VENV)/.dev
 	$(BIN)/python -m tests.vm.demo
+
+packages: $(VENV)/.dev
+	$(BIN)/python packaging/build.py
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PARALLEL)

@@ -24,11 +24,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 HERE = REPOSITORY / "packaging"
 OUT = REPOSITORY / "build" / "packages"
 ROOMS = {"agent": ("protocol", "agent"), "host": ("protocol", "client", "tool")}
-OF_THE_OTHER = (
-    "Conflicts=",
-    "After=qemu-guest-agent",
-    "# Only one agent can hold",
-)  # the packages exclude each other
+# Lines of the unit that the package does without: its own service has the other's name, too.
+OF_THE_OTHER = ("Conflicts=", "After=qemu-guest-agent", "# Only one agent can hold")
 
 
 def main(out: Path, version: str = __version__) -> None:
@@ -66,10 +63,11 @@ def stage_agent(root: Path) -> None:
     lib = root / "usr/lib/qga-agent"
     copy_modules(lib, ROOMS["agent"])
     fetch_tomli(lib / "vendor")
+    programs = root / "usr/libexec/qga-agent"  # a directory whose programs SELinux lets a service run
     for name in ("when-thawed", "import-settings"):
-        write(lib / name, (HERE / name).read_text(), 0o755)
-    launcher(root / "usr/sbin/qemu-ga", "qga-agent", "qga.agent.__main__")
-    unit = (REPOSITORY / "qemu-ga.service").read_text().replace("/opt/qga/bin/qemu-ga", "/usr/sbin/qemu-ga")
+        write(programs / name, (HERE / name).read_text(), 0o755)
+    launcher(programs / "qemu-ga", "qga-agent", "qga.agent.__main__")
+    unit = (REPOSITORY / "qemu-ga.service").read_text().replace("/opt/qga/bin/", f"/{programs.relative_to(root)}/")
     lines = [line for line in unit.splitlines(keepends=True) if not line.startswith(OF_THE_OTHER)]
     write(root / "usr/lib/systemd/system/qemu-ga.service", "".join(lines))
     write(root / "usr/lib/udev/rules.d/61-qemu-ga.rules", (REPOSITORY / "qemu-ga.rules").read_text())
@@ -150,6 +148,7 @@ def make_zipapp(stage: Path, target: Path) -> None:
     write(tree / "__main__.py", "import sys\n\nfrom qga.agent.__main__ import main\n\nsys.exit(main())\n")
     set_times(tree)
     zipapp.create_archive(tree, target, "/usr/bin/env python3", compressed=True)
+    target.chmod(0o755)
 
 
 def compressed(path: Path, content: bytes) -> None:

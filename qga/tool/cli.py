@@ -9,7 +9,7 @@ import sys
 
 from qga.tool import exits, output, parser, signals
 
-_WITHOUT_AGENT = ("schema", "completion")
+_WITHOUT_AGENT = ("schema", "completion", "make-iso")
 _OWN_STATUS = ("exec", "freeze", "shell")  # theirs is the status of the program that they run
 
 

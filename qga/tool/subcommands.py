@@ -102,9 +102,20 @@ COMMANDS: dict[str, Subcommand] = {
         "commands.install:install_agent",
         (
             _a("--dry-run", action="store_true", help="only say what would be done, and whether it can be"),
+            _time("--wait", "how long the installation may take, and again the first answer (default: 2m)", 120.0),
             _a("file", metavar="FILE", help="the package of this machine: qga-agent_VERSION_all.deb or .rpm"),
         ),
         "Waits until the new agent answers; if it does not, the guest goes back to the one that it had.",
+    ),
+    "make-iso": Subcommand(
+        "Make a disk from which cloud-init installs the agent at a guest's first boot; needs no agent",
+        "commands.iso:make_iso",
+        (
+            _a("--output", metavar="FILE", default="qga-install.iso", help="the disk (default: qga-install.iso)"),
+            _a("--user-data", metavar="FILE", help="user data of your own for cloud-init, which go onto the disk"),
+            _a("packages", nargs="+", metavar="PACKAGE", help="qga-agent_VERSION_all.deb or .rpm, or one of each"),
+        ),
+        "The disk is a seed of cloud-init's NoCloud: a file of ISO 9660 with the label cidata.",
     ),
     "schema": Subcommand(
         "List the commands that this tool knows, or describe one",

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,7 @@ import pytest
 from qga.agent.linux.host import Host
 from qga.agent.session import Session
 from tests.conftest import write
-from tests.repository import REPOSITORY
-
-CASES: list[dict[str, Any]] = json.loads((REPOSITORY / "tests" / "golden" / "wire.json").read_text())
-SYNC = b'{"execute": "guest-sync-delimited", "arguments": {"id": 4711}}\n'
+from tests.recorded import CASES, SYNC, SYNCED, expected, parsed
 
 
 def receive(session: Session, pieces: Iterator[bytes] | list[bytes]) -> list[dict[str, Any]]:
@@ -28,20 +24,7 @@ def receive(session: Session, pieces: Iterator[bytes] | list[bytes]) -> list[dic
         said += b"".join(iter(session.next_reply, None))
     lines = said.splitlines(keepends=True)
     assert all(line.endswith(b"\n") for line in lines)
-    return [
-        {"ff": True, "reply": json.loads(line[1:])} if line.startswith(b"\xff") else json.loads(line)
-        for line in lines
-    ]
-
-
-def expected(case: dict[str, Any], replies: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the recorded replies, with the actual text where only the error class counts."""
-    recorded: list[dict[str, Any]] = json.loads(json.dumps(case["replies"]))
-    if case.get("compare") == "class":
-        for mine, theirs in zip(replies, recorded, strict=True):
-            if "error" in theirs and "error" in mine:
-                theirs["error"]["desc"] = mine["error"]["desc"]
-    return recorded
+    return [parsed(line) for line in lines]
 
 
 def by_name(case: dict[str, Any]) -> str:
@@ -58,7 +41,7 @@ def _machine(host: Host) -> None:
 @pytest.mark.parametrize("case", CASES, ids=by_name)
 def test_recorded_exchange(case: dict[str, Any], new_session: Callable[[], Session]) -> None:
     session = new_session()
-    assert receive(session, [SYNC]) == [{"ff": True, "reply": {"return": 4711}}]
+    assert receive(session, [SYNC]) == [SYNCED]
     replies = receive(session, [case["send"].encode("latin-1")])
     assert replies == expected(case, replies)
 

@@ -46,6 +46,8 @@ PACKAGES = """
     util-linux-extra xfsprogs
 """.split()  # noqa: SIM905
 
+FURTHER = {"trixie": ["cloud-init"]}  # packages of one release
+
 # Files of the guest: path → content.
 FILES = {
     # Only what leads to the root disk; everything else is loaded by udev from the root file system.
@@ -121,12 +123,12 @@ def cache_directory() -> Path:
 
 @contextlib.contextmanager
 def cached(name: str) -> Iterator[tuple[Path, Path | None]]:
-    """(cache entry, directory to fill or None when the entry is there); one process at a time.
+    """(cache entry, directory to fill or None when the entry is there); one process at a time for each.
 
     What was filled becomes the entry in one step, when the block ends without an exception.
     """
     cache = cache_directory()
-    with open(cache / "lock", "w") as lock:
+    with open(cache / f"{name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         entry = cache / name
         if entry.exists():
@@ -159,7 +161,7 @@ def fill(directory: Path, release: str) -> None:
             "mmdebstrap",
             "--mode=auto",
             "--variant=apt",
-            f"--include={','.join(PACKAGES)}",
+            f"--include={','.join([*PACKAGES, *FURTHER.get(release, [])])}",
             "--dpkgopt=path-exclude=/usr/share/man/*",
             "--dpkgopt=path-exclude=/usr/share/doc/*",
             "--dpkgopt=path-exclude=/usr/share/locale/*",

@@ -5,6 +5,7 @@ Each release has one guest, whose tests follow each other: installed, booted, up
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,13 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.packages.conftest import build as build_packages
+from tests.recorded import CASES, play
 from tests.repository import REPOSITORY
 from tests.until import until
-from tests.vm.guest import Disk, Guest
-from tests.vm.image import Image, build, run
-from tests.vm.peer import AgentError, Peer
+from tests.vm.guest import AGENT_PORT, Disk, Guest
+from tests.vm.image import DISK_SIZE, ROOT_LABEL, Image, build, debian_sources, run
+from tests.vm.peer import Peer
 
-OTHER, OURS = "7.2", "10.2.2"
+OURS = "10.2.2"
 VERSIONS = ("0.1.0", "0.1.1")
 DATA = "/srv/data"
 PAYLOAD = "/dev/disk/by-label/qga-payload"
@@ -26,13 +29,30 @@ SERVICE = "qemu-ga.service"
 
 
 @pytest.fixture(scope="module")
-def payload(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A disk with the packages, and with those of a later version."""
-    out, image = tmp_path_factory.mktemp("packages"), tmp_path_factory.mktemp("payload") / "payload.img"
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The packages of each version, and one whose agent ends at once."""
+    out = tmp_path_factory.mktemp("packages")
     for version in VERSIONS:
-        subprocess.run([sys.executable, REPOSITORY / "packaging" / "build.py", out / version, version], check=True)
-    run("mke2fs", "-q", "-t", "ext4", "-L", "qga-payload", "-d", out, image, "64M")
+        build_packages(out / version, version)
+    tree, mute = tmp_path_factory.mktemp("mute"), out / "mute"
+    mute.mkdir()
+    run("dpkg-deb", "-R", deb(out / VERSIONS[0]), tree)
+    (tree / "usr/libexec/qga-agent/qemu-ga").write_text("#!/bin/sh\nexit 1\n")
+    run("dpkg-deb", "--root-owner-group", "-b", tree, mute)
+    return out
+
+
+@pytest.fixture(scope="module")
+def payload(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A disk with the packages."""
+    image = tmp_path_factory.mktemp("payload") / "payload.img"
+    run("mke2fs", "-q", "-t", "ext4", "-L", "qga-payload", "-d", packages, image, "64M")
     return image
+
+
+def deb(directory: Path) -> Path:
+    (package,) = directory.glob("qga-agent_*.deb")
+    return package
 
 
 @pytest.fixture(scope="module", params=["bookworm", "trixie"])
@@ -48,7 +68,7 @@ def guest(image: Image, payload: Path, request: pytest.FixtureRequest) -> Iterat
         yield guest
 
 
-def answering(guest: Guest, wanted: str) -> Peer:
+def answering(guest: Guest, wanted: str, seconds: float = 60) -> Peer:
     """Return a client of the agent of this version, once it answers."""
 
     def look() -> Peer | None:
@@ -62,7 +82,7 @@ def answering(guest: Guest, wanted: str) -> Peer:
         peer.close()
         return None
 
-    found = until(look, 60)
+    found = until(look, seconds)
     assert found is not None
     return found
 
@@ -71,21 +91,68 @@ def pid(guest: Guest) -> str:
     return guest.check(f"systemctl show -P MainPID {SERVICE}").strip()
 
 
-def test_before(guest: Guest) -> None:
+def install_agent(guest: Guest, package: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    address = f"unix:{guest.port(AGENT_PORT)}"
+    words = ["-c", address, "install-agent", *options, str(package)]
+    return subprocess.run([sys.executable, "-m", "qga.tool", *words], capture_output=True, text=True)
+
+
+def others_version(guest: Guest) -> str:
+    """Return the version of QEMU's agent, which is the one that answers."""
     version = guest.check("qemu-ga --version").split()[3]
     with answering(guest, version):
         assert not version.startswith(OURS)
+    return version
+
+
+def test_before(guest: Guest) -> None:
+    others_version(guest)
+
+
+def test_an_agent_that_does_not_answer_is_taken_back(guest: Guest, packages: Path) -> None:
+    done = install_agent(guest, deb(packages / "mute"), "--wait", "45s")
+    assert done.returncode != 0
+    assert "the new agent does not answer within 45 s" in done.stderr
+    until(lambda: "qga-agent" not in guest.shell("dpkg-query -W -f '${Package} ' 'qga*'")[1], 120)
+    others_version(guest)
+
+
+def test_the_host_installs_it_through_the_other(guest: Guest, packages: Path) -> None:
+    before = others_version(guest)
+    done = install_agent(guest, deb(packages / VERSIONS[0]))
+    assert (done.returncode, done.stderr) == (0, "")
+    first, second = done.stdout.splitlines()
+    assert first.startswith("before: ")
+    assert before in first
+    assert second.startswith("now: ")
+    assert "qga 0.1.0" in second
+    until(lambda: guest.check("ls -d /var/tmp/qga-install-* 2>/dev/null || true") == "")
+    guest.check("dpkg --purge qga-agent", timeout=120)
+    assert others_version(guest) == before
 
 
 def test_one_command_installs_it(guest: Guest) -> None:
-    said = guest.check("apt-get install -y /mnt/payload/0.1.0/qga-agent_*.deb", timeout=300)
-    assert "Removing qemu-guest-agent" in said
+    guest.check("apt-get install -y --no-install-recommends /mnt/payload/0.1.0/qga-agent_*.deb", timeout=300)
     with answering(guest, OURS) as peer:
         assert peer.call("guest-get-osinfo")["id"] == "debian"
     assert guest.check("systemctl is-active qemu-ga.service qemu-guest-agent.service").split() == ["active"] * 2
     report = guest.shell("qemu-ga --self-test")[1]
     assert "udev starts qemu-ga.service with the port (/usr/lib/udev/rules.d/61-qemu-ga.rules" in report
     guest.check("qemu-ga --check-config")
+
+
+def test_recorded_cases(guest: Guest) -> None:
+    with answering(guest, OURS) as peer:
+        for case in CASES:
+            play(peer, case)
+
+
+def test_what_the_others_package_does_to_its_service_leaves_ours(guest: Guest) -> None:
+    """An upgrade of it restarts the service of that name; its removal stops that."""
+    script = "/var/lib/dpkg/info/qemu-guest-agent.postinst configure 1:1.0"
+    guest.check(script, timeout=120)
+    with answering(guest, OURS):
+        assert guest.check("systemctl is-active qemu-ga.service") == "active\n"
 
 
 def test_it_is_there_after_a_boot(guest: Guest) -> None:
@@ -128,10 +195,46 @@ def test_an_upgrade_restarts_the_agent(guest: Guest) -> None:
 
 def test_after_its_removal_the_other_is_back(guest: Guest) -> None:
     guest.check("apt-get purge -y qga-agent", timeout=300)
-    until(lambda: guest.shell("dpkg-query -s qemu-guest-agent | grep -q 'ok installed'")[0] == 0, 120)
-    with answering(guest, guest.check("qemu-ga --version").split()[3]), pytest.raises(AgentError):
-        guest.peer().call("qga-nothing")
+    others_version(guest)
     left = "find / -xdev -name '*qga*' -o -xdev -name 'qemu-ga*' | grep -v '^/usr/local/lib/qga\\|^/mnt\\|^/proc'"
     owned = "while read -r path; do dpkg -S $path >/dev/null 2>&1 || echo $path; done"
     assert guest.check(f"{left} | {owned}") == ""
     assert guest.shell("getent passwd qemu-ga")[0] == 2
+
+
+def test_ours_stays_where_the_other_is_removed(guest: Guest) -> None:
+    guest.check("apt-get install -y --no-install-recommends /mnt/payload/0.1.0/qga-agent_*.deb", timeout=300)
+    with answering(guest, OURS):
+        guest.check("apt-get purge -y qemu-guest-agent", timeout=300)
+    with answering(guest, OURS):
+        assert guest.check("systemctl is-active qemu-ga.service qemu-guest-agent.service").split() == ["active"] * 2
+
+
+def test_cloud_init_installs_it(image: Image, packages: Path, tmp_path: Path) -> None:
+    """``image`` skips where no guest can run."""
+    seed = tmp_path / "install.iso"
+    files = [deb(packages / VERSIONS[0]), *(packages / VERSIONS[0]).glob("qga-agent-*.rpm")]
+    tool = [sys.executable, "-m", "qga.tool"]
+    subprocess.run([*tool, "make-iso", "--output", seed, *files], check=True, capture_output=True)
+    with Guest(build("trixie"), swap=False, disks=[Disk("virtio-blk-pci", path=seed)]) as guest:
+        guest.start()
+        with answering(guest, OURS, 360):
+            assert "qga 0.1.0" in guest.check("qemu-ga --version")
+
+
+def test_recipe_of_mmdebstrap(image: Image, packages: Path, tmp_path: Path) -> None:
+    """The image that docs/install.md makes has the agent, and starts it."""
+    text = (REPOSITORY / "docs" / "install.md").read_text().partition("mmdebstrap:\n\n")[2].partition("\n\n")[0]
+    recipe = shlex.split(text.replace("build/packages", str(packages / VERSIONS[0])).replace("\\\n", ""))
+    tree, raw = tmp_path / "tree", tmp_path / "root.raw"
+    tree.mkdir()
+    sources = debian_sources(recipe[-2])
+    run(*recipe[:-1], tmp_path / "root.tar", *(["-"] if sources else []), stdin=sources)
+    run("tar", "-xf", tmp_path / "root.tar", "-C", tree, "--numeric-owner")
+    run("mke2fs", "-q", "-t", "ext4", "-L", ROOT_LABEL, "-d", tree, raw, DISK_SIZE)
+    run("qemu-img", "convert", "-O", "qcow2", raw, tmp_path / "root.qcow2")
+    (kernel,), (initrd,) = tree.glob("boot/vmlinuz-*"), tree.glob("boot/initrd.img-*")
+    with Guest(Image(tmp_path / "root.qcow2", kernel, initrd, "recipe"), swap=False) as guest:
+        guest.start()
+        with answering(guest, OURS, 360) as peer:
+            assert peer.call("guest-get-osinfo")["version-id"] == "12"

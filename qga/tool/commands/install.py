@@ -8,6 +8,7 @@ that the new one answers.
 from __future__ import annotations
 
 import argparse
+import math
 import posixpath
 import secrets
 import time
@@ -22,7 +23,6 @@ from qga.tool.remote import guest
 
 NEEDED = ("guest-exec", "guest-exec-status", "guest-file-open", "guest-file-write", "guest-file-close")
 INSTALLERS = {".deb": "dpkg", ".rpm": "rpm"}
-PATIENCE = 120.0  # seconds that the installation may take, and again until the new agent answers
 PAUSE = 1.0  # seconds between two looks
 PING_TIMEOUT = 5.0  # seconds: what an agent was sent that has ended is lost
 
@@ -42,8 +42,8 @@ def install_agent(client: Client, options: argparse.Namespace) -> None:
     directory = f"/var/tmp/qga-install-{secrets.token_hex(8)}"  # noqa: S108  its name is not to be guessed
     client.run(["mkdir", "-m", "700", directory], check=True)
     client.upload(str(package), posixpath.join(directory, package.name))
-    _start(client, directory, package.name)
-    _confirm(client, directory, before)
+    _start(client, directory, package.name, options.limit)
+    _confirm(client, directory, before, options.limit)
 
 
 def _refuse_what_is_blocked(client: Client) -> None:
@@ -69,28 +69,30 @@ def _refuse_another_kind(client: Client, installer: str) -> None:
         raise ClientError(f"the guest has no {installer}: it takes another kind of package") from None
 
 
-def _start(client: Client, directory: str, name: str) -> None:
+def _start(client: Client, directory: str, name: str, wait: float) -> None:
     """Start the installation where it does not end with the agent that starts it."""
     with client.open(f"{directory}/install.sh", "w") as file:
         file.write(guest.text("install.sh"))
-    client.run(["sh", f"{directory}/install.sh", "start", f"{directory}/{name}", str(int(2 * PATIENCE))], check=True)
+    words = ["sh", f"{directory}/install.sh", "start", f"{directory}/{name}", str(math.ceil(2 * wait))]
+    client.run(words, check=True)
 
 
-def _confirm(client: Client, directory: str, before: str) -> None:
+def _confirm(client: Client, directory: str, before: str, wait: float) -> None:
     """Wait until the new agent answers, and confirm it; otherwise the guest goes back to the other by itself."""
-    status = _retried(client, lambda: _read(client, f"{directory}/result"), "the package was not installed").strip()
+    status = _retried(client, lambda: _read(client, f"{directory}/result"), wait, "the package was not installed")
     log = _read(client, f"{directory}/log") or ""
-    if status != "0":
+    if status.strip() != "0":
+        client.run(["touch", f"{directory}/confirmed"], check=True)  # nothing is to be undone
         raise ClientError(f"the package was not installed: {_last_line(log)}")
-    after = _retried(client, lambda: _ours(client), "the new agent does not answer")
+    after = _retried(client, lambda: _ours(client), wait, "the new agent does not answer")
     client.run(["touch", f"{directory}/confirmed"], check=True)
     output.line(f"before: {before}")
     output.line(f"now:    {after}")
 
 
-def _retried(client: Client, look: Callable[[], str | None], complaint: str) -> str:
+def _retried(client: Client, look: Callable[[], str | None], wait: float, complaint: str) -> str:
     """Return what ``look`` returns once that is not empty; meanwhile the agent may be away."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + wait
     while True:
         try:
             client.guest_ping(timeout=PING_TIMEOUT)
@@ -99,7 +101,7 @@ def _retried(client: Client, look: Callable[[], str | None], complaint: str) -> 
         except (AgentUnreachable, AgentTimeout, CommandFailed):
             pass
         if time.monotonic() >= deadline:
-            raise AgentTimeout(f"{complaint} within {PATIENCE:g} s; the guest goes back to the agent that it had")
+            raise AgentTimeout(f"{complaint} within {wait:g} s: the guest will take its other agent again")
         time.sleep(PAUSE)
 
 

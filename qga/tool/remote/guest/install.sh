@@ -1,5 +1,6 @@
-# install.sh start PACKAGE SECONDS: install a package away from the agent that started this. Unless the file "confirmed"
-# is beside this one within so many seconds, the guest goes back to the agent that it had.
+# install.sh start PACKAGE SECONDS: install a package away from the agent that started this, and write the exit status to
+# "result" and what was said to "log", beside this file. Unless "confirmed" is there within so many seconds, the guest
+# goes back to the agent that it had, where that was another.
 directory=$(dirname "$0") package=$2 patience=$3
 
 if [ "$1" = start ]; then
@@ -24,7 +25,10 @@ install() {
     case $kind in
         deb)
             export DEBIAN_FRONTEND=noninteractive
-            apt-get install -y --no-install-recommends --allow-downgrades "$package" || dpkg -i "$package"
+            # What is recommended would have to be fetched, and nobody is there to be asked about a changed file.
+            apt-get install -y --no-install-recommends --allow-downgrades \
+                -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$package" ||
+                dpkg --force-confdef --force-confold -i "$package"
             ;;
         rpm) rpm -U --replacepkgs --oldpackage "$package" ;;
     esac
@@ -39,13 +43,13 @@ go_back() {
 
 installed && is_upgrade=yes || is_upgrade=
 install >log 2>&1
-echo $? >status
+status=$?
+[ $status = 0 ] || [ "$is_upgrade" ] || go_back >>undone 2>&1
+echo $status >status
 mv status result
 while [ "$patience" -gt 0 ] && [ ! -e confirmed ]; do
     sleep 1
     patience=$((patience - 1))
 done
-if [ ! -e confirmed ] && [ -z "$is_upgrade" ] && installed; then
-    go_back >>log 2>&1
-fi
+[ -e confirmed ] || [ "$is_upgrade" ] || go_back >>undone 2>&1
 cd / && rm -r "$directory"

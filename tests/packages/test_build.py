@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -12,31 +11,20 @@ from pathlib import Path
 import pytest
 
 from tests.lines import Lines
+from tests.packages.conftest import build
 from tests.repository import REPOSITORY
 from tests.until import until
 
 pytestmark = [pytest.mark.forks, pytest.mark.slow]
-EPOCH = "1790000000"
-
-
-def build(out: Path) -> dict[str, bytes]:
-    command = [sys.executable, str(REPOSITORY / "packaging" / "build.py"), str(out)]
-    subprocess.run(command, check=True, env={**os.environ, "SOURCE_DATE_EPOCH": EPOCH}, capture_output=True)
-    return {path.name: path.read_bytes() for path in out.iterdir()}
-
-
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("packages")
-    build(out)
-    return out
 
 
 def test_two_builds_are_the_same(packages: Path, tmp_path: Path) -> None:
-    again = build(tmp_path / "again")
-    assert sorted(again) == sorted(path.name for path in packages.iterdir())
-    assert len(again) == 5
-    assert [name for name, content in again.items() if content != (packages / name).read_bytes()] == []
+    once, again = (
+        {path.name: path.read_bytes() for path in out.iterdir()} for out in (packages, build(tmp_path / "again"))
+    )
+    assert sorted(once) == sorted(again)
+    assert len(once) == 5
+    assert [name for name, content in once.items() if content != again[name]] == []
 
 
 @pytest.mark.skipif(shutil.which("lintian") is None, reason="lintian is not installed")
