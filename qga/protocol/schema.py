@@ -133,7 +133,8 @@ class Schema:
         if kind == "alternate":
             return {"title": reference, "anyOf": [self.type(branch) for branch in entry["data"].values()]}
         if kind == "union":
-            return {"title": reference, "oneOf": self._branches(entry)}
+            branches = self._branches(entry)
+            return {"title": reference, "oneOf": branches, "discriminator": entry["discriminator"]}
         return self._members(entry["data"])
 
     def _members(self, data: Mapping[str, Any]) -> dict[str, Any]:

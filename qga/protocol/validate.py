@@ -80,6 +80,7 @@ class _Problem(Exception):  # noqa: N818  it never leaves this module
 
 def _visit(shape: Mapping[str, Any], value: object) -> None:
     """Raise _Problem for the first problem: members in the schema's order, as QEMU's visitor takes them."""
+    shape = _branch(shape, value) if "oneOf" in shape else shape
     kind = shape.get("type")
     if kind == "object" and isinstance(value, dict):
         for name, member in shape["properties"].items():
@@ -95,6 +96,13 @@ def _visit(shape: Mapping[str, Any], value: object) -> None:
             _descend(shape["items"], element, number)
     elif not _fits(shape, value):
         raise _Problem(partial(_refusal, shape, value))
+
+
+def _branch(union: Mapping[str, Any], value: object) -> Mapping[str, Any]:
+    """Return the branch of a union that the word in its discriminator names; else the first, for its complaint."""
+    name, branches = union["discriminator"], union["oneOf"]
+    word = value.get(name) if isinstance(value, dict) else None
+    return next((branch for branch in branches if word in branch["properties"][name]["enum"]), branches[0])
 
 
 def _descend(shape: Mapping[str, Any], value: object, step: str | int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ OF_THE_WIRE = [
     "tests/agent/test_golden.py",
     "tests/agent/test_session.py",
     "tests/agent/test_cost.py",
+    "tests/fuzz/test_targets.py",
 ]
 NEED_THEM = ["tests/protocol/test_jsontext.py"]
 
@@ -38,6 +40,14 @@ except RequestError as error:
 """
 
 
+WITHOUT = """
+import sys
+sys.modules[sys.argv.pop(1)] = None
+from qga.agent.__main__ import main
+sys.exit(main())
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.forks
 def test_the_tests_of_the_wire_pass_without_them() -> None:
@@ -56,3 +66,22 @@ def test_the_tests_of_the_wire_pass_without_them() -> None:
 def test_releases_that_are_too_old_are_not_used() -> None:
     done = subprocess.run([sys.executable, "-c", OLD], cwd=REPOSITORY, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("Invalid parameter type for 'id', expected: integer\n", "")
+
+
+@pytest.mark.forks
+@pytest.mark.parametrize(
+    ("module", "options", "text"),
+    [
+        ("daemon", "-d -m unix-listen -p {0}/sock", "-d needs python-daemon, which is not installed"),
+        (
+            "serial",
+            "-m isa-serial -p /dev/null",
+            "error opening channel '/dev/null': isa-serial needs pyserial, which is not installed",
+        ),
+    ],
+)
+def test_what_a_start_lacks_is_said(module: str, options: str, text: str, tmp_path: Path) -> None:
+    words = [*options.format(tmp_path).split(), "-t", str(tmp_path), "-f", f"{tmp_path}/pid", "-c", "/dev/null"]
+    done = subprocess.run([sys.executable, "-c", WITHOUT, module, *words], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert set(done.stderr.splitlines()) == {f"qemu-ga: {text}"}

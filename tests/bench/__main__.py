@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.bench import crowd, guest, hostile
+from tests.bench import crowd, guest, hostile, installed, plain
 from tests.bench.agents import OURS, Agent, reference
 from tests.bench.audited import audited
 from tests.bench.client import Client, request
@@ -113,12 +113,14 @@ def main() -> None:
             Agent("reference-beside", (reference(),), directory) as theirs,
         ):
             results += timed(RULED, ours.connect(), theirs.connect(), None, rounds)
+        results += plain.results(directory, rounds)
         results += hostile.results(directory, rounds)
         results += crowd.results(rounds)
         results += processes(directory)
         grown = growth(directory)
     os.sched_setaffinity(0, processors)  # a guest is a machine of its own, with two processors
     results += guest.results(rounds)
+    results += installed.results()
     print("\n" + table(results))
     print("\n".join(grown))
     OUTPUT.mkdir(parents=True, exist_ok=True)

@@ -101,6 +101,13 @@ ROWS = [
     *_commands(1.0, 300, "guest-get-cpustats", "guest-get-diskstats", "guest-network-get-interfaces"),
 ]
 
+# Without orjson, pybase64 and fastjsonschema.
+PLAIN = [
+    Row("guest-ping, without accelerators", 0.6, partial(_command, "guest-ping"), 3000),
+    Row("guest-file-write 1 MiB, without accelerators", 1.0, partial(_write, MIB), 16, MIB),
+    Row("guest-file-read 1 MiB, without accelerators", 1.0, partial(_read, MIB), 16, MIB),
+]
+
 # Over virtio-serial, in a guest whose processor is emulated.
 IN_GUEST = [
     Row("guest-ping in a guest", 1.0, partial(_command, "guest-ping"), 300),

@@ -9,8 +9,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from qga.client.commands import Commands
 from qga.client.connection import AHEAD
 from qga.client.reading import checked, parsed
@@ -56,11 +54,11 @@ def replies(data: bytes) -> None:
                 _deliver(connection, b'{"return":{},"id":%d}\n' % choices.pick(sent), answered, given_up)
             case 5:
                 _deliver(connection, choices.pick(_PIECES), answered, given_up)
-        sent += [orjson.loads(request)["id"] for request in connection.outgoing()]
+        sent += [json.loads(request)["id"] for request in connection.outgoing()]
     _deliver(connection, b"\n", answered, given_up)
     while set(submitted) - set(sent) - given_up:
         _deliver(connection, b'{"return":{},"id":%d}\n' % sent[-1], answered, given_up)
-        more = [orjson.loads(request)["id"] for request in connection.outgoing()]
+        more = [json.loads(request)["id"] for request in connection.outgoing()]
         assert more, "what is under way has ended, and what waits does not go"
         sent += more
     assert sent == sorted(sent)
@@ -87,7 +85,7 @@ def shapes(data: bytes) -> None:
     choices = Choices(data)
     command = choices.pick(_RETURNING)
     assert command.returns is not None
-    value = parsed(orjson.dumps(_sendable(choices.value(_SCHEMA.type(command.returns)))))
+    value = parsed(json.dumps(_sendable(choices.value(_SCHEMA.type(command.returns)))).encode())
     method = getattr(_Answered(value), command.function)
     method(**{one: [] for one, about in inspect.signature(method).parameters.items() if about.default is about.empty})
     client = _Answered(value)

@@ -21,6 +21,14 @@ SHAPE: Mapping[str, Any] = (
                 {"enum": "Whence", "data": ["set", "cur"]},
                 {"alternate": "FileWhence", "data": {"value": "int", "name": "Whence"}},
                 {"struct": "Cpu", "data": {"logical-id": "int", "online": "bool", "*can-offline": "bool"}},
+                {"struct": "Fast", "data": {"speed": "int"}},
+                {"struct": "Slow", "data": {}},
+                {
+                    "union": "Pace",
+                    "base": {"kind": "Whence"},
+                    "discriminator": "kind",
+                    "data": {"set": "Fast", "cur": "Slow"},
+                },
                 {
                     "command": "guest-x",
                     "since": "1.0",
@@ -32,6 +40,7 @@ SHAPE: Mapping[str, Any] = (
                         "*only": "Whence",
                         "*index": "uint64",
                         "*ratio": "number",
+                        "*pace": "Pace",
                     },
                 },
             ]
@@ -60,6 +69,8 @@ def said(arguments: object) -> str:
         {"cpus": [{"logical-id": -(2**63), "online": False}], "index": 2**64 - 1},
         {"cpus": [], "index": -1, "ratio": 1},
         {"cpus": [], "ratio": 1.5},
+        {"cpus": [], "pace": {"kind": "set", "speed": 3}},
+        {"cpus": [], "pace": {"kind": "cur"}},
     ],
 )
 def test_accepted(arguments: object) -> None:
@@ -98,6 +109,11 @@ def test_accepted(arguments: object) -> None:
         ({"cpus": [], "index": "1"}, "Parameter 'index' expects uint64"),
         ({"cpus": [], "index": 2**64}, "Parameter 'index' expects uint64"),
         ({"cpus": [], "ratio": True}, "Invalid parameter type for 'ratio', expected: number"),
+        ({"cpus": [], "pace": "set"}, "Invalid parameter type for 'pace', expected: object"),
+        ({"cpus": [], "pace": {"speed": 3}}, "Parameter 'pace.kind' is missing"),
+        ({"cpus": [], "pace": {"kind": "end"}}, "Parameter 'pace.kind' does not accept value 'end'"),
+        ({"cpus": [], "pace": {"kind": "set"}}, "Parameter 'pace.speed' is missing"),
+        ({"cpus": [], "pace": {"kind": "cur", "speed": 3}}, "Parameter 'pace.speed' is unexpected"),
         ({"cpus": [], "x": 1}, "Parameter 'x' is unexpected"),
     ],
 )
@@ -128,7 +144,9 @@ values = st.recursive(
     | st.integers(-(2**65), 2**65),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["logical-id", "online", "can-offline", "zz"]), inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["logical-id", "online", "can-offline", "kind", "speed", "zz"]), inner, max_size=4
+        )
     ),
     max_leaves=8,
 )

@@ -16,8 +16,10 @@ _CC = 6  # index of the control characters in what tcgetattr(3) returns
 
 def open_serial(loop: Loop, path: str, new_session: NewSession, on_lost: Callable[[str], None]) -> Stream:
     """Open and set up the serial port: raw, no flow control. Raises OSError."""
-    import serial  # imported here: only a guest with a serial channel needs it
-
+    try:
+        import serial  # imported here: only a guest with a serial channel needs it
+    except ImportError:
+        raise OSError(errno.ENOPKG, "isa-serial needs pyserial, which is not installed", path) from None
     try:
         port = serial.Serial(path, BAUD_RATE, timeout=0, exclusive=True)
     except serial.SerialException as error:

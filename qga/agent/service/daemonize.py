@@ -101,8 +101,10 @@ def daemonize(
 
 
 def _detach(pidfile: AbstractContextManager[object] | None, preserve: list[int]) -> None:
-    import daemon  # costs a few ms, and only -d needs it
-
+    try:
+        import daemon  # costs a few ms, and only -d needs it
+    except ImportError:
+        raise DaemonError("-d needs python-daemon, which is not installed") from None
     try:
         daemon.DaemonContext(
             detach_process=True,

@@ -1,0 +1,57 @@
+"""How long a guest is between two agents when the package is installed, and when it is removed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.bench.report import Result
+from tests.repository import REPOSITORY
+from tests.until import until
+from tests.vm.guest import Disk, Guest
+from tests.vm.image import build, missing_programs, run
+
+OURS = "10.2.2"
+PATIENCE = 120.0  # seconds
+PAYLOAD = "/dev/disk/by-label/qga-payload"
+
+
+def results() -> list[Result]:
+    """Return the result; none where this machine cannot run the guest."""
+    if missing_programs():
+        return []
+    with tempfile.TemporaryDirectory(prefix="qga-bench-") as name:
+        packages, disk = Path(name, "packages"), Path(name, "payload.img")
+        subprocess.run([sys.executable, REPOSITORY / "packaging" / "build.py", packages], check=True)
+        run("mke2fs", "-q", "-t", "ext4", "-L", "qga-payload", "-d", packages, disk, "64M")
+        with Guest(build(), swap=False, disks=[Disk("virtio-blk-pci", path=disk)]) as guest:
+            guest.boot()
+            guest.check(f"mkdir -p /mnt/payload; mount {PAYLOAD} /mnt/payload")
+            until(lambda: version(guest) not in ("", OURS), PATIENCE)
+            ours = spent(guest, "dpkg -i /mnt/payload/qga-agent_*.deb", ours=True)
+            theirs = spent(guest, "dpkg --purge qga-agent", ours=False)
+    note = "≤ 10 s; beside it, from its removal to QEMU's answer"
+    return [Result("from the installation to the first answer", ours, theirs, "s", note=note)]
+
+
+def spent(guest: Guest, script: str, *, ours: bool) -> float:
+    """Return the seconds from the start of a script until the agent that is wanted answers."""
+    begun = time.perf_counter()
+    number = guest.shell_start(script)
+    until(lambda: (version(guest) == OURS) if ours else version(guest) not in ("", OURS), PATIENCE)
+    passed = time.perf_counter() - begun
+    guest.shell_result(number, PATIENCE)
+    return passed
+
+
+def version(guest: Guest) -> str:
+    """Return the version of the agent that answers within a second, or an empty text."""
+    with guest.peer(timeout=1) as peer:
+        try:
+            peer.sync()
+            return str(peer.call("guest-info")["version"])
+        except TimeoutError:
+            return ""
