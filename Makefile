@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Tests run beside each other; those of one guest are a group, which one process takes.
-PARALLEL := --numprocesses auto --dist loadgroup
+# Tests run beside each other, in the order of tests/conftest.py; those of one guest are a group, which one process takes.
+PARALLEL := --numprocesses auto --dist loadgroup --no-loadscope-reorder
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .PHONY: run run-vm test test-fast lint bench bench-client client fuzz soak packages vm libvirt pictures clean

@@ -21,7 +21,7 @@ from tests.lines import Lines
 from tests.until import until
 
 HELLO = b"Hello World!\n\0"
-LOOP = "for i in 1 2; do echo stdout; sleep 0.5; echo stderr >&2; sleep 0.5; done"
+LOOP = "for i in 1 2; do echo stdout; sleep 0.1; echo stderr >&2; sleep 0.1; done"
 CONFIGURATION = """\
 [general]
 daemon=false

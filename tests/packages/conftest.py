@@ -18,6 +18,14 @@ from tests.repository import REPOSITORY
 EPOCH = "1790000000"
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep these tests together: they share the packages, and the trees."""
+    for item in items:
+        if item.path.is_relative_to(os.path.dirname(__file__)):
+            item.add_marker(pytest.mark.xdist_group("packages"))
+
+
 def build(out: Path, *version: str) -> Path:
     """Build the packages, and return where they are."""
     command = [sys.executable, str(REPOSITORY / "packaging" / "build.py"), str(out), *version]
