@@ -13,8 +13,10 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import time
 import zipapp
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 from qga import __version__
@@ -24,23 +26,26 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 HERE = REPOSITORY / "packaging"
 OUT = REPOSITORY / "build" / "packages"
 ROOMS = {"agent": ("protocol", "agent"), "host": ("protocol", "client", "tool")}
-# Lines of the unit that the package does without: its own service has the other's name, too.
-OF_THE_OTHER = ("Conflicts=", "After=qemu-guest-agent", "# Only one agent can hold")
 
 
 def main(out: Path, version: str = __version__) -> None:
     """Lay out the trees, and make the .deb, the .rpm and the zipapp of them."""
-    shutil.rmtree(out, ignore_errors=True)
+    os.environ["TZ"] = "UTC"  # a zip file has local times
+    time.tzset()
+    out.mkdir(parents=True, exist_ok=True)
+    for old in (*out.glob("*.deb"), *out.glob("*.rpm"), *out.glob("*.pyz")):
+        old.unlink()
     stage = out / "stage"
-    stage.mkdir(parents=True)
+    stage.mkdir()
     stage_agent(stage / "agent")
     stage_host(stage / "host")
-    stage_documents(stage / "agent-documents", "qemu-ga.8")
-    stage_documents(stage / "host-documents", "qga.1")
+    notice = "\n\ntomli, in /usr/lib/qga-agent/vendor:\n\n" + next(stage.rglob("tomli/NOTICE")).read_text()
+    stage_documents(stage / "agent-documents", "qemu-ga.8", notice)
+    stage_documents(stage / "host-documents", "qga.1", "")
     shutil.copytree(HERE / "scripts", stage / "scripts")
     write(stage / "changelog.yaml", changelog(version))
     make_zipapp(stage, out / "qemu-ga.pyz")
-    set_times(out)
+    normalise(stage)
     environment = {**os.environ, "VERSION": version, "SOURCE_DATE_EPOCH": str(epoch())}
     nfpm = Path(sys.executable).with_name("nfpm")
     for name in ("agent", "host"):
@@ -50,6 +55,7 @@ def main(out: Path, version: str = __version__) -> None:
     shutil.rmtree(stage)
 
 
+@cache
 def epoch() -> int:
     """Return the time of the commit, in seconds since 1970, or SOURCE_DATE_EPOCH where that is set."""
     if "SOURCE_DATE_EPOCH" in os.environ:
@@ -68,8 +74,7 @@ def stage_agent(root: Path) -> None:
         write(programs / name, (HERE / name).read_text(), 0o755)
     launcher(programs / "qemu-ga", "qga-agent", "qga.agent.__main__")
     unit = (REPOSITORY / "qemu-ga.service").read_text().replace("/opt/qga/bin/", f"/{programs.relative_to(root)}/")
-    lines = [line for line in unit.splitlines(keepends=True) if not line.startswith(OF_THE_OTHER)]
-    write(root / "usr/lib/systemd/system/qemu-ga.service", "".join(lines))
+    write(root / "usr/lib/systemd/system/qemu-ga.service", unit)
     write(root / "usr/lib/udev/rules.d/61-qemu-ga.rules", (REPOSITORY / "qemu-ga.rules").read_text())
     write(root / "usr/lib/sysusers.d/qemu-ga.conf", (REPOSITORY / "qemu-ga.sysusers").read_text())
     write(root / "etc/qemu/qemu-ga.conf", configuration())
@@ -93,12 +98,14 @@ def copy_modules(lib: Path, rooms: tuple[str, ...]) -> None:
 
 
 def fetch_tomli(directory: Path) -> None:
-    """Unpack tomli, which Python 3.9 and 3.10 need to read a policy."""
+    """Unpack tomli, which Python 3.9 and 3.10 need to read a policy, with its licence."""
     words = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     words += ["--target", str(directory), "--no-deps", "--only-binary", ":all:", "--platform", "any"]
-    words += ["--python-version", "3.9", "--implementation", "py", "--abi", "none", "tomli"]
-    subprocess.run(words, check=True)
+    words += ["--python-version", "3.9", "--implementation", "py", "--abi", "none"]
+    subprocess.run([*words, "--require-hashes", "--requirement", str(HERE / "tomli.txt")], check=True)
     for metadata in directory.glob("*.dist-info"):
+        (licence,) = metadata.rglob("LICENSE*")
+        shutil.copy(licence, directory / "tomli" / "NOTICE")
         shutil.rmtree(metadata)
 
 
@@ -120,11 +127,11 @@ def configuration() -> str:
     return "\n".join(lines) + "\n"
 
 
-def stage_documents(directory: Path, page: str) -> None:
-    """Lay out what rpm marks as documents: the man page, the licence and the history."""
+def stage_documents(directory: Path, page: str, notice: str) -> None:
+    """Lay out what rpm marks as documents: the man page, the licence, with that of others, and the history."""
     compressed(directory / f"{page}.gz", (REPOSITORY / "docs" / page).read_bytes())
     compressed(directory / "CHANGELOG.md.gz", (REPOSITORY / "CHANGELOG.md").read_bytes())
-    write(directory / "copyright", (REPOSITORY / "LICENSE").read_text())
+    write(directory / "copyright", (REPOSITORY / "LICENSE").read_text() + notice)
 
 
 def changelog(version: str) -> str:
@@ -146,7 +153,7 @@ def make_zipapp(stage: Path, target: Path) -> None:
     copy_modules(tree, ROOMS["agent"])
     shutil.copytree(stage / "agent/usr/lib/qga-agent/vendor", tree, dirs_exist_ok=True)
     write(tree / "__main__.py", "import sys\n\nfrom qga.agent.__main__ import main\n\nsys.exit(main())\n")
-    set_times(tree)
+    normalise(tree)
     zipapp.create_archive(tree, target, "/usr/bin/env python3", compressed=True)
     target.chmod(0o755)
 
@@ -164,10 +171,11 @@ def write(path: Path, text: str, mode: int = 0o644) -> None:
     path.chmod(mode)
 
 
-def set_times(root: Path) -> None:
-    """Give all that was laid out the time of the commit."""
+def normalise(root: Path) -> None:
+    """Give all that was laid out the time of the commit, and modes that depend on no umask."""
     for path in [root, *root.rglob("*")]:
-        os.utime(path, (epoch(), epoch()), follow_symlinks=False)
+        path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+        os.utime(path, (epoch(), epoch()))
 
 
 if __name__ == "__main__":

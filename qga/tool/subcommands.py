@@ -105,7 +105,7 @@ COMMANDS: dict[str, Subcommand] = {
             _time("--wait", "how long the installation may take, and again the first answer (default: 2m)", 120.0),
             _a("file", metavar="FILE", help="the package of this machine: qga-agent_VERSION_all.deb or .rpm"),
         ),
-        "Waits until the new agent answers; if it does not, the guest goes back to the one that it had.",
+        "Waits until the new agent answers; if it does not, the guest goes back to its distribution's agent.",
     ),
     "make-iso": Subcommand(
         "Make a disk from which cloud-init installs the agent at a guest's first boot; needs no agent",

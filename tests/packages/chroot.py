@@ -15,13 +15,10 @@ from typing import Self
 
 from tests.vm.image import cached, debian_sources, run, say
 
-PACKAGES = ("init-system-helpers", "python3", "udev")
+PACKAGES = ("init-system-helpers", "python3", "qemu-guest-agent", "udev")
 FURTHER = {  # the modules that qga uses where they are there, in this release's versions
     "bullseye": ("python3-daemon", "python3-jsonschema", "python3-serial"),
-    "bookworm": (
-        *("python3-daemon", "python3-fastjsonschema", "python3-jsonschema", "python3-serial"),
-        "qemu-guest-agent",  # what the package takes the place of
-    ),
+    "bookworm": ("python3-daemon", "python3-fastjsonschema", "python3-jsonschema", "python3-serial"),
 }
 _ENTER = 'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$0" "$@"'
 

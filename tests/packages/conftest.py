@@ -26,10 +26,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("packages"))
 
 
-def build(out: Path, *version: str) -> Path:
+def build(out: Path, *version: str, umask: int = 0o022, zone: str = "UTC") -> Path:
     """Build the packages, and return where they are."""
     command = [sys.executable, str(REPOSITORY / "packaging" / "build.py"), str(out), *version]
-    subprocess.run(command, check=True, env={**os.environ, "SOURCE_DATE_EPOCH": EPOCH}, capture_output=True)
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": EPOCH, "TZ": zone}
+    subprocess.run(command, check=True, env=environment, capture_output=True, umask=umask)
     return out
 
 

@@ -33,7 +33,7 @@ def install(chroot: Chroot, packages: Path) -> None:
     """Install the agent's package as one does without a network, and give the machine what the cases assume."""
     (package,) = packages.glob("qga-agent_*.deb")
     (chroot.root / "tmp" / package.name).write_bytes(package.read_bytes())
-    chroot.check("dpkg", "-i", f"/tmp/{package.name}")
+    chroot.check("dpkg", "--force-confold", "-i", f"/tmp/{package.name}")
     (chroot.root / "sys/devices/system/cpu/cpu0").mkdir(parents=True)
     memory = chroot.root / "sys/devices/system/memory/memory0"
     memory.mkdir(parents=True)
@@ -106,19 +106,39 @@ def test_cases_with_the_libraries_of_debian_12(twelves_machine: Machine) -> None
         play(twelves_machine.shared, case)
 
 
-def test_after_a_purge_everything_is_as_before(release: Callable[[str], Chroot], packages: Path) -> None:
-    """QEMU's agent, which the package took the place of, stays installed, and has its files' names again."""
-    chroot = release("bookworm")
+@pytest.mark.parametrize("name", ["bullseye", "bookworm"])
+def test_after_a_purge_everything_is_as_before(name: str, release: Callable[[str], Chroot], packages: Path) -> None:
+    """QEMU's agent stays installed, and has its files' names and the configuration written for it again."""
+    chroot = release(name)
+    mine = chroot.root / "etc/qemu/qemu-ga.conf"
+    mine.write_text("[general]\nblock-rpcs=guest-exec\n")
     before, other = chroot.files(), chroot.check("qemu-ga", "--version")
     users = (chroot.root / "etc/passwd").read_text()
     install(chroot, packages)
     assert "qga" in chroot.check("qemu-ga", "--version")
     assert chroot.check("dpkg-query", "-W", "-f", "${Status}", "qemu-guest-agent") == "install ok installed"
+    assert mine.read_text() == "[general]\nblock-rpcs=guest-exec\n"
+    mine.write_text("[general]\n")
     chroot.check("dpkg", "--purge", "qga-agent")
     assert chroot.check("qemu-ga", "--version") == other
     shutil.rmtree(chroot.root / "sys/devices")
     assert chroot.files() ^ before == set()
+    assert mine.read_text() == "[general]\nblock-rpcs=guest-exec\n"
     assert (chroot.root / "etc/passwd").read_text() == users
+
+
+def test_it_is_not_installed_from_outside_of_its_system(twelve: Chroot) -> None:
+    """With DPKG_ROOT set, its scripts would change the system that dpkg runs in."""
+    done = twelve.run("env", "DPKG_ROOT=/elsewhere", "/var/lib/dpkg/info/qga-agent.preinst", "upgrade", "0.1")
+    assert (done.returncode, "use chroot" in done.stderr) == (1, True)
+
+
+def test_a_damaged_installation_can_be_removed(release: Callable[[str], Chroot], packages: Path) -> None:
+    chroot = release("bookworm")
+    install(chroot, packages)
+    for name in ("lib", "libexec"):
+        shutil.rmtree(chroot.root / "usr" / name / "qga-agent")
+    chroot.check("dpkg", "--purge", "qga-agent")
 
 
 def test_an_upgrade_to_debian_13_keeps_the_agent(twelve: Chroot) -> None:

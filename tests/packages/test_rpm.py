@@ -20,14 +20,6 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which("rpm"), reason="rpm is not installed"),
 ]
 
-SETTINGS = """\
-# Comma-separated block list of RPCs to disable
-BLACKLIST_RPC=guest-file-open,guest-exec
-FSFREEZE_HOOK_PATHNAME=/etc/qemu-ga/fsfreeze-hook
-FILTER_RPC_ARGS="--allow-rpcs=guest-ping"
-TIMEOUT="5
-"""
-
 
 def rpm(chroot: Chroot, *words: str | Path) -> str:
     """Run this machine's rpm on the tree; the packages' scripts run in it."""
@@ -40,16 +32,12 @@ def test_installation_upgrade_and_removal(release: Callable[[str], Chroot], pack
     chroot = release("bookworm")
     (first,), (second,) = (out.glob("qga-agent-*.rpm") for out in (packages, build(tmp_path / "later", "0.1.1")))
     (chroot.root / "etc/sysconfig").mkdir()
-    (chroot.root / "etc/sysconfig/qemu-ga").write_text(SETTINGS)
+    (chroot.root / "etc/sysconfig/qemu-ga").write_text("BLACKLIST_RPC=guest-file-open,guest-exec\n")
     chroot.check("dpkg", "--purge", "qemu-guest-agent")
     before = chroot.files()
 
-    said = rpm(chroot, "--install", "--nodeps", first)
-    assert "took over from /etc/sysconfig/qemu-ga: block-rpcs, fsfreeze-hook, allow-rpcs" in said
-    assert "line 5: 'TIMEOUT=\"5' was not taken over: No closing quotation" in said
-    dumped = chroot.check("qemu-ga", "--dump-conf").splitlines()
-    assert {"block-rpcs=guest-exec,guest-file-open", "allow-rpcs=guest-ping"} <= set(dumped)
-    assert "fsfreeze-hook=/etc/qemu-ga/fsfreeze-hook" in dumped
+    assert "took over from /etc/sysconfig/qemu-ga: block-rpcs" in rpm(chroot, "--install", "--nodeps", first)
+    assert "block-rpcs=guest-exec,guest-file-open" in chroot.check("qemu-ga", "--dump-conf").splitlines()
     alias = chroot.root / "etc/systemd/system/qemu-guest-agent.service"
     assert str(alias.readlink()) == "/usr/lib/systemd/system/qemu-ga.service"
 

@@ -44,7 +44,7 @@ def test_a_seed_with_the_package(tmp_path: Path, package: Path) -> None:
     assert set(found) == {"meta-data", "user-data", "vendor-data", package.name}
     assert found[package.name] == package.read_bytes()
     assert found["vendor-data"].startswith(b"#!/bin/sh\n")
-    assert b'dpkg -i "$directory"/*.deb' in found["vendor-data"]
+    assert b'install_file "$package"' in found["vendor-data"]
 
 
 def test_user_data_are_the_users(tmp_path: Path, package: Path) -> None:

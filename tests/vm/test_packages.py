@@ -112,12 +112,14 @@ def test_before(guest: Guest) -> None:
 def test_an_agent_that_does_not_answer_is_taken_back(guest: Guest, packages: Path) -> None:
     done = install_agent(guest, deb(packages / "mute"), "--wait", "45s")
     assert done.returncode != 0
-    assert "the new agent does not answer within 45 s" in done.stderr
-    until(lambda: "qga-agent" not in guest.shell("dpkg-query -W -f '${Package} ' 'qga*'")[1], 120)
+    assert "the new agent does not answer within 45 s" in done.stderr, done.stderr
+    status = "dpkg-query -W -f '${db:Status-Status}' qga-agent"
+    until(lambda: guest.check(status) == "config-files", 120)
     others_version(guest)
 
 
-def test_the_host_installs_it_through_the_other(guest: Guest, packages: Path) -> None:
+def test_the_host_installs_it_after_all(guest: Guest, packages: Path) -> None:
+    """The package was removed, and not purged."""
     before = others_version(guest)
     done = install_agent(guest, deb(packages / VERSIONS[0]))
     assert (done.returncode, done.stderr) == (0, "")
@@ -193,10 +195,19 @@ def test_an_upgrade_restarts_the_agent(guest: Guest) -> None:
     assert pid(guest) != before
 
 
+def test_the_host_upgrades_it(guest: Guest, packages: Path) -> None:
+    with answering(guest, OURS):
+        pass
+    done = install_agent(guest, deb(packages / VERSIONS[1]))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "qga 0.1.0" in done.stdout  # of both: it is what the modules say of themselves
+    assert guest.check("dpkg-query -W -f '${Version}' qga-agent") == "0.1.1-1"
+
+
 def test_after_its_removal_the_other_is_back(guest: Guest) -> None:
     guest.check("apt-get purge -y qga-agent", timeout=300)
     others_version(guest)
-    left = "find / -xdev -name '*qga*' -o -xdev -name 'qemu-ga*' | grep -v '^/usr/local/lib/qga\\|^/mnt\\|^/proc'"
+    left = "find / -xdev -name '*qga*' -o -xdev -name 'qemu-g*' | grep -v '^/usr/local/lib/qga\\|^/mnt\\|^/proc'"
     owned = "while read -r path; do dpkg -S $path >/dev/null 2>&1 || echo $path; done"
     assert guest.check(f"{left} | {owned}") == ""
     assert guest.shell("getent passwd qemu-ga")[0] == 2

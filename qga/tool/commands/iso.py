@@ -12,31 +12,28 @@ import io
 from pathlib import Path
 
 from qga.tool import output
+from qga.tool.commands.install import package_file
 from qga.tool.exits import MissingExtraError, UsageError
 from qga.tool.remote import guest
 
 LABEL = "cidata"  # by which cloud-init knows it
-KINDS = (".deb", ".rpm")
 NO_USER_DATA = b"#cloud-config\n{}\n"
 
 
 def make_iso(options: argparse.Namespace) -> None:
     """Write the disk. Raises UsageError for what is no package, and FileExistsError if the disk is there."""
-    packages = {path.name: path.read_bytes() for path in map(_package, options.packages)}
+    paths = [package_file(name) for name in options.packages]
+    packages = {path.name: path.read_bytes() for path in paths}
+    if len(packages) < len(paths):
+        raise UsageError("two packages have the same name")
     given = NO_USER_DATA if options.user_data is None else Path(options.user_data).read_bytes()
-    files = {"user-data": given, "vendor-data": guest.text("seed.sh"), **packages}
+    script = b"#!/bin/sh\n" + guest.text("packages.sh") + guest.text("seed.sh")
+    files = {"user-data": given, "vendor-data": script, **packages}
     files["meta-data"] = f"instance-id: qga-{_digest(files)}\n".encode()
     image = _image(files)
     with open(options.output, "xb") as disk:
         disk.write(image)
     output.line(f"{options.output}: attach it to a guest that has cloud-init, before its first boot")
-
-
-def _package(name: str) -> Path:
-    path = Path(name)
-    if path.suffix not in KINDS:
-        raise UsageError(f"{name}: expected a package: a file that ends with .deb or .rpm")
-    return path
 
 
 def _digest(files: dict[str, bytes]) -> str:

@@ -26,7 +26,8 @@ themselves if the tool does not within LINGER seconds. ``terminal_prepare.sh`` m
 
 ``program_prepare.sh`` makes the directory, ``program_remove.sh`` removes it, and ``program_end.sh`` ends the program.
 
-``install.sh`` installs the package of an agent, and ``seed.sh`` is what cloud-init runs to do so.
+``install.sh`` installs the package of an agent, and ``seed.sh`` is what cloud-init runs to do so; ``packages.sh`` has
+what both need, and stands before them. ``answering.sh`` says which agent it is that has started it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from __future__ import annotations
 import re
 from importlib import resources
 
-_COMMENTS = re.compile(rb"^ *#(?!!).*\n", re.MULTILINE)
+_COMMENTS = re.compile(rb"^ *#.*\n", re.MULTILINE)
 
 
 def text(name: str) -> bytes:
