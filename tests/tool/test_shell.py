@@ -76,7 +76,7 @@ def test_a_session(address: str, by: str) -> None:
         assert becomes(lambda: processes(f"sleep {NAP}"))
         at.type("\x1a")
         at.see("Stopped")
-        at.type("kill %1; wait; cat\r")
+        at.type("kill -9 %1; wait 2>/dev/null; cat\r")
         at.see("cat\r\n")
         at.type("as it is: ä€😀\r")
         at.see("as it is: ä€😀\r\nas it is: ä€😀\r\n")

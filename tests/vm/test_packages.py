@@ -110,9 +110,11 @@ def test_before(guest: Guest) -> None:
 
 
 def test_an_agent_that_does_not_answer_is_taken_back(guest: Guest, packages: Path) -> None:
-    done = install_agent(guest, deb(packages / "mute"), "--wait", "45s")
+    if "bookworm" not in guest.check("cat /etc/os-release"):
+        pytest.skip("it takes minutes, and is shown in Debian 12")
+    done = install_agent(guest, deb(packages / "mute"), "--wait", "30s")
     assert done.returncode != 0
-    assert "the new agent does not answer within 45 s" in done.stderr, done.stderr
+    assert "no new agent answered within 30 s" in done.stderr, done.stderr
     status = "dpkg-query -W -f '${db:Status-Status}' qga-agent"
     until(lambda: guest.check(status) == "config-files", 120)
     others_version(guest)
@@ -207,9 +209,10 @@ def test_the_host_upgrades_it(guest: Guest, packages: Path) -> None:
 def test_after_its_removal_the_other_is_back(guest: Guest) -> None:
     guest.check("apt-get purge -y qga-agent", timeout=300)
     others_version(guest)
-    left = "find / -xdev -name '*qga*' -o -xdev -name 'qemu-g*' | grep -v '^/usr/local/lib/qga\\|^/mnt\\|^/proc'"
+    left = "find / -xdev -name '*qga*' -o -xdev -name 'qemu-ga*' | grep -v '^/usr/local/lib/qga\\|^/mnt\\|^/proc'"
     owned = "while read -r path; do dpkg -S $path >/dev/null 2>&1 || echo $path; done"
     assert guest.check(f"{left} | {owned}") == ""
+    guest.check("test ! -L /etc/systemd/system/qemu-guest-agent.service")
     assert guest.shell("getent passwd qemu-ga")[0] == 2
 
 

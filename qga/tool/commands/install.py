@@ -81,7 +81,7 @@ def _start(client: Client, directory: str, name: str, wait: float) -> None:
 
 def _confirm(client: Client, directory: str, before: str, wait: float) -> None:
     """Wait until the new agent answers, and confirm it; otherwise the guest goes back by itself."""
-    result = _retried(lambda: _run(client, ["cat", f"{directory}/result"]), wait, "the package was not installed")
+    result = _retried(lambda: _run(client, ["cat", f"{directory}/result"]), wait)
     if result != "0":
         failure = _last_line(_run(client, ["tail", "-n", "1", f"{directory}/log"]))
         _run(client, ["touch", f"{directory}/confirmed"])  # nothing is left to be undone
@@ -91,11 +91,11 @@ def _confirm(client: Client, directory: str, before: str, wait: float) -> None:
         agent = _answering(client)
         return PROGRAM in agent and agent != before
 
-    _retried(ours, wait, "the new agent does not answer")
+    _retried(ours, wait)
     _run(client, ["touch", f"{directory}/confirmed"])
 
 
-def _retried(look: Callable[[], str | bool], wait: float, complaint: str) -> str | bool:
+def _retried(look: Callable[[], str | bool], wait: float) -> str | bool:
     """Return what ``look`` returns once that is not empty; meanwhile the agent may be away."""
     deadline = time.monotonic() + wait
     while True:
@@ -106,8 +106,8 @@ def _retried(look: Callable[[], str | bool], wait: float, complaint: str) -> str
         except ClientError as error:
             reason = f" ({error})"
         if time.monotonic() >= deadline:
-            text = f"{complaint} within {wait:g} s{reason}: the guest goes back to its distribution's agent"
-            raise AgentTimeout(text)
+            text = f"no new agent answered within {wait:g} s{reason}"
+            raise AgentTimeout(f"{text}: the guest goes back to its distribution's agent")
         time.sleep(PAUSE)
 
 
