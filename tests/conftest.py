@@ -36,7 +36,7 @@ settings.load_profile("seeded")
 
 
 # The groups of tests that take longest, which are begun first: one needs no guest, which is built meanwhile.
-FIRST_GROUPS = ("test_reference", "packages", "shared guest")
+FIRST_GROUPS = ("test_reference", "packages", "shared guest", "test_packages")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -180,6 +180,10 @@ class Guest:
             return False
         return True
 
+    def has_died(self) -> bool:
+        """Return whether QEMU has ended by itself, as it does where the guest resets."""
+        return self._process is not None and self._process.poll() is not None
+
     def has_locked_up(self, timeout: float = 60) -> bool:
         """Return whether the guest runs, and even its control shell does not answer for ``timeout`` seconds."""
         if not self._process or self.query_status() != "running":

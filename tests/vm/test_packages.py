@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.lines import Closed
 from tests.packages.conftest import build as build_packages
 from tests.recorded import CASES, play
 from tests.repository import REPOSITORY
 from tests.until import until
-from tests.vm.guest import AGENT_PORT, Disk, Guest
+from tests.vm.guest import AGENT_PORT, Disk, Guest, GuestError
 from tests.vm.image import DISK_SIZE, ROOT_LABEL, Image, build, debian_sources, run
 from tests.vm.peer import Peer
 
@@ -26,6 +27,7 @@ VERSIONS = ("0.1.0", "0.1.1")
 DATA = "/srv/data"
 PAYLOAD = "/dev/disk/by-label/qga-payload"
 SERVICE = "qemu-ga.service"
+CPUS = {"bookworm": "2", "trixie": "1"}  # the releases; with two, Debian 13 rarely wakes up under emulation
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +57,11 @@ def deb(directory: Path) -> Path:
     return package
 
 
-@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+@pytest.fixture(scope="module", params=CPUS)
 def guest(image: Image, payload: Path, request: pytest.FixtureRequest) -> Iterator[Guest]:
     """A guest in which QEMU's agent runs, as its distribution starts it. ``image`` skips where no guest can run."""
     disks = [Disk("virtio-blk-pci", path=payload), Disk("virtio-blk-pci", size=64 << 20)]
-    with Guest(build(request.param), swap=False, disks=disks) as guest:
+    with Guest(build(request.param), swap=False, cpus=CPUS[request.param], disks=disks) as guest:
         guest.boot()
         guest.check(
             f"udevadm wait --settle --timeout=60 {PAYLOAD} /dev/vdc; mkdir -p /mnt/payload {DATA};"
@@ -168,14 +170,6 @@ def test_it_is_there_after_a_boot(guest: Guest) -> None:
     guest.check(f"mount {PAYLOAD} /mnt/payload; mount /dev/vdc {DATA}")
 
 
-def test_it_sleeps_and_wakes(guest: Guest) -> None:
-    with answering(guest, OURS) as peer:
-        peer.request("guest-suspend-ram")
-        guest.wait_event("SUSPEND", 90)
-        guest.wakeup()
-        assert peer.call("guest-ping", timeout=60) == {}
-
-
 def test_an_upgrade_waits_for_the_thaw(guest: Guest) -> None:
     before = pid(guest)
     with answering(guest, OURS) as peer:
@@ -222,6 +216,26 @@ def test_ours_stays_where_the_other_is_removed(guest: Guest) -> None:
         guest.check("apt-get purge -y qemu-guest-agent", timeout=300)
     with answering(guest, OURS):
         assert guest.check("systemctl is-active qemu-ga.service qemu-guest-agent.service").split() == ["active"] * 2
+
+
+def test_it_sleeps_and_wakes(guest: Guest) -> None:
+    """An emulated kernel of Debian 13 may not survive a wake-up, whoever asks for it: it is tried again."""
+    guest.check("sync")
+    for _ in range(4):
+        try:
+            with answering(guest, OURS) as peer:
+                peer.request("guest-suspend-ram")
+                guest.wait_event("SUSPEND", 90)
+                guest.wakeup()
+                assert peer.call("guest-ping", timeout=60) == {}
+            return
+        except (TimeoutError, Closed, GuestError):
+            if not guest.has_died() and not guest.has_locked_up():
+                raise
+            guest.kill()
+            guest.start()
+            guest.wait_boot(240)
+    pytest.fail("the guest died at every wake-up")
 
 
 def test_cloud_init_installs_it(image: Image, packages: Path, tmp_path: Path) -> None:
