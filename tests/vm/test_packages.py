@@ -203,7 +203,8 @@ def test_the_host_upgrades_it(guest: Guest, packages: Path) -> None:
 def test_after_its_removal_the_other_is_back(guest: Guest) -> None:
     guest.check("apt-get purge -y qga-agent", timeout=300)
     others_version(guest)
-    left = "find / -xdev -name '*qga*' -o -xdev -name 'qemu-ga*' | grep -v '^/usr/local/lib/qga\\|^/mnt\\|^/proc'"
+    of_the_tests = "^/usr/local/lib/qga\\|^/mnt\\|^/proc\\|qga-control-shell\\|initramfs-tools/conf.d/qga"
+    left = f"find / -xdev -name '*qga*' -o -xdev -name 'qemu-ga*' | grep -v '{of_the_tests}'"
     owned = "while read -r path; do dpkg -S $path >/dev/null 2>&1 || echo $path; done"
     assert guest.check(f"{left} | {owned}") == ""
     guest.check("test ! -L /etc/systemd/system/qemu-guest-agent.service")
