@@ -38,7 +38,8 @@ class Agent:
         home.mkdir()
         self.path = str(home / "socket")
         options = ("-m", "unix-listen", "-p", self.path, "-t", str(home))
-        environment = {**os.environ, "QGA_CONF": "/dev/null"}
+        environment = {**os.environ, "QGA_CONF": str(home / "empty")}
+        (home / "empty").touch()  # QEMU's agent takes no device for it
         self.begun = time.perf_counter()
         self.process = subprocess.Popen(
             [*program, *options], env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -1,7 +1,4 @@
-"""Our agent without its accelerators, as a package without a network installs it, beside QEMU's.
-
-As a program it is that agent: ``python -m tests.bench.plain`` with an agent's options.
-"""
+"""Our agent without its accelerators, as a package without a network installs it, beside QEMU's."""
 
 from __future__ import annotations
 
@@ -14,7 +11,13 @@ from tests.bench.report import Result
 from tests.bench.rows import PLAIN
 from tests.bench.timing import timed
 
-PROGRAM = (sys.executable, "-m", "tests.bench.plain")
+SOURCE = """
+import sys
+sys.modules.update(dict.fromkeys(("orjson", "pybase64", "fastjsonschema")))
+from qga.agent.__main__ import main
+sys.exit(main())
+"""
+PROGRAM = (sys.executable, "-c", SOURCE)
 MOST = 16e6  # bytes of memory, idle
 
 
@@ -31,11 +34,3 @@ def results(directory: Path, rounds: int) -> list[Result]:
         found = timed(PLAIN, *clients, None, rounds)
     note = f"≤ {MOST / 1e6:.0f} MB"
     return [*found, Result("resident memory, idle, without accelerators", *idle, "B", note=note)]
-
-
-if __name__ == "__main__":
-    from tests import without_accelerators  # noqa: F401
-
-    from qga.agent.__main__ import main  # isort: skip
-
-    sys.exit(main())
