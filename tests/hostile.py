@@ -32,6 +32,7 @@ LEAVES: list[Any] = [
 # Every subcommand as it is typed. TREE is a directory of this machine, FILE a file in it, OUT one that is not there.
 WORDS: list[list[str]] = [
     *(["install-agent", "--dry-run", "PACKAGE"], ["install-agent", "--wait", "50ms", "PACKAGE"]),
+    ["make-iso", "--output", "OUT", "PACKAGE"],
     *(["ping"], ["info"], ["call", "guest-get-osinfo"], ["call", "guest-of-tomorrow", "a=1"], ["schema"]),
     *(["completion", "bash"], ["status"], ["top", "--count", "1", "--interval", "1ms"]),
     *(

@@ -35,7 +35,8 @@ def agent(tmp_path: Path, path: str) -> Iterator[RunningAgent]:
 
 def kill(pids: list[int]) -> None:
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+            os.kill(pid, signal.SIGKILL)
 
 
 def begin(agent: RunningAgent, peer: Lines) -> None:
