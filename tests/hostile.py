@@ -101,7 +101,21 @@ class HostileGuest(FakeGuest):
         self._part = part
         self.files.update({path: bytearray(b"1.5 2\nMemTotal: 9 kB\nMemAvailable: 3 kB\n" * 9) for path in
                            ("/f", "/proc/uptime", "/proc/meminfo", "//out", "//err")})  # fmt: skip
-        for name in ("sh", "ls", "stat", "find", "rm", "mkdir", "b2sum", "kill"):
+        for name in (
+            "sh",
+            "ls",
+            "stat",
+            "find",
+            "rm",
+            "mkdir",
+            "b2sum",
+            "kill",
+            "dpkg",
+            "qemu-ga",
+            "cat",
+            "tail",
+            "touch",
+        ):
             self.programs[name] = self._program
 
         for command in self._schema.commands.values():
