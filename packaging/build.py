@@ -19,12 +19,19 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
+import shtab
+
 from qga import __version__
 from qga.agent.config.options import OPTIONS, default_of
+from qga.tool.parser import parser
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 HERE = REPOSITORY / "packaging"
 OUT = REPOSITORY / "build" / "packages"
+COMPLETIONS = {
+    "bash": "usr/share/bash-completion/completions/qga",
+    "zsh": "usr/share/zsh/site-functions/_qga",
+}
 ROOMS = {"agent": ("protocol", "agent"), "host": ("protocol", "client", "tool")}
 
 
@@ -85,6 +92,8 @@ def stage_host(root: Path) -> None:
     """Lay out what the host's package installs."""
     copy_modules(root / "usr/lib/qga", ROOMS["host"])
     launcher(root / "usr/bin/qga", "qga", "qga.tool.__main__")
+    for shell, path in COMPLETIONS.items():
+        write(root / path, shtab.complete(parser(None), shell=shell))
     write(root / "usr/share/lintian/overrides/qga", (HERE / "qga.lintian-overrides").read_text())
 
 

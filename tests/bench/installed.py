@@ -32,7 +32,7 @@ def results() -> list[Result]:
         with Guest(build(), swap=False, disks=[Disk("virtio-blk-pci", path=disk)]) as guest:
             guest.boot()
             guest.check(f"mkdir -p /mnt/payload; mount {PAYLOAD} /mnt/payload")
-            until(lambda: version(guest) not in ("", OURS), PATIENCE)
+            until(lambda: guest.agent_version(timeout=1) not in ("", OURS), PATIENCE)
             ours = spent(guest, "dpkg -i /mnt/payload/qga-agent_*.deb", ours=True)
             upgraded = silence(guest, "dpkg -i /mnt/payload/qga-agent_*.deb")
             theirs = spent(guest, "dpkg --purge qga-agent", ours=False)
@@ -67,17 +67,12 @@ def spent(guest: Guest, script: str, *, ours: bool) -> float:
     """Return the seconds from the start of a script until the agent that is wanted answers."""
     begun = time.perf_counter()
     number = guest.shell_start(script)
-    until(lambda: (version(guest) == OURS) if ours else version(guest) not in ("", OURS), PATIENCE)
+    until(
+        lambda: (
+            (guest.agent_version(timeout=1) == OURS) if ours else guest.agent_version(timeout=1) not in ("", OURS)
+        ),
+        PATIENCE,
+    )
     passed = time.perf_counter() - begun
     guest.shell_result(number, PATIENCE)
     return passed
-
-
-def version(guest: Guest) -> str:
-    """Return the version of the agent that answers within a second, or an empty text."""
-    with guest.peer(timeout=1) as peer:
-        try:
-            peer.sync()
-            return str(peer.call("guest-info")["version"])
-        except TimeoutError:
-            return ""

@@ -113,7 +113,7 @@ def test_after_a_purge_everything_is_as_before(name: str, release: Callable[[str
     mine = chroot.root / "etc/qemu/qemu-ga.conf"
     mine.write_text("[general]\nblock-rpcs=guest-exec\n")
     before, other = chroot.files(), chroot.check("qemu-ga", "--version")
-    users = (chroot.root / "etc/passwd").read_text()
+    users = [(chroot.root / "etc" / file).read_text() for file in ("passwd", "group")]
     install(chroot, packages)
     assert "qga" in chroot.check("qemu-ga", "--version")
     assert chroot.check("dpkg-query", "-W", "-f", "${Status}", "qemu-guest-agent") == "install ok installed"
@@ -124,7 +124,7 @@ def test_after_a_purge_everything_is_as_before(name: str, release: Callable[[str
     shutil.rmtree(chroot.root / "sys/devices")
     assert chroot.files() ^ before == set()
     assert mine.read_text() == "[general]\nblock-rpcs=guest-exec\n"
-    assert (chroot.root / "etc/passwd").read_text() == users
+    assert [(chroot.root / "etc" / file).read_text() for file in ("passwd", "group")] == users
 
 
 def test_it_is_not_installed_from_outside_of_its_system(twelve: Chroot) -> None:
@@ -139,6 +139,17 @@ def test_a_damaged_installation_can_be_removed(release: Callable[[str], Chroot],
     for name in ("lib", "libexec"):
         shutil.rmtree(chroot.root / "usr" / name / "qga-agent")
     chroot.check("dpkg", "--purge", "qga-agent")
+
+
+def test_the_hosts_package(twelve: Chroot, packages: Path) -> None:
+    """The tool, its completion, and the library for the system's Python."""
+    (package,) = packages.glob("qga_*.deb")
+    (twelve.root / "tmp" / package.name).write_bytes(package.read_bytes())
+    twelve.check("dpkg", "-i", f"/tmp/{package.name}")
+    assert "guest-exec" in twelve.check("qga", "schema")
+    assert twelve.check("bash", "-c", ". /usr/share/bash-completion/completions/qga; complete -p qga")
+    assert twelve.check("python3", "-c", "from qga.client import Client; print(Client.__name__)") == "Client\n"
+    twelve.check("dpkg", "--purge", "qga")
 
 
 def test_an_upgrade_to_debian_13_keeps_the_agent(twelve: Chroot) -> None:

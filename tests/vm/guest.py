@@ -273,6 +273,15 @@ class Guest:
         """A new client of an agent's port."""
         return Peer(self.port(port), timeout)
 
+    def agent_version(self, timeout: float = 10) -> str:
+        """The version that the agent behind the port reports; an empty text if none answers in time."""
+        with self.peer(timeout=timeout) as peer:
+            try:
+                peer.sync()
+                return str(peer.call("guest-info")["version"])
+            except TimeoutError:
+                return ""
+
     def console(self, lines: int = 40) -> str:
         """The end of the guest's console and of what QEMU said, for a failure's report."""
         text = ""

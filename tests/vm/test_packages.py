@@ -72,21 +72,8 @@ def guest(image: Image, payload: Path, request: pytest.FixtureRequest) -> Iterat
 
 def answering(guest: Guest, wanted: str, seconds: float = 60) -> Peer:
     """Return a client of the agent of this version, once it answers."""
-
-    def look() -> Peer | None:
-        peer = guest.peer(timeout=10)
-        try:
-            peer.sync()
-            if peer.call("guest-info")["version"].startswith(wanted):
-                return peer
-        except TimeoutError:
-            pass
-        peer.close()
-        return None
-
-    found = until(look, seconds)
-    assert found is not None
-    return found
+    until(lambda: guest.agent_version().startswith(wanted), seconds)
+    return guest.peer()
 
 
 def pid(guest: Guest) -> str:
@@ -154,7 +141,7 @@ def test_recorded_cases(guest: Guest) -> None:
 
 
 def test_what_the_others_package_does_to_its_service_leaves_ours(guest: Guest) -> None:
-    """An upgrade of it restarts the service of that name; its removal stops that."""
+    """An upgrade of it restarts the service of that name."""
     script = "/var/lib/dpkg/info/qemu-guest-agent.postinst configure 1:1.0"
     guest.check(script, timeout=120)
     with answering(guest, OURS):
@@ -200,8 +187,25 @@ def test_the_host_upgrades_it(guest: Guest, packages: Path) -> None:
     assert guest.check("dpkg-query -W -f '${Version}' qga-agent") == "0.1.1-1"
 
 
-def test_after_its_removal_the_other_is_back(guest: Guest) -> None:
-    guest.check("apt-get purge -y qga-agent", timeout=300)
+def test_an_upgrade_that_fails_leaves_ours(guest: Guest, tmp_path: Path) -> None:
+    damaged = tmp_path / "qga-agent_0.2.0-1_all.deb"
+    damaged.write_bytes(b"!<arch>\n" + bytes(1000))
+    before = pid(guest)
+    done = install_agent(guest, damaged)
+    assert "the package was not installed: " in done.stderr
+    with answering(guest, OURS):
+        assert pid(guest) == before
+
+
+def test_its_removal_waits_for_the_thaw_and_the_other_is_back(guest: Guest) -> None:
+    before = pid(guest)
+    with answering(guest, OURS) as peer:
+        assert peer.call("guest-fsfreeze-freeze-list", mountpoints=[DATA]) == 1
+        purge = guest.shell_start("apt-get purge -y qga-agent")
+        guest.check("while ! pgrep -f 'when-thawed --wait'; do sleep 0.1; done; sleep 2")
+        assert pid(guest) == before
+        assert peer.call("guest-fsfreeze-thaw") == 1
+    assert guest.shell_result(purge, 300)[0] == 0
     others_version(guest)
     of_the_tests = "^/usr/local/lib/qga\\|^/mnt\\|^/proc\\|qga-control-shell\\|initramfs-tools/conf.d/qga"
     left = f"find / -xdev -name '*qga*' -o -xdev -name 'qemu-ga*' | grep -v '{of_the_tests}'"

@@ -20,16 +20,6 @@ def guest(image: Image) -> Iterator[Guest]:
         yield guest
 
 
-def version(guest: Guest) -> str:
-    """Return the version that the agent behind the port reports, or an empty text if none answers."""
-    with guest.peer(timeout=10) as peer:
-        try:
-            peer.sync()
-            return str(peer.call("guest-info")["version"])
-        except TimeoutError:
-            return ""
-
-
 def removal() -> str:
     """Return README's lines."""
     after = (REPOSITORY / "README.md").read_text().partition("To remove it, ")[2].partition("\n\n")[2]
@@ -37,7 +27,7 @@ def removal() -> str:
 
 
 def test_ours_is_started_at_boot_and_the_other_is_not(guest: Guest) -> None:
-    assert version(guest) == "10.2.2"
+    assert guest.agent_version() == "10.2.2"
     assert guest.shell("systemctl is-active qemu-guest-agent.service")[1] == "inactive\n"
     report = guest.shell("/opt/qga/bin/qemu-ga --self-test")[1]
     assert "udev starts qemu-ga.service with the port (/etc/udev/rules.d/61-qemu-ga.rules" in report
@@ -45,4 +35,4 @@ def test_ours_is_started_at_boot_and_the_other_is_not(guest: Guest) -> None:
 
 def test_after_its_removal_the_other_is_started(guest: Guest) -> None:
     guest.check(f"set -e\n{removal()}")
-    until(lambda: version(guest).startswith("7.2"), 60)
+    until(lambda: guest.agent_version().startswith("7.2"), 60)

@@ -23,12 +23,16 @@ go_back() {
 installed qga-agent && is_upgrade=yes || is_upgrade=
 install_file "$package" >log 2>&1
 status=$?
-[ $status = 0 ] || go_back
+if [ $status != 0 ] && ! whole qga-agent; then
+    go_back
+fi
 echo $status >status
 mv status result
 while [ "$patience" -gt 0 ] && [ ! -e confirmed ]; do
     sleep 1
     patience=$((patience - 1))
 done
-[ -e confirmed ] || go_back
+if [ $status = 0 ] && [ ! -e confirmed ]; then
+    go_back
+fi
 cd / && rm -r "$directory"

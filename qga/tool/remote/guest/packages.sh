@@ -13,6 +13,14 @@ installed() {
     esac
 }
 
+# Whether a package is there and configured: what failed has changed nothing of it.
+whole() {
+    case $kind in
+        deb) [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ] ;;
+        rpm) rpm -q "$1" >/dev/null 2>&1 ;;
+    esac
+}
+
 # Install a package from a file. What it recommends would have to be fetched, and nobody is there to be asked about a
 # file that was changed; where another process holds the lock, as at the first boot, it is waited for.
 install_file() {
