@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (BrokenPipeError, KeyboardInterrupt):
         return FAILED  # the reader closed the pipe, or the user pressed Ctrl-C
     except Exception as error:
-        print(f"{cmdline.PROGRAM}: {_words(error)}", file=sys.stderr)
+        sys.stderr.write(f"{cmdline.PROGRAM}: {_words(error)}\n")  # at once: a daemon says the same as its parent
         return FAILED
 
 
@@ -152,7 +152,7 @@ def _explain(loaded: config.Loaded) -> int:
     try:
         allowed, text = explain.explain(loaded, os.environ)
     except QgaError as error:
-        print(f"{cmdline.PROGRAM}: {error}", file=sys.stderr)
+        sys.stderr.write(f"{cmdline.PROGRAM}: {error}\n")
         return NO_REQUEST
     _show(text)
     return OK if allowed else DENIED

@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import io
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -133,4 +134,6 @@ def _sendable(value: Any) -> Any:
         return [_sendable(item) for item in value]
     if isinstance(value, str):
         return value.encode(errors="replace").decode()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     return float(value) if type(value) is int and not -(2**63) <= value < 2**64 else value
